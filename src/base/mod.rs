@@ -1,0 +1,14 @@
+//! Floor 0, the vocabulary: errors, time, ids, secrets, pages and metrics. Nothing here knows about HTTP, the store or a domain.
+
+pub mod clock;
+pub mod error;
+pub mod ids;
+pub mod metrics;
+pub mod page;
+pub mod secret;
+
+pub use clock::{Clock, Time};
+pub use error::{Error, Field, Kind, Result};
+pub use ids::{Id, Ids, RobloxId, UserKey};
+pub use page::{Cursor, Page};
+pub use secret::{Secret, Secrets};
