@@ -1,0 +1,176 @@
+//! The command line: one file a command. Commands that touch data speak to the API, through the running server when there is one and
+//! through one hosted in this process when there is not, so there is one way for data to flow.
+
+mod config;
+mod doctor;
+mod health;
+mod keys;
+mod logging;
+mod policy;
+mod samples;
+mod serve;
+mod session;
+mod sign;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::base::{Error, Kind, Result};
+use crate::config::Sources;
+
+/// Points, ranks, promotions and leaderboards for a Roblox group: one binary with its database inside.
+#[derive(Parser)]
+#[command(name = "grps", version, propagate_version = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Options every command takes.
+#[derive(Args, Clone, Default)]
+struct Common {
+    /// Print machine-readable JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where the database and the generated secrets live [DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the policy files live [POLICY_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    policy_dir: Option<PathBuf>,
+    /// Address to listen on [HOST]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// Port to listen on [PORT]
+    #[arg(long, global = true)]
+    port: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (the default)
+    Serve,
+    /// Run the server with debug logs, for work on policy files and game scripts
+    Dev,
+    /// Add the sample player of the blueprint; running it twice changes nothing
+    Bootstrap,
+    /// Load an invented group to try things on, or remove it
+    Demo(samples::DemoArgs),
+    /// Check, explain and try out policy files
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Make, list, rotate and revoke keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Show every setting and where its value comes from
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Sign a request, to see what a client has to send
+    Sign(sign::SignArgs),
+    /// Print the published API
+    Openapi(config::OpenapiArgs),
+    /// Check this machine, the settings, the policy and the data
+    Doctor,
+    /// Ask the running server whether it is ready; for container health checks
+    Healthcheck,
+}
+
+/// Parses the command line, runs the command, prints its error if it has one, and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // reqwest and rustls are told which cryptography to use, once.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(cli) {
+        Ok(code) => code,
+        Err((error, json)) => {
+            report(&error, json);
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(cli: Cli) -> std::result::Result<ExitCode, (Error, bool)> {
+    let common = cli.common;
+    let json = common.json;
+    let sources = common.sources().map_err(|error| (error, json))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| (Error::broken("cli.no_runtime", error), json))?;
+    let outcome = runtime.block_on(dispatch(cli.command.unwrap_or(Command::Serve), &common, &sources));
+    // Blocking work that hangs (a stuck disk) must not hold up the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    outcome.map_err(|error| (error, json))
+}
+
+async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Result<ExitCode> {
+    match command {
+        Command::Serve => serve::run(common, sources, serve::Verbosity::AsConfigured).await,
+        Command::Dev => serve::run(common, sources, serve::Verbosity::Debug).await,
+        Command::Bootstrap => samples::bootstrap(common, sources).await,
+        Command::Demo(args) => samples::demo(args, common, sources).await,
+        Command::Policy(command) => policy::run(command, common, sources).await,
+        Command::Keys(command) => keys::run(command, common, sources).await,
+        Command::Config(command) => config::run(command, common, sources),
+        Command::Sign(args) => sign::run(args, common, sources),
+        Command::Openapi(args) => config::openapi(args),
+        Command::Doctor => doctor::run(common, sources).await,
+        Command::Healthcheck => health::run(common, sources).await,
+    }
+}
+
+impl Common {
+    /// The configuration's sources, with our flags on top.
+    fn sources(&self) -> Result<Sources> {
+        let mut flags = Vec::new();
+        let mut flag = |name: &str, value: Option<String>| flags.extend(value.map(|value| (name.to_owned(), value)));
+        flag("DATA_DIR", self.data_dir.as_ref().map(|path| path.display().to_string()));
+        flag("POLICY_DIR", self.policy_dir.as_ref().map(|path| path.display().to_string()));
+        flag("HOST", self.host.clone());
+        flag("PORT", self.port.map(|port| port.to_string()));
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let here = std::env::current_dir().map_err(|error| Error::broken("cli.no_directory", error))?;
+        Sources::read(flags, environment, &here)
+    }
+}
+
+/// Exit codes: 1 a check failed, 2 usage (clap), 3 configuration, 4 unavailable, 5 corrupt.
+fn exit_code(error: &Error) -> u8 {
+    let code = error.code();
+    match error.kind() {
+        _ if code.starts_with("config.") || code.starts_with("policy.") || code.starts_with("secret.") => 3,
+        _ if code.starts_with("store.corrupt") || code.starts_with("auth.seal") => 5,
+        Kind::Remote | Kind::Busy | Kind::Limited | Kind::NotConfigured | Kind::Full | Kind::Broken => 4,
+        _ if code.starts_with("server.") || code.starts_with("store.") => 4,
+        _ => 1,
+    }
+}
+
+fn report(error: &Error, json: bool) {
+    if json {
+        let body = serde_json::json!({
+            "error": { "code": error.code(), "detail": error.detail(), "hint": error.hint_text(), "context": error.context_text() }
+        });
+        eprintln!("{body}");
+        return;
+    }
+    eprintln!("{error}");
+    if let (Kind::Broken, Some(context)) = (error.kind(), error.context_text()) {
+        eprintln!("  cause: {context}");
+    }
+}
+
+/// Prints `value` as JSON, or `text` for people.
+fn print(json: bool, value: &serde_json::Value, text: impl FnOnce() -> String) {
+    if json {
+        println!("{value:#}");
+    } else {
+        println!("{}", text().trim_end());
+    }
+}

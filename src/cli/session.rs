@@ -1,0 +1,163 @@
+//! A session with the API for one command: over loopback to the server that holds the data directory, or to one built in this process.
+//! Both ways the request is the same, signed with the operator's secret (A6).
+
+use std::time::Duration;
+
+use poem::endpoint::BoxEndpoint;
+use poem::http::{Method, StatusCode};
+use poem::{Endpoint, Request, Response};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::base::{Clock, Error, Result, Secret};
+use crate::config::{self, Config, Generated, Sources};
+use crate::domains::auth;
+use crate::store::DataDir;
+
+/// How long one call may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Largest answer read from a call, in bytes.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// An open session.
+pub struct Session {
+    operator: Secret,
+    clock: Clock,
+    way: Way,
+}
+
+enum Way {
+    /// A server is running; its address is in the data directory.
+    Remote { client: reqwest::Client, base: String },
+    /// No server is running; this process holds the data directory meanwhile.
+    Here { endpoint: BoxEndpoint<'static, Response>, app: Box<App> },
+}
+
+impl Session {
+    /// Opens a session on the data directory the sources name.
+    ///
+    /// # Errors
+    /// Those of the configuration, and of opening the store when no server runs.
+    pub async fn open(sources: &Sources) -> Result<Self> {
+        let clock = Clock::system();
+        let path = config::data_dir(sources)?;
+        if let Some(owner) = DataDir::owner(&path)? {
+            let generated = Generated::load_or_create(&path)?;
+            let address = owner.addr.ok_or_else(|| {
+                Error::busy("server.starting", format!("process {} holds {} and does not listen yet", owner.pid, path.display()))
+                    .hint("try again in a moment")
+            })?;
+            let client = reqwest::Client::builder()
+                .timeout(CALL_DEADLINE)
+                .no_proxy()
+                .build()
+                .map_err(|error| Error::broken("cli.no_client", error))?;
+            let way = Way::Remote { client, base: format!("http://{address}") };
+            return Ok(Self { operator: generated.operator(), clock, way });
+        }
+        let dir = DataDir::open(&path)?;
+        let generated = Generated::load_or_create(&path)?;
+        let config = Config::build(sources, &generated)?;
+        let app = Box::new(App::open(config, dir, clock.clone()).await?);
+        let endpoint = app.endpoint()?;
+        Ok(Self { operator: generated.operator(), clock, way: Way::Here { endpoint, app } })
+    }
+
+    /// Whether the calls go to a running server.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.way, Way::Remote { .. })
+    }
+
+    /// Calls the API and gives the answer's JSON.
+    ///
+    /// # Errors
+    /// The server's problem, with its code and hint; `server.unreachable` when it does not answer.
+    pub async fn call(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Value> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let headers = self.sign(&method, target, body.as_bytes())?;
+        let (status, bytes) = match &self.way {
+            Way::Remote { client, base } => remote(client, method, format!("{base}{target}"), &headers, body).await?,
+            Way::Here { endpoint, .. } => here(endpoint, method, target, &headers, body).await?,
+        };
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if status.is_success() { Ok(answer) } else { Err(problem(status, &answer)) }
+    }
+
+    /// Ends the session; a store that this process held is closed in order.
+    ///
+    /// # Errors
+    /// Those of closing the store.
+    pub async fn close(self) -> Result<()> {
+        match self.way {
+            Way::Remote { .. } => Ok(()),
+            Way::Here { app, .. } => app.close().await,
+        }
+    }
+
+    fn sign(&self, method: &Method, target: &str, body: &[u8]) -> Result<Vec<(&'static str, String)>> {
+        let timestamp = self.clock.now().seconds().to_string();
+        let nonce = Secret::generate()?.expose()[..32].to_owned();
+        let message = auth::message(&timestamp, &nonce, &auth::Signable { method: method.as_str(), target, body });
+        let signature = auth::sign(&self.operator, message.as_bytes());
+        Ok(vec![
+            ("content-type", "application/json".into()),
+            ("x-grps-timestamp", timestamp),
+            ("x-grps-nonce", nonce),
+            ("x-grps-signature-v2", format!("v2,operator,{signature}")),
+        ])
+    }
+}
+
+async fn remote(
+    client: &reqwest::Client,
+    method: Method,
+    url: String,
+    headers: &[(&'static str, String)],
+    body: String,
+) -> Result<(StatusCode, Vec<u8>)> {
+    let unreachable = |error: reqwest::Error| {
+        Error::remote("server.unreachable", "the running server does not answer").context(error.without_url())
+    };
+    let request = client.request(method, url).body(body);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+    let answer = request.send().await.map_err(unreachable)?;
+    let status = answer.status();
+    let bytes = answer.bytes().await.map_err(unreachable)?;
+    Ok((status, bytes.to_vec()))
+}
+
+async fn here(
+    endpoint: &BoxEndpoint<'static, Response>,
+    method: Method,
+    target: &str,
+    headers: &[(&'static str, String)],
+    body: String,
+) -> Result<(StatusCode, Vec<u8>)> {
+    let uri = target.parse().map_err(|error| Error::broken("cli.bad_target", error))?;
+    let request = headers.iter().fold(Request::builder().method(method).uri(uri), |request, (name, value)| request.header(*name, value));
+    let answer = endpoint.get_response(request.body(body)).await;
+    let status = answer.status();
+    let bytes = answer.into_body().into_bytes_limit(MAX_ANSWER).await.map_err(|error| Error::broken("cli.bad_answer", error))?;
+    Ok((status, bytes.to_vec()))
+}
+
+/// The server's RFC 9457 problem as our error, so that it prints like any other.
+fn problem(status: StatusCode, answer: &Value) -> Error {
+    let text = |name: &str| answer.get(name).and_then(Value::as_str);
+    let code = text("code").unwrap_or("server.refused").to_owned();
+    let detail = text("detail").map_or_else(|| format!("the server answered {status}"), str::to_owned);
+    let error = match status.as_u16() {
+        404 => Error::missing(code, detail),
+        401 => Error::unauthenticated(code, detail),
+        403 => Error::denied(code, detail),
+        409 => Error::conflict(code, detail),
+        507 => Error::full(code, detail),
+        500..=599 => Error::remote(code, detail),
+        _ => Error::invalid(code, detail),
+    };
+    match text("hint") {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}

@@ -1,0 +1,120 @@
+//! Secrets made on the first start, so that a server without any configuration is still a closed one. They live in `secrets.json` in the
+//! data directory, readable by its owner only, and a setting of the same name wins over them.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Error, Result, Secret};
+
+/// The file's name within the data directory.
+pub const FILE: &str = "secrets.json";
+
+/// The generated secrets, in the file's own shape.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Generated {
+    inbound_api_key: String,
+    automation_signature_secret: String,
+    api_key: String,
+    hmac_secret: String,
+    operator_secret: String,
+    sealing_key: String,
+}
+
+impl Generated {
+    /// Reads the file, or makes it with fresh secrets.
+    ///
+    /// # Errors
+    /// `config.secrets_unreadable` when the file exists but is not ours, or cannot be written.
+    pub fn load_or_create(data_dir: &Path) -> Result<Self> {
+        let path = data_dir.join(FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map_err(|error| {
+                let place = format!("line {}, column {}", error.line(), error.column());
+                Error::invalid("config.secrets_unreadable", format!("{} is damaged at {place}", path.display()))
+                    .hint("restore it from a backup; deleting it makes new secrets and ends all keys made by `grps keys create`")
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::create(&path),
+            Err(error) => Err(unusable(&path, &error)),
+        }
+    }
+
+    fn create(path: &Path) -> Result<Self> {
+        let fresh = || Secret::generate().map(|secret| secret.expose().to_owned());
+        let made = Self {
+            inbound_api_key: fresh()?,
+            automation_signature_secret: fresh()?,
+            api_key: fresh()?,
+            hmac_secret: fresh()?,
+            operator_secret: fresh()?,
+            sealing_key: fresh()?,
+        };
+        let text = serde_json::to_string_pretty(&made).map_err(|error| Error::broken("config.secrets_unwritable", error))?;
+        // Written beside, synced, then renamed: a crash leaves either no file or a whole one.
+        let beside = path.with_extension("json.new");
+        let _ = std::fs::remove_file(&beside);
+        let write = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&beside, path)?;
+            path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+        };
+        write().map_err(|error| unusable(path, &error))?;
+        Ok(made)
+    }
+
+    /// The generated value of a setting, by the setting's name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        Some(match name {
+            "INBOUND_API_KEYS" => &self.inbound_api_key,
+            "AUTOMATION_SIGNATURE_SECRET" => &self.automation_signature_secret,
+            "API_KEY" => &self.api_key,
+            "HMAC_SECRET" => &self.hmac_secret,
+            _ => return None,
+        })
+    }
+
+    pub fn operator(&self) -> Secret {
+        Secret::new(self.operator_secret.clone())
+    }
+
+    pub fn sealing(&self) -> Secret {
+        Secret::new(self.sealing_key.clone())
+    }
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
+    Error::invalid("config.secrets_unreadable", format!("cannot use {}: {error}", path.display()))
+        .hint("run grps as the user that owns the data directory, or choose another with --data-dir")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn secrets_are_made_once_and_only_the_owner_reads_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Generated::load_or_create(dir.path()).unwrap();
+        let again = Generated::load_or_create(dir.path()).unwrap();
+        assert_eq!(made.get("API_KEY"), again.get("API_KEY"));
+        assert_ne!(made.get("API_KEY"), made.get("HMAC_SECRET"));
+        assert_eq!(made.get("API_KEY").unwrap().len(), 64);
+        let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), "{\"apiKey\":").unwrap();
+        let error = Generated::load_or_create(dir.path()).err().unwrap();
+        assert!(error.detail().contains("secrets.json is damaged"), "{error}");
+    }
+}

@@ -1,0 +1,362 @@
+//! The configuration: read once, checked as a whole, before a port is bound. Each module owns its section; this one fills them from the
+//! [`Sources`] under the seeds' names and checks what only shows when settings are seen together.
+
+mod generated;
+mod settings;
+mod sources;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use generated::Generated;
+pub use settings::{Kind, SETTINGS, Setting, markdown};
+pub use sources::{Found, Origin, Sources};
+
+use crate::base::{Error, Result, Secret, Secrets};
+use crate::domains::auth::{self, Mode};
+use crate::domains::players::RetentionConfig;
+use crate::http::{self, Origins, Proxies};
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    #[default]
+    Human,
+    Json,
+}
+
+/// Everything the program can be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub host: IpAddr,
+    pub port: u16,
+    pub data_dir: PathBuf,
+    pub policy_dir: PathBuf,
+    pub log_format: LogFormat,
+    pub log_level: String,
+    pub docs: bool,
+    pub headless: bool,
+    pub health_auth_required: bool,
+    /// The page cache of the store, in bytes.
+    pub store_cache_bytes: u64,
+    /// The record cache of the store, in bytes.
+    pub record_cache_bytes: u64,
+    pub service_base_url: String,
+    pub http: http::Config,
+    pub auth: auth::Config,
+    pub retention: RetentionConfig,
+    /// What is worth telling the owner at start.
+    pub warnings: Vec<String>,
+    /// Features that need a setting: name, whether it is on, the variable that turns it on.
+    pub features: Vec<Feature>,
+}
+
+/// A feature that is off until its settings are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    pub name: &'static str,
+    /// The settings still missing; empty when the feature is configured.
+    pub missing: Vec<&'static str>,
+}
+
+/// Shortest secret that is not warned about, in bytes (requirement R12).
+const GOOD_SECRET: usize = 32;
+
+/// Reads `DATA_DIR` alone: the generated secrets have to be found before the rest can be checked.
+///
+/// # Errors
+/// Those of [`Sources::get`].
+pub fn data_dir(sources: &Sources) -> Result<PathBuf> {
+    Ok(PathBuf::from(Reader { sources, generated: None }.text("DATA_DIR")?))
+}
+
+impl Config {
+    /// Builds the configuration from `sources`, with `generated` standing in for secrets that are not set.
+    ///
+    /// # Errors
+    /// `config.invalid` naming the variable, its value's problem and what is expected; `config.open_ingest` (requirement F2).
+    pub fn build(sources: &Sources, generated: &Generated) -> Result<Self> {
+        let read = Reader { sources, generated: Some(generated) };
+        let host: IpAddr = read.parsed("HOST", "an IP address such as 127.0.0.1 or 0.0.0.0")?;
+        let port = read.parsed("PORT", "a port from 0 to 65535")?;
+        let config = Self {
+            host,
+            port,
+            data_dir: data_dir(sources)?,
+            policy_dir: PathBuf::from(read.text("POLICY_DIR")?),
+            log_format: read.one_of("LOG_FORMAT", &[("human", LogFormat::Human), ("json", LogFormat::Json)])?,
+            log_level: read.text("LOG_LEVEL")?,
+            docs: read.flag("DOCS")?,
+            headless: read.flag("HEADLESS_MODE")?,
+            health_auth_required: read.one_of("HEALTH_AUTH", &[("optional", false), ("required", true)])?,
+            store_cache_bytes: read.number("STORE_CACHE_MB", 8, 4096)? << 20,
+            record_cache_bytes: read.number("RECORD_CACHE_MB", 1, 4096)? << 20,
+            service_base_url: match read.text("SERVICE_BASE_URL")? {
+                url if url.is_empty() => format!("http://127.0.0.1:{port}"),
+                url => url,
+            },
+            http: http_section(&read)?,
+            auth: auth_section(&read, generated, host)?,
+            retention: RetentionConfig {
+                days: read.number("SNAPSHOT_RETENTION_DAYS", 1, 3650)? as u32,
+                per_player: read.number("SNAPSHOTS_PER_PLAYER", 1, 100_000)? as u32,
+            },
+            warnings: warnings(&read)?,
+            features: features(&read)?,
+        };
+        Ok(config)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+}
+
+fn http_section(read: &Reader<'_>) -> Result<http::Config> {
+    let origins = match read.found("ALLOWED_ORIGINS")? {
+        Some(found) => Origins::parse(&found.value)?,
+        None => match read.text("CORS_ALLOW_ORIGINS")? {
+            list if list.is_empty() => Origins::default(),
+            list => Origins::parse_json(&list)?,
+        },
+    };
+    Ok(http::Config {
+        max_body_bytes: read.number("MAX_BODY_BYTES", 1024, 64 << 20)? as usize,
+        max_connections: read.number("MAX_CONNECTIONS", 16, 1_000_000)? as usize,
+        rate_limit_requests: read.number("RATE_LIMIT_PER_MINUTE", 0, 1_000_000)? as u32,
+        rate_limit_window_seconds: read.number("RATE_LIMIT_WINDOW_SECONDS", 1, 86_400)? as u32,
+        trusted_proxies: Proxies::parse(&read.text("TRUSTED_PROXIES")?)?,
+        allowed_origins: origins,
+        ..http::Config::default()
+    })
+}
+
+fn auth_section(read: &Reader<'_>, generated: &Generated, host: IpAddr) -> Result<auth::Config> {
+    let inbound = auth::Config::parse_inbound(&read.text("INBOUND_API_KEYS")?)?;
+    let open_ingest = inbound.is_empty();
+    if open_ingest && !host.is_loopback() && !read.flag("ALLOW_OPEN_INGEST")? {
+        return Err(Error::invalid(
+            "config.open_ingest",
+            format!("INBOUND_API_KEYS is empty and {host} can be reached by others, so anyone could post snapshots"),
+        )
+        .hint("set INBOUND_API_KEYS, remove the empty setting to have a key generated, or set ALLOW_OPEN_INGEST=1"));
+    }
+    Ok(auth::Config {
+        mode: Mode::parse(&read.text("AUTH_MODE")?)?,
+        inbound,
+        open_ingest,
+        automation: Secrets::parse(&read.text("AUTOMATION_SIGNATURE_SECRET")?)?,
+        gateway_key: Secrets::parse(&read.text("API_KEY")?)?,
+        gateway_hmac: Secrets::parse(&read.text("HMAC_SECRET")?)?,
+        operator: generated.operator(),
+        sealing: generated.sealing(),
+        tolerance: Duration::from_secs(read.number("TIMESTAMP_TOLERANCE", 1, 3600)?),
+    })
+}
+
+/// Secrets that are too short or used twice (requirement R12), and settings that have no effect here.
+fn warnings(read: &Reader<'_>) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    let mut seen: Vec<(&str, Secret)> = Vec::new();
+    for name in ["AUTOMATION_SIGNATURE_SECRET", "HMAC_SECRET", "API_KEY", "WEBHOOK_VERIFICATION_KEY"] {
+        let value = read.text(name)?;
+        for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            if part.len() < GOOD_SECRET {
+                out.push(format!("{name} is shorter than {GOOD_SECRET} characters; make one with `openssl rand -hex 32`"));
+            }
+            if let Some((other, _)) = seen.iter().find(|(other, secret)| *other != name && secret.matches(part.as_bytes())) {
+                out.push(format!("{name} and {other} are the same secret; a leak of one would open both"));
+            }
+            seen.push((name, Secret::new(part)));
+        }
+    }
+    if read.found("REDIS_URL")?.is_some_and(|found| !found.value.is_empty()) {
+        out.push("REDIS_URL is set but has no effect on a single machine: the embedded store does its work".into());
+    }
+    Ok(out)
+}
+
+/// What needs settings, and which of them are missing.
+fn features(read: &Reader<'_>) -> Result<Vec<Feature>> {
+    const NEEDS: &[(&str, &[&str])] = &[
+        ("snapshots from game servers", &["INBOUND_API_KEYS"]),
+        ("signed automation calls", &["AUTOMATION_SIGNATURE_SECRET"]),
+        ("job gateway credentials", &["API_KEY", "HMAC_SECRET"]),
+        ("Roblox group", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"]),
+        ("Roblox data store", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "ROBLOX_DATASTORE_NAME"]),
+        ("Postgres export", &["DATABASE_URL"]),
+        ("Turnstile", &["TURNSTILE_SECRET_KEY"]),
+        ("Discord", &["DISCORD_TOKEN", "CHANNEL_ID"]),
+    ];
+    let mut out = Vec::new();
+    for (name, needs) in NEEDS {
+        let mut missing = Vec::new();
+        for variable in *needs {
+            if read.text(variable)?.is_empty() {
+                missing.push(*variable);
+            }
+        }
+        out.push(Feature { name, missing });
+    }
+    Ok(out)
+}
+
+/// Reads single settings, with messages that name them.
+struct Reader<'a> {
+    sources: &'a Sources,
+    generated: Option<&'a Generated>,
+}
+
+impl Reader<'_> {
+    fn found(&self, name: &str) -> Result<Option<Found>> {
+        self.sources.get(name)
+    }
+
+    /// The value as text: set, generated, or the default.
+    fn text(&self, name: &str) -> Result<String> {
+        if let Some(found) = self.found(name)? {
+            return Ok(found.value.trim().to_owned());
+        }
+        let generated = self.generated.and_then(|generated| generated.get(name));
+        let default = settings::find(name).map_or("", |setting| setting.default);
+        Ok(generated.unwrap_or(default).to_owned())
+    }
+
+    fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<T> {
+        let text = self.text(name)?;
+        text.parse().map_err(|_| invalid(name, &text, expected))
+    }
+
+    fn number(&self, name: &str, low: u64, high: u64) -> Result<u64> {
+        let text = self.text(name)?;
+        match text.parse() {
+            Ok(number) if (low..=high).contains(&number) => Ok(number),
+            _ => Err(invalid(name, &text, &format!("a whole number from {low} to {high}"))),
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<bool> {
+        match self.text(name)?.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Ok(true),
+            "" | "0" | "false" | "no" | "off" => Ok(false),
+            other => Err(invalid(name, other, "true or false")),
+        }
+    }
+
+    fn one_of<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<T> {
+        let text = self.text(name)?;
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let chosen = choices.iter().find(|(choice, _)| *choice == text);
+        chosen.map(|(_, value)| *value).ok_or_else(|| invalid(name, &text, &names.join(" or ")))
+    }
+}
+
+fn invalid(name: &str, value: &str, expected: &str) -> Error {
+    Error::invalid("config.invalid", format!("{name} is \"{value}\": expected {expected}"))
+        .hint("`grps config print` shows every setting and where its value comes from")
+}
+
+/// Every setting with its value (secrets masked) and where it comes from, for `grps config print`.
+///
+/// # Errors
+/// Those of [`Sources::get`].
+pub fn print(sources: &Sources, generated: &Generated) -> Result<Vec<(&'static Setting, String, Origin)>> {
+    let mut out = Vec::new();
+    for setting in SETTINGS {
+        let found = match sources.get(setting.name)? {
+            Some(found) => found,
+            None => match generated.get(setting.name) {
+                Some(value) => Found { value: value.to_owned(), origin: Origin::Generated },
+                None => Found { value: setting.default.to_owned(), origin: Origin::Default },
+            },
+        };
+        let shown = match setting.kind {
+            Kind::Plain => found.value,
+            Kind::Secret | Kind::GeneratedSecret => mask(&found.value),
+        };
+        out.push((setting, shown, found.origin));
+    }
+    Ok(out)
+}
+
+/// `…` and the last four characters of a long secret; only `…` of a short one.
+fn mask(secret: &str) -> String {
+    let parts: Vec<String> = secret
+        .split(',')
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            let tail: String = part.chars().skip(part.chars().count().saturating_sub(4)).collect();
+            if part.chars().count() >= GOOD_SECRET { format!("…{tail}") } else { "…".to_owned() }
+        })
+        .collect();
+    parts.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(settings: &[(&str, &str)]) -> Result<Config> {
+        let dir = tempfile::tempdir().unwrap();
+        let generated = Generated::load_or_create(dir.path()).unwrap();
+        let env = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Config::build(&Sources::read(Vec::new(), env, dir.path()).unwrap(), &generated)
+    }
+
+    #[test]
+    fn nothing_set_is_a_closed_server_on_loopback() {
+        let config = build(&[]).unwrap();
+        assert_eq!(config.address().to_string(), "127.0.0.1:8000");
+        assert_eq!(config.auth.inbound.len(), 1);
+        assert!(!config.auth.open_ingest);
+        assert_eq!(config.service_base_url, "http://127.0.0.1:8000");
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn ingest_is_never_open_by_accident() {
+        assert!(build(&[("INBOUND_API_KEYS", "")]).unwrap().auth.open_ingest);
+        let error = build(&[("INBOUND_API_KEYS", ""), ("HOST", "0.0.0.0")]).unwrap_err();
+        assert_eq!(error.code(), "config.open_ingest");
+        assert!(error.to_string().contains("INBOUND_API_KEYS") && error.to_string().contains("ALLOW_OPEN_INGEST"));
+        let allowed = build(&[("INBOUND_API_KEYS", ""), ("HOST", "0.0.0.0"), ("ALLOW_OPEN_INGEST", "1")]).unwrap();
+        assert!(allowed.auth.open_ingest);
+        assert!(!build(&[("HOST", "0.0.0.0")]).unwrap().auth.open_ingest);
+    }
+
+    #[test]
+    fn every_wrong_value_names_its_variable_and_what_is_expected() {
+        for (name, value, expected) in [
+            ("PORT", "http", "a port"),
+            ("HOST", "localhost", "an IP address"),
+            ("AUTH_MODE", "lax", "compat or strict"),
+            ("LOG_FORMAT", "xml", "human or json"),
+            ("MAX_BODY_BYTES", "1MB", "a whole number from 1024"),
+            ("TIMESTAMP_TOLERANCE", "-1", "a whole number from 1"),
+            ("DOCS", "maybe", "true or false"),
+            ("ALLOWED_ORIGINS", "*", "not a web origin"),
+            ("TRUSTED_PROXIES", "proxy", "neither an address nor a range"),
+            ("INBOUND_API_KEYS", "key:fly", "not a scope"),
+        ] {
+            let error = build(&[(name, value)]).unwrap_err();
+            assert!(error.to_string().contains(expected), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn weak_and_shared_secrets_are_told() {
+        let shared = "x".repeat(32);
+        let config = build(&[("API_KEY", "short"), ("HMAC_SECRET", &shared), ("WEBHOOK_VERIFICATION_KEY", &shared)]).unwrap();
+        assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+        assert!(config.warnings.iter().all(|line| !line.contains("xxxx")));
+    }
+
+    #[test]
+    fn secrets_print_as_their_last_characters_at_most() {
+        assert_eq!(mask("hunter2"), "…");
+        assert_eq!(mask(&format!("{}abcd,short", "x".repeat(40))), "…abcd,…");
+        assert_eq!(mask(""), "");
+    }
+}

@@ -1,0 +1,101 @@
+//! The list of settings: one line each, with its default and what it does. `grps config print` shows it, the README's table is made from
+//! it and checked against it (requirement P23), and a name that is not here cannot be read.
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The environment variable's name.
+    pub name: &'static str,
+    /// What holds when it is not set; empty for none.
+    pub default: &'static str,
+    pub doc: &'static str,
+    pub kind: Kind,
+}
+
+/// How a value is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    /// Never printed.
+    Secret,
+    /// A secret that is generated when not set.
+    GeneratedSecret,
+}
+
+const fn plain(name: &'static str, default: &'static str, doc: &'static str) -> Setting {
+    Setting { name, default, doc, kind: Kind::Plain }
+}
+
+const fn secret(name: &'static str, doc: &'static str) -> Setting {
+    Setting { name, default: "", doc, kind: Kind::Secret }
+}
+
+const fn generated(name: &'static str, doc: &'static str) -> Setting {
+    Setting { name, default: "", doc, kind: Kind::GeneratedSecret }
+}
+
+/// Every setting, in the order they are shown.
+pub const SETTINGS: &[Setting] = &[
+    plain("HOST", "127.0.0.1", "Address to listen on; `0.0.0.0` for all."),
+    plain("PORT", "8000", "Port to listen on."),
+    plain("DATA_DIR", "./data", "Where the database and the generated secrets live."),
+    plain("POLICY_DIR", "./policy", "Where the policy files live; edits take effect within 2 seconds."),
+    plain("APP_ENV", "", "Reads `.env.<APP_ENV>` before `.env`."),
+    plain("SETTINGS_FILE", "app_settings.json", "JSON file with fallback values for these settings."),
+    plain("LOG_FORMAT", "human", "`human` or `json`."),
+    plain("LOG_LEVEL", "info", "`error`, `warn`, `info`, `debug`, or a filter such as `grps=debug`."),
+    plain("AUTH_MODE", "compat", "`compat` takes the seeds' schemes; `strict` only requests signed with A6."),
+    generated("INBOUND_API_KEYS", "Keys of game servers (A2): `key` or `key:scope+scope`, comma-separated. Empty: open ingest, on loopback only."),
+    plain("ALLOW_OPEN_INGEST", "false", "Allows an empty INBOUND_API_KEYS on an address others can reach."),
+    generated("AUTOMATION_SIGNATURE_SECRET", "Secret of `x-grps-signature` (A1). Two values, `new,old`, while rotating."),
+    generated("API_KEY", "Key of the job gateway (A3)."),
+    generated("HMAC_SECRET", "Secret that signs the gateway's timestamps (A3)."),
+    plain("TIMESTAMP_TOLERANCE", "60", "Seconds a signature's time may differ from ours."),
+    plain("HEALTH_AUTH", "optional", "`required`: `/health` wants a credential, as the job gateway's did."),
+    plain("TRUSTED_PROXIES", "", "CIDR ranges whose X-Forwarded-For is believed, comma-separated."),
+    plain("RATE_LIMIT_PER_MINUTE", "0", "Requests a client may make in a window; 0 turns limits off."),
+    plain("RATE_LIMIT_WINDOW_SECONDS", "60", "Length of that window."),
+    plain("MAX_BODY_BYTES", "1048576", "Largest request body."),
+    plain("MAX_CONNECTIONS", "10000", "Connections held open at once."),
+    plain("ALLOWED_ORIGINS", "https://grps.example.com,http://localhost:3000", "Browser origins that may call the API, comma-separated."),
+    plain("CORS_ALLOW_ORIGINS", "", "The same as a JSON list; ALLOWED_ORIGINS wins."),
+    plain("DOCS", "true", "Serves `/docs` and `/openapi.json`."),
+    plain("HEADLESS_MODE", "false", "`true` turns pages for people off; the API and its docs stay."),
+    plain("SERVICE_BASE_URL", "", "Our own address in links; `http://127.0.0.1:$PORT` when empty."),
+    plain("STORE_CACHE_MB", "128", "Memory for the store's page cache; budget 2 to 4 times it."),
+    plain("RECORD_CACHE_MB", "64", "Memory for recently read records."),
+    plain("SNAPSHOT_RETENTION_DAYS", "90", "Days a player's snapshots are kept."),
+    plain("SNAPSHOTS_PER_PLAYER", "500", "Snapshots kept per player, newest first."),
+    plain("ROBLOX_GROUP_ID", "", "The group whose roles follow the ladder."),
+    secret("ROBLOX_OPEN_CLOUD_API_KEY", "Open Cloud key; turns Roblox features on."),
+    plain("ROBLOX_UNIVERSE_ID", "", "The experience whose data stores are read."),
+    plain("ROBLOX_DATASTORE_NAME", "", "The data store with the points."),
+    plain("ROBLOX_DATASTORE_SCOPE", "global", "Its scope."),
+    plain("ROBLOX_DATASTORE_PREFIX", "", "Prefix of its keys."),
+    secret("DATABASE_URL", "Postgres to export to; `postgresql+asyncpg://` is understood."),
+    secret("TURNSTILE_SECRET_KEY", "Cloudflare Turnstile secret."),
+    plain("TURNSTILE_SITE_KEY", "", "Cloudflare Turnstile site key."),
+    secret("WEBHOOK_VERIFICATION_KEY", "Signs the webhooks we send."),
+    plain("CHANNEL_ID", "", "Discord channel to read jobs from."),
+    secret("DISCORD_TOKEN", "Discord bot token."),
+    secret("REDIS_URL", "Redis of a cluster; one machine needs none."),
+];
+
+/// The setting called `name`.
+pub fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The README's table, made from [`SETTINGS`].
+pub fn markdown() -> String {
+    let mut out = String::from("| setting | default | what it does |\n| --- | --- | --- |\n");
+    for setting in SETTINGS {
+        let default = match (setting.kind, setting.default) {
+            (Kind::GeneratedSecret, _) => "generated".to_owned(),
+            (_, "") => "–".to_owned(),
+            (_, text) => format!("`{text}`"),
+        };
+        out.push_str(&format!("| `{}` | {default} | {} |\n", setting.name, setting.doc));
+    }
+    out
+}

@@ -1,0 +1,51 @@
+//! The audit trail: who did what to whom, from what to what, in which request (requirement P9). A row is written in the same commit as
+//! the change it tells of, so there is no change without its row and no row without its change. Rows are never updated.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Id, Result, Time};
+use crate::store::{Record, Table, Tx};
+
+/// One audited action, keyed by an id that sorts by time.
+pub static AUDITS: Table<Id, Entry> = Table::new("audits", *b"au");
+
+/// What happened. `before` and `after` hold JSON of what changed, and only that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub at: Time,
+    pub actor: Actor,
+    /// A dotted verb: `player.snapshot`, `decision.queued`, `key.rotated`.
+    pub action: String,
+    /// What it was done to: `player:12345678`, `key:c0ffee00`.
+    pub subject: String,
+    pub before: Option<String>,
+    pub after: Option<String>,
+    pub request_id: String,
+}
+
+impl Record for Entry {
+    const VERSION: u8 = 1;
+}
+
+/// Who acted: the credential that was proven, and beside it whom the caller claimed to act for, which proves nothing (requirement F4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The id of the authenticated credential, or the name of a worker.
+    pub id: String,
+    /// `x-grps-actor`: a Roblox user id as the game server stated it.
+    pub claimed: Option<u64>,
+}
+
+impl Actor {
+    pub fn of(id: impl Into<String>) -> Self {
+        Self { id: id.into(), claimed: None }
+    }
+}
+
+/// Adds `entry` to the commit of `tx` under `id`.
+///
+/// # Errors
+/// `store.value_too_large` when `before` and `after` do not fit one row.
+pub fn record(tx: &mut Tx, id: Id, entry: &Entry) -> Result<()> {
+    tx.put(&AUDITS, &id, entry)
+}

@@ -1,0 +1,124 @@
+//! `/admin/api/keys`: what `grps keys` calls.
+
+use std::sync::Arc;
+
+use poem_openapi::param::Path;
+use poem_openapi::{Object, OpenApi};
+
+use super::caller::Caller;
+use super::gate::Auth;
+use super::keys::{Issued, Key, Wanted};
+use super::scope::Scopes;
+use crate::base::Error;
+use crate::domains::audit::Actor;
+use crate::http::wire::Timestamp;
+use crate::http::{Context, Json};
+
+/// A key to make.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct KeyRequest {
+    /// What you call it: 1 to 64 characters.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    name: String,
+    /// What it may do, for example `["ingest", "decisions:evaluate"]`.
+    #[oai(validator(min_items = 1, max_items = 32))]
+    scopes: Vec<String>,
+    /// Whether the key itself may travel as `x-grps-api-key`; otherwise its requests must be signed.
+    #[oai(default)]
+    compat: bool,
+}
+
+/// A key without its secret.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct KeyView {
+    /// The key's id, which signatures name.
+    kid: String,
+    name: String,
+    scopes: Vec<String>,
+    compat: bool,
+    created_at: Timestamp,
+    rotated_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+    /// When each live value was last used, newest value first, to within a minute.
+    last_used_at: Vec<Option<Timestamp>>,
+}
+
+/// All keys, at most 1,000.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct KeyList {
+    keys: Vec<KeyView>,
+}
+
+/// A new secret. It is shown this once.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct IssuedView {
+    key: KeyView,
+    secret: String,
+}
+
+impl KeyView {
+    fn of(kid: &str, key: &Key) -> Self {
+        Self {
+            kid: kid.to_owned(),
+            name: key.name.clone(),
+            scopes: key.scopes.clone(),
+            compat: key.compat,
+            created_at: Timestamp(key.created_at),
+            rotated_at: key.rotated_at.map(Timestamp),
+            revoked_at: key.revoked_at.map(Timestamp),
+            last_used_at: key.last_used.iter().map(|used| used.map(Timestamp)).collect(),
+        }
+    }
+}
+
+impl From<Issued> for IssuedView {
+    fn from(issued: Issued) -> Self {
+        Self { key: KeyView::of(&issued.kid, &issued.key), secret: issued.secret.expose().to_owned() }
+    }
+}
+
+pub struct KeysApi {
+    pub auth: Arc<Auth>,
+}
+
+/// Keys
+#[OpenApi]
+impl KeysApi {
+    /// All keys, without their secrets
+    #[oai(path = "/admin/api/keys", method = "get", operation_id = "listKeys")]
+    async fn list(&self, _caller: Caller) -> poem::Result<Json<KeyList>> {
+        let keys = self.auth.keys().list().await?;
+        Ok(Json(KeyList { keys: keys.iter().map(|(kid, key)| KeyView::of(kid, key)).collect() }))
+    }
+
+    /// Make a key
+    #[oai(path = "/admin/api/keys", method = "post", operation_id = "createKey")]
+    async fn create(&self, caller: Caller, context: Context, wanted: Json<KeyRequest>) -> poem::Result<Json<IssuedView>> {
+        let KeyRequest { name, scopes, compat } = wanted.0;
+        let scopes = Scopes::parse(&scopes.join(" "), ' ')
+            .map_err(|error| Error::field(&["body", "scopes"], "enum", error.detail().to_owned()).hint(error.hint_text().unwrap_or("")))?;
+        let wanted = Wanted { name, scopes, compat };
+        let issued = self.auth.keys().create(wanted, Actor::of(caller.id), &context.request_id).await?;
+        Ok(Json(issued.into()))
+    }
+
+    /// Give a key a new secret
+    ///
+    /// The secret before it stays live until the next rotation.
+    #[oai(path = "/admin/api/keys/:kid/rotate", method = "post", operation_id = "rotateKey")]
+    async fn rotate(&self, caller: Caller, context: Context, kid: Path<String>) -> poem::Result<Json<IssuedView>> {
+        let issued = self.auth.keys().rotate(&kid.0, Actor::of(caller.id), &context.request_id).await?;
+        Ok(Json(issued.into()))
+    }
+
+    /// End a key at once
+    #[oai(path = "/admin/api/keys/:kid", method = "delete", operation_id = "revokeKey")]
+    async fn revoke(&self, caller: Caller, context: Context, kid: Path<String>) -> poem::Result<Json<KeyView>> {
+        let key = self.auth.keys().revoke(&kid.0, Actor::of(caller.id), &context.request_id).await?;
+        Ok(Json(KeyView::of(&kid.0, &key)))
+    }
+}

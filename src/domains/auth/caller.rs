@@ -1,0 +1,55 @@
+//! Who is calling: every scheme ends in one [`Caller`] (requirement R1).
+
+use poem::{FromRequest, Request, RequestBody};
+
+use super::scope::{Scope, Scopes};
+use crate::base::{Error, Result};
+
+/// How a credential was proven, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strength {
+    /// Nothing was shown.
+    Open,
+    /// A secret travelled with the request (A2).
+    Key,
+    /// Something was signed, but the same signature works again (A1, A3).
+    Replayable,
+    /// This very request was signed, once (A6).
+    Signed,
+}
+
+/// An authenticated caller, or nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The credential's public name: `automation`, `gateway`, `operator`, or a key id such as `k4f0c2a91`. Never the secret.
+    pub id: String,
+    pub scopes: Scopes,
+    pub strength: Strength,
+}
+
+impl Caller {
+    pub fn nobody() -> Self {
+        Self { id: "anonymous".into(), scopes: Scopes::default(), strength: Strength::Open }
+    }
+
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.has(scope)
+    }
+
+    /// # Errors
+    /// `auth.scope_missing` naming the scope and the credential.
+    pub fn need(&self, scope: Scope) -> Result<()> {
+        if self.may(scope) {
+            return Ok(());
+        }
+        Err(Error::denied("auth.scope_missing", format!("the credential \"{}\" may not do this: it lacks {scope}", self.id))
+            .hint(format!("use a key with {scope}; `grps keys list` shows the scopes of each key")))
+    }
+}
+
+/// Handlers take the caller as their first argument; the gate has put it into the request.
+impl<'a> FromRequest<'a> for Caller {
+    async fn from_request(request: &'a Request, _body: &mut RequestBody) -> poem::Result<Self> {
+        Ok(request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::nobody))
+    }
+}

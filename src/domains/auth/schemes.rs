@@ -1,0 +1,198 @@
+//! The four ways to prove who is calling, each a function from request headers to a [`Caller`]. Comparisons take constant time.
+
+use data_encoding::{BASE64, HEXLOWER};
+use poem::http::HeaderMap;
+use ring::{digest, hmac};
+
+use super::caller::{Caller, Strength};
+use super::config::{Config, GATEWAY_SCOPES, SIGNATURE_SCOPES};
+use super::scope::Scopes;
+use crate::base::{Error, Result, Secret, Secrets, Time};
+
+/// What the schemes look at.
+pub struct Evidence<'a> {
+    pub method: &'a str,
+    /// Path with query, exactly as sent.
+    pub target: &'a str,
+    pub headers: &'a HeaderMap,
+    /// The body, exactly as sent.
+    pub body: &'a [u8],
+    pub now: Time,
+}
+
+impl Evidence<'_> {
+    /// A header's text; one that is not visible ASCII counts as absent text, never as an error (requirement G3).
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap_or(""))
+    }
+}
+
+/// A1: the body's HMAC in `x-grps-signature`, hex in either case, with or without `sha256=`.
+///
+/// # Errors
+/// `auth.signature_missing`, `auth.signature_invalid`; `auth.not_configured` without a secret.
+pub fn signature(config: &Config, evidence: &Evidence<'_>) -> Result<Caller> {
+    configured(&config.automation, "AUTOMATION_SIGNATURE_SECRET")?;
+    let given = evidence.header("x-grps-signature").ok_or_else(|| {
+        Error::unauthenticated("auth.signature_missing", "Missing signature")
+            .hint("send x-grps-signature: hex(HMAC-SHA256(AUTOMATION_SIGNATURE_SECRET, body))")
+    })?;
+    let given = given.strip_prefix("sha256=").unwrap_or(given);
+    let tag = HEXLOWER.decode(given.to_ascii_lowercase().as_bytes()).unwrap_or_default();
+    if config.automation.iter().any(|secret| verifies(secret, evidence.body, &tag)) {
+        return Ok(caller("automation", SIGNATURE_SCOPES, Strength::Replayable));
+    }
+    Err(Error::unauthenticated("auth.signature_invalid", "Invalid signature")
+        .hint("sign the exact bytes of the body with AUTOMATION_SIGNATURE_SECRET; `grps sign a1` shows how"))
+}
+
+/// A2: the key itself in `x-grps-api-key`. All keys are compared, whichever matches.
+///
+/// # Errors
+/// `auth.key_invalid`.
+pub fn inbound_key(config: &Config, given: &str) -> Result<Caller> {
+    let mut found = None;
+    for key in &config.inbound {
+        if key.secret.matches(given.as_bytes()) {
+            found = Some(caller(&fingerprint(&key.secret), key.scopes, Strength::Key));
+        }
+    }
+    found.ok_or_else(|| {
+        Error::unauthenticated("auth.key_invalid", "Invalid API key")
+            .hint("x-grps-api-key must be one of INBOUND_API_KEYS, or a compat key made by `grps keys create --compat`")
+    })
+}
+
+/// A3: the gateway's key and an HMAC of the time. The signature may be hex in either case or base64 (requirement J5).
+///
+/// # Errors
+/// A distinct code for each header that is missing or wrong.
+pub fn gateway(config: &Config, evidence: &Evidence<'_>) -> Result<Caller> {
+    configured(&config.gateway_key, "API_KEY")?;
+    configured(&config.gateway_hmac, "HMAC_SECRET")?;
+    let key = required(evidence, "x-api-key", "auth.gateway_key_missing")?;
+    if !config.gateway_key.iter().any(|secret| secret.matches(key.as_bytes())) {
+        return Err(Error::unauthenticated("auth.gateway_key_invalid", "X-API-KEY is not API_KEY"));
+    }
+    let timestamp = required(evidence, "x-timestamp", "auth.timestamp_missing")?;
+    check_time(config, timestamp, evidence.now, "X-TIMESTAMP")?;
+    let given = required(evidence, "x-signature", "auth.gateway_signature_missing")?;
+    let hex = HEXLOWER.decode(given.to_ascii_lowercase().as_bytes()).ok();
+    let tag = hex.or_else(|| BASE64.decode(given.as_bytes()).ok()).unwrap_or_default();
+    if config.gateway_hmac.iter().any(|secret| verifies(secret, timestamp.as_bytes(), &tag)) {
+        return Ok(caller("gateway", GATEWAY_SCOPES, Strength::Replayable));
+    }
+    Err(Error::unauthenticated("auth.gateway_signature_invalid", "X-SIGNATURE is not HMAC_SHA256(HMAC_SECRET, X-TIMESTAMP)"))
+}
+
+/// The parts of an A6 signature, read and timed but not yet verified.
+pub struct Signed<'a> {
+    pub kid: &'a str,
+    pub nonce: &'a str,
+    tag: Vec<u8>,
+    message: String,
+}
+
+/// A6, first half: reads the headers and checks the time.
+///
+/// # Errors
+/// A distinct code for each header that is missing or malformed, `auth.timestamp_skewed` for a time too far from ours.
+pub fn read_signed<'a>(config: &Config, evidence: &'a Evidence<'_>) -> Result<Signed<'a>> {
+    let timestamp = required(evidence, "x-grps-timestamp", "auth.timestamp_missing")?;
+    check_time(config, timestamp, evidence.now, "x-grps-timestamp")?;
+    let nonce = required(evidence, "x-grps-nonce", "auth.nonce_missing")?;
+    if !(8..=super::nonce::MAX_NONCE).contains(&nonce.len()) {
+        return Err(Error::unauthenticated("auth.nonce_invalid", "x-grps-nonce must be 8 to 64 visible characters"));
+    }
+    let header = required(evidence, "x-grps-signature-v2", "auth.signature_missing")?;
+    let mut parts = header.splitn(3, ',').map(str::trim);
+    let (version, kid, hex) = (parts.next(), parts.next(), parts.next());
+    let tag = hex.and_then(|hex| HEXLOWER.decode(hex.to_ascii_lowercase().as_bytes()).ok());
+    match (version, kid, tag) {
+        (Some("v2"), Some(kid), Some(tag)) => {
+            let request = Signable { method: evidence.method, target: evidence.target, body: evidence.body };
+            let message = message(timestamp, nonce, &request);
+            Ok(Signed { kid, nonce, tag, message })
+        }
+        _ => Err(Error::unauthenticated("auth.signature_malformed", "x-grps-signature-v2 must read v2,<key id>,<hex>")),
+    }
+}
+
+impl Signed<'_> {
+    /// A6, second half: whether `secret` made this signature.
+    pub fn verifies(&self, secret: &Secret) -> bool {
+        verifies(secret, self.message.as_bytes(), &self.tag)
+    }
+
+    /// The refusal of a signature that no live secret made. It does not tell an unknown key id from a wrong secret.
+    pub fn refused(&self) -> Error {
+        Error::unauthenticated("auth.signature_invalid", "Invalid signature").hint(
+            "sign timestamp.nonce.METHOD.path?query.hex(sha256(body)) with the secret of this key id; `grps sign a6` shows the exact text",
+        )
+    }
+}
+
+/// The parts of a request that A6 signs.
+pub struct Signable<'a> {
+    pub method: &'a str,
+    /// Path with query.
+    pub target: &'a str,
+    pub body: &'a [u8],
+}
+
+/// What A6 signs: `timestamp.nonce.METHOD.path?query.hex(sha256(body))`.
+pub fn message(timestamp: &str, nonce: &str, request: &Signable<'_>) -> String {
+    let body = HEXLOWER.encode(digest::digest(&digest::SHA256, request.body).as_ref());
+    format!("{timestamp}.{nonce}.{}.{}.{body}", request.method, request.target)
+}
+
+/// Hex HMAC-SHA256 of `message`: the clients' half of A1, A3 and A6.
+pub fn sign(secret: &Secret, message: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
+    HEXLOWER.encode(hmac::sign(&key, message).as_ref())
+}
+
+/// The public id of an inbound key: `k` and eight hex characters of its SHA-256.
+pub fn fingerprint(secret: &Secret) -> String {
+    let hash = digest::digest(&digest::SHA256, secret.expose().as_bytes());
+    format!("k{}", HEXLOWER.encode(&hash.as_ref()[..4]))
+}
+
+fn verifies(secret: &Secret, message: &[u8], tag: &[u8]) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
+    hmac::verify(&key, message, tag).is_ok()
+}
+
+fn caller(id: &str, scopes: Scopes, strength: Strength) -> Caller {
+    Caller { id: id.into(), scopes, strength }
+}
+
+fn required<'a>(evidence: &'a Evidence<'_>, name: &str, code: &'static str) -> Result<&'a str> {
+    match evidence.header(name) {
+        Some(text) if !text.is_empty() => Ok(text),
+        _ => Err(Error::unauthenticated(code, format!("Missing header {name}"))),
+    }
+}
+
+fn configured(secrets: &Secrets, variable: &str) -> Result<()> {
+    if !secrets.is_empty() {
+        return Ok(());
+    }
+    Err(Error::not_configured("auth.not_configured", format!("{variable} is empty, so this way of signing in is off"))
+        .hint(format!("set {variable} and restart, or remove the empty setting to have one generated")))
+}
+
+/// Whole seconds, at most `tolerance` away from ours in either direction: 60 passes, 61 does not (requirement J5).
+fn check_time(config: &Config, text: &str, now: Time, header: &str) -> Result<()> {
+    let digits = text.len() <= 12 && text.bytes().all(|b| b.is_ascii_digit());
+    let Some(at) = text.parse::<i64>().ok().filter(|_| digits) else {
+        return Err(Error::unauthenticated("auth.timestamp_invalid", format!("{header} must be unix seconds in digits")));
+    };
+    let skew = (now.seconds() - at).unsigned_abs();
+    if skew <= config.tolerance.as_secs() {
+        return Ok(());
+    }
+    let side = if at < now.seconds() { "behind" } else { "ahead of" };
+    let detail = format!("{header} is {skew} s {side} this server's clock; {} s are allowed", config.tolerance.as_secs());
+    Err(Error::unauthenticated("auth.timestamp_skewed", detail).hint("set the sender's clock, or raise TIMESTAMP_TOLERANCE"))
+}

@@ -1,0 +1,11 @@
+//! The domains: what grps is about, one folder each. Their floors are in `tests/tidy.rs`.
+
+pub mod audit;
+pub mod auth;
+pub mod health;
+pub mod leaderboards;
+pub mod players;
+pub mod policy;
+pub mod ranks;
+pub mod samples;
+pub mod standings;

@@ -1,0 +1,16 @@
+//! Players: one row a person, holding what the group knows of them, and every snapshot their game servers sent.
+//!
+//! Invariants: a player's row, their place on the players' board and the snapshot that changed them move in one commit; a row's
+//! `updated_at` moves with every change; the stored rank is ours (requirement R8), the points are what Roblox was last seen to say.
+
+mod api;
+mod model;
+mod retention;
+mod service;
+mod tables;
+
+pub use api::{PlayerView, PlayersApi};
+pub use model::{Decided, Observation, Player, Status, StoredMarks};
+pub use retention::{Retention, RetentionConfig};
+pub use service::{Players, save};
+pub use tables::{PLAYERS, SNAPSHOTS, Snapshot};

@@ -1,0 +1,89 @@
+//! The worker that keeps the snapshot history within its bounds: by age and by number per player, newest kept (requirement F11).
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::tables::SNAPSHOTS;
+use crate::base::{Clock, Cursor, Id, Result, RobloxId};
+use crate::store::Store;
+use crate::workers::{Next, Worker};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// `SNAPSHOT_RETENTION_DAYS`: older snapshots go. 1 to 3650.
+    pub days: u32,
+    /// `SNAPSHOTS_PER_PLAYER`: more than these go, oldest first. 1 to 100,000.
+    pub per_player: u32,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { days: 90, per_player: 500 }
+    }
+}
+
+/// Snapshots looked at in one tick.
+const PAGE: usize = 500;
+
+/// The pause between pages, so that a long walk leaves the disk to others.
+const BETWEEN_PAGES: Duration = Duration::from_millis(200);
+
+/// The pause after a whole walk.
+const BETWEEN_WALKS: Duration = Duration::from_secs(3600);
+
+/// Walks all snapshots, newest first within each player, and deletes what is too old or too many.
+pub struct Retention {
+    store: Store,
+    clock: Clock,
+    config: RetentionConfig,
+    at: Option<Cursor>,
+    counting: Option<(RobloxId, u32)>,
+}
+
+impl Retention {
+    pub fn new(store: Store, clock: Clock, config: RetentionConfig) -> Self {
+        Self { store, clock, config, at: None, counting: None }
+    }
+
+    /// Deletes on one page; says whether the walk is over.
+    async fn step(&mut self) -> Result<bool> {
+        let page = self.store.scan(SNAPSHOTS.all().newest_first().after(self.at.as_ref()), PAGE).await?;
+        let oldest = Id::floor(self.clock.now() - Duration::from_secs(u64::from(self.config.days) * 86_400));
+        let mut doomed = Vec::new();
+        for ((player, id), _) in &page.items {
+            let seen = match self.counting {
+                Some((counted, seen)) if counted == *player => seen + 1,
+                _ => 1,
+            };
+            self.counting = Some((*player, seen));
+            if seen > self.config.per_player || *id < oldest {
+                doomed.push((*player, *id));
+            }
+        }
+        if !doomed.is_empty() {
+            let doomed = &doomed;
+            self.store
+                .transact(|mut tx| async move { doomed.iter().try_for_each(|key| tx.delete(&SNAPSHOTS, key)) })
+                .await?;
+        }
+        self.at = page.next;
+        Ok(self.at.is_none())
+    }
+}
+
+impl Worker for Retention {
+    fn name(&self) -> &'static str {
+        "snapshot-retention"
+    }
+
+    fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(async {
+            let over = self.step().await?;
+            if over {
+                self.counting = None;
+            }
+            Ok(Next::After(if over { BETWEEN_WALKS } else { BETWEEN_PAGES }))
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! The endpoints of ingest and decision.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, TryStreamExt};
+use poem_openapi::param::Header;
+use poem_openapi::types::Any;
+use poem_openapi::{Object, OpenApi};
+
+use super::service::{Ask, Ranks, Sender};
+use super::simulate::Move;
+use super::wire::{
+    ActionView, DecisionPage, DecisionRequest, DecisionView, Detail, PlayerActivity, PlayerDecision, SnapshotIngestResponse, Whom,
+};
+use crate::base::{Cursor, Error, Result, RobloxId};
+use crate::domains::audit::Actor;
+use crate::domains::auth::{Caller, Scope};
+use crate::domains::players::{PLAYERS, PlayerView};
+use crate::domains::policy::{FileKind, Policy};
+use crate::http::wire::RobloxIdOut;
+use crate::http::{Context, Json};
+
+/// Players decided about at once within one request; they share the store's flushes.
+const AT_ONCE: usize = 64;
+
+/// Players simulated in one request.
+const SIMULATED: u32 = 1_000;
+
+/// Whose moves to foresee.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct SimulationRequest {
+    /// Policy files to try, by name without `.json` (`policy.ranks`, `permissions`, …); left out, the policy in force.
+    policy: Option<BTreeMap<String, Any<serde_json::Value>>>,
+    /// Players a page: 1 to 1,000.
+    #[oai(default = "default_simulated", validator(minimum(value = "1"), maximum(value = "1000")))]
+    limit: u32,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+fn default_simulated() -> u32 {
+    SIMULATED
+}
+
+/// Someone who would be moved, or punished.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct MoveView {
+    user_id: RobloxIdOut,
+    username: String,
+    action: ActionView,
+    from_rank: Option<String>,
+    target_rank: Option<String>,
+    rank_points: i64,
+    reason: String,
+}
+
+/// What would happen to one page of players.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct SimulationPage {
+    policy_version: String,
+    evaluated: u32,
+    /// How many of each action, NONE included.
+    counts: BTreeMap<String, u32>,
+    moves: Vec<MoveView>,
+    next_cursor: Option<String>,
+}
+
+impl From<Move> for MoveView {
+    fn from(found: Move) -> Self {
+        Self {
+            user_id: RobloxIdOut(found.user_id),
+            username: found.username,
+            action: found.action.into(),
+            from_rank: found.from_rank,
+            target_rank: found.target_rank,
+            rank_points: found.points,
+            reason: found.reason,
+        }
+    }
+}
+
+pub struct RanksApi {
+    pub ranks: Ranks,
+}
+
+/// Snapshots and decisions
+#[OpenApi]
+impl RanksApi {
+    /// Post a player snapshot
+    ///
+    /// Stores the snapshot and updates the player; with `x-grps-evaluate: true` it also decides. An answer of 200 means on disk.
+    #[oai(path = "/roblox/events/player-activity", method = "post", operation_id = "ingestPlayerActivity")]
+    #[allow(clippy::too_many_arguments)] // the seed's five headers
+    async fn ingest(
+        &self,
+        caller: Caller,
+        context: Context,
+        /// The experience's key (training, nexus, …): at most 64 characters.
+        #[oai(name = "x-roblox-experience", validator(max_length = 64))]
+        experience: Header<Option<String>>,
+        /// Roblox id of whoever acted in the game; recorded as claimed.
+        #[oai(name = "x-grps-actor")]
+        actor: Header<Option<String>>,
+        /// `true` to decide on the snapshot, `false` (the default) not to.
+        #[oai(name = "x-grps-evaluate")]
+        evaluate: Header<Option<String>>,
+        /// `true` to let the decision take effect; counts only with `x-grps-evaluate: true`.
+        #[oai(name = "x-grps-apply")]
+        apply: Header<Option<String>>,
+        /// `false` to leave out everything but the seed's fields of the decision.
+        #[oai(name = "x-grps-explain")]
+        explain: Header<Option<String>>,
+        body: Json<PlayerActivity>,
+    ) -> poem::Result<Json<SnapshotIngestResponse>> {
+        let evaluate = flag("x-grps-evaluate", evaluate.0.as_deref(), false)?;
+        let apply = flag("x-grps-apply", apply.0.as_deref(), false)?;
+        let detail = if flag("x-grps-explain", explain.0.as_deref(), true)? { Detail::Explained } else { Detail::Seed };
+        let ask = if evaluate { ask(&caller, apply) } else { Ask::Nothing };
+        let claimed = claimed_actor(actor.0.as_deref())?;
+        let sender = Sender { actor: Actor { id: caller.id, claimed }, request_id: context.request_id.to_string() };
+        let seen = body.0.observation(experience.0.filter(|key| !key.is_empty()));
+        let text = std::str::from_utf8(&context.body).map_err(|error| Error::broken("ingest.not_text", error))?;
+        let taken = self.ranks.ingest(&seen, text, ask, &sender).await?;
+        Ok(Json(SnapshotIngestResponse {
+            player: PlayerView::of(&taken.player, &taken.policy),
+            decision: taken.outcome.map(|outcome| DecisionView::of(outcome, detail)),
+        }))
+    }
+
+    /// Decide about stored players: one, many, or all
+    ///
+    /// Each player is decided about in a commit of their own. A player who is not stored is a 404 when asked for alone and left out of
+    /// `decisions` among many.
+    #[oai(path = "/automation/decisions", method = "post", operation_id = "decide")]
+    async fn decisions(&self, caller: Caller, context: Context, wanted: Json<DecisionRequest>) -> poem::Result<Json<DecisionPage>> {
+        let wanted = wanted.0;
+        let ask = ask(&caller, wanted.apply);
+        let sender = Sender { actor: Actor::of(caller.id), request_id: context.request_id.to_string() };
+        let (whom, next) = match wanted.whom()? {
+            Whom::These(users) => (users, None),
+            Whom::Everyone => self.everyone(&wanted).await?,
+        };
+        let alone = whom.len() == 1 && !wanted.all;
+        let decisions: Vec<PlayerDecision> = futures_util::stream::iter(whom)
+            .map(|user| self.decide(user, ask, &sender, alone))
+            .buffered(AT_ONCE)
+            .try_filter_map(|decision| std::future::ready(Ok(decision)))
+            .try_collect()
+            .await?;
+        Ok(Json(DecisionPage { evaluated: decisions.len() as u32, decisions, next_cursor: next.as_ref().map(Cursor::encode) }))
+    }
+
+    /// Who would move, over all stored players; nothing is written
+    #[oai(path = "/automation/simulate", method = "post", operation_id = "simulate")]
+    async fn simulate(&self, _caller: Caller, wanted: Json<SimulationRequest>) -> poem::Result<Json<SimulationPage>> {
+        let wanted = wanted.0;
+        let policy = match wanted.policy {
+            None => self.ranks.policy.current(),
+            Some(files) => std::sync::Arc::new(tried(files)?),
+        };
+        let after = wanted.cursor.as_deref().map(Cursor::decode).transpose()?;
+        let found = self.ranks.simulate(&policy, after.as_ref(), wanted.limit as usize).await?;
+        Ok(Json(SimulationPage {
+            policy_version: policy.version().to_string(),
+            evaluated: found.evaluated as u32,
+            counts: found.counts.into_iter().map(|(action, count)| (action.to_owned(), count as u32)).collect(),
+            moves: found.moves.into_iter().map(MoveView::from).collect(),
+            next_cursor: found.next.as_ref().map(Cursor::encode),
+        }))
+    }
+}
+
+impl RanksApi {
+    async fn everyone(&self, wanted: &DecisionRequest) -> Result<(Vec<RobloxId>, Option<Cursor>)> {
+        let after = wanted.cursor.as_deref().map(Cursor::decode).transpose()?;
+        let page = self.ranks.store.scan(PLAYERS.all().after(after.as_ref())?, wanted.limit as usize).await?;
+        Ok((page.items.into_iter().map(|(user, _)| user).collect(), page.next))
+    }
+
+    async fn decide(&self, user: RobloxId, ask: Ask, sender: &Sender, alone: bool) -> Result<Option<PlayerDecision>> {
+        match self.ranks.review(user, ask, sender).await {
+            Ok(outcome) => {
+                let decision = DecisionView::of(outcome, Detail::Explained);
+                Ok(Some(PlayerDecision { user_id: RobloxIdOut(user), decision }))
+            }
+            Err(error) if error.code() == "players.missing" && !alone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn ask(caller: &Caller, apply: bool) -> Ask {
+    match (apply, caller.may(Scope::Apply)) {
+        (false, _) => Ask::Evaluate,
+        (true, true) => Ask::Apply,
+        (true, false) => Ask::ApplyDenied,
+    }
+}
+
+/// A header that says `true` or `false`, in any case.
+fn flag(name: &str, value: Option<&str>, default: bool) -> Result<bool> {
+    match value {
+        None => Ok(default),
+        Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+        Some(_) => Err(Error::field(&["header", name], "bool_parsing", "expected true or false")),
+    }
+}
+
+fn claimed_actor(value: Option<&str>) -> Result<Option<u64>> {
+    let parse = |text: &str| {
+        text.parse::<RobloxId>().map(RobloxId::get).map_err(|error| {
+            Error::field(&["header", "x-grps-actor"], "user_id", error.detail().to_owned())
+        })
+    };
+    value.filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+/// A policy sent to be tried, checked like one on disk.
+fn tried(files: BTreeMap<String, Any<serde_json::Value>>) -> Result<Policy> {
+    let mut texts = Vec::new();
+    for (name, Any(value)) in files {
+        let kind = FileKind::named(&name).ok_or_else(|| {
+            Error::field(&["body", "policy", &name], "enum", "not a policy file; see GET /docs for the names")
+        })?;
+        texts.push((kind, value.to_string()));
+    }
+    let borrowed: Vec<(FileKind, &str)> = texts.iter().map(|(kind, text)| (*kind, text.as_str())).collect();
+    Policy::from_texts(&borrowed).map_err(|report| Error::from(&report))
+}

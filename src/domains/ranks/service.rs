@@ -1,0 +1,202 @@
+//! Ingest and review: one commit each, however much it touches.
+
+use std::sync::Arc;
+
+use super::outcome::{Case, Outcome, Tracks};
+use crate::base::{Clock, Error, Ids, Result, RobloxId, Time};
+use crate::domains::audit::{self, Actor};
+use crate::domains::players::{self, Observation, PLAYERS, Player, SNAPSHOTS, Snapshot};
+use crate::domains::policy::{Flag, Policy, PolicyStore, Tally};
+use crate::store::{Store, Tx};
+
+/// Decides about players and keeps what was decided.
+#[derive(Clone)]
+pub struct Ranks {
+    pub(super) store: Store,
+    pub(super) policy: Arc<PolicyStore>,
+    pub(super) clock: Clock,
+    pub(super) ids: Ids,
+}
+
+/// What the caller wants done about a player.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Only take the snapshot in.
+    Nothing,
+    /// Decide, but leave it at that.
+    Evaluate,
+    /// Decide, and let the decision take effect.
+    Apply,
+    /// Asked to apply, but the credential may not: decide, and say so.
+    ApplyDenied,
+}
+
+/// Who sends a snapshot or asks for a decision.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    pub actor: Actor,
+    pub request_id: String,
+}
+
+/// A snapshot taken in.
+pub struct Ingested {
+    /// The player as evaluated: before any effect of the decision.
+    pub player: Player,
+    /// None when no decision was asked for.
+    pub outcome: Option<Outcome>,
+    /// The policy that decided.
+    pub policy: Arc<Policy>,
+}
+
+/// Longest snapshot body, in bytes: it is stored in one row, whole.
+pub const MAX_SNAPSHOT_BYTES: usize = 6 * 1024;
+
+impl Ranks {
+    pub fn new(store: Store, policy: Arc<PolicyStore>, clock: Clock, ids: Ids) -> Self {
+        Self { store, policy, clock, ids }
+    }
+
+    /// Takes a snapshot in and, when asked, decides on it: player, place, snapshot, decision and audit rows in one commit. `body` is the
+    /// snapshot as it was sent.
+    ///
+    /// # Errors
+    /// `ingest.too_large` for a body past [`MAX_SNAPSHOT_BYTES`]; those of the store.
+    pub async fn ingest(&self, seen: &Observation, body: &str, ask: Ask, sender: &Sender) -> Result<Ingested> {
+        if body.len() > MAX_SNAPSHOT_BYTES {
+            let detail = format!("a snapshot has at most {MAX_SNAPSHOT_BYTES} bytes; this one has {}", body.len());
+            return Err(Error::too_large("ingest.too_large", detail).hint("send the documented fields only"));
+        }
+        let policy = self.policy.current();
+        let tracks = Tracks::new(&self.ids);
+        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now: self.clock.now() };
+        let (case, seen) = (&case, seen);
+        let (player, outcome) = self
+            .store
+            .transact(|mut tx| async move {
+                let before = tx.get(&PLAYERS, &seen.user_id).await?;
+                let mut seen_now = observe(before.as_ref(), seen, case.policy, case.now);
+                let shown = seen_now.player.clone();
+                let outcome = match ask {
+                    Ask::Nothing => None,
+                    _ => Some(case.settle(&mut tx, &mut seen_now.player).await?),
+                };
+                players::save(&mut tx, before.as_ref(), &seen_now.player)?;
+                keep_snapshot(&mut tx, case, seen, body, outcome.as_ref())?;
+                keep_audit(&mut tx, case, before.as_ref(), &seen_now)?;
+                Ok((shown, outcome))
+            })
+            .await?;
+        Ok(Ingested { player, outcome, policy })
+    }
+
+    /// Decides about a stored player, without a snapshot.
+    ///
+    /// # Errors
+    /// `players.missing`; those of the store.
+    pub async fn review(&self, user: RobloxId, ask: Ask, sender: &Sender) -> Result<Outcome> {
+        let policy = self.policy.current();
+        let tracks = Tracks::new(&self.ids);
+        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now: self.clock.now() };
+        let (case, user) = (&case, &user);
+        self.store
+            .transact(|mut tx| async move {
+                let missing = || Error::missing("players.missing", format!("Player {user} not found"));
+                let before = tx.get(&PLAYERS, user).await?.ok_or_else(missing)?;
+                let mut player = before.clone();
+                let outcome = case.settle(&mut tx, &mut player).await?;
+                if player != before {
+                    player.updated_at = case.now;
+                    players::save(&mut tx, Some(&before), &player)?;
+                }
+                Ok(outcome)
+            })
+            .await
+    }
+}
+
+/// A player with a snapshot's news in it.
+struct Seen {
+    player: Player,
+    /// The rank held before, when the snapshot replaced it.
+    rank_was: Option<Option<String>>,
+    /// What the anti-cheat bounds objected to.
+    flags: Vec<Flag>,
+}
+
+/// Lays the snapshot over what is stored, through the anti-cheat bounds.
+fn observe(before: Option<&Player>, seen: &Observation, policy: &Policy, now: Time) -> Seen {
+    let stored = before.map(|player| Tally { points: player.points, kos: player.kos });
+    let held = stored.unwrap_or_default();
+    let reported = Tally { points: seen.points.unwrap_or(held.points), kos: seen.kos.unwrap_or(held.kos) };
+    let pace = before.map(|player| player.pace).unwrap_or_default();
+    let judged = policy.points().observe(stored, pace, reported, now);
+    let believed = Observation { points: Some(judged.accepted.points), kos: Some(judged.accepted.kos), ..seen.clone() };
+    let (mut player, rank_was) = match before {
+        None => (Player::first_seen(&believed, now), None),
+        Some(before) => {
+            let mut player = before.clone();
+            let rank_was = player.observe(&believed, now);
+            (player, rank_was)
+        }
+    };
+    player.pace = judged.pace;
+    player.flagged |= !judged.flags.is_empty();
+    Seen { player, rank_was, flags: judged.flags }
+}
+
+fn keep_snapshot(tx: &mut Tx, case: &Case<'_>, seen: &Observation, body: &str, outcome: Option<&Outcome>) -> Result<()> {
+    let snapshot = Snapshot {
+        received_at: case.now,
+        experience: seen.experience.clone(),
+        key_id: case.sender.actor.id.clone(),
+        body: body.to_owned(),
+        outcome: outcome.map(|outcome| (outcome.action.as_str().to_owned(), outcome.policy_version.clone())),
+    };
+    tx.put(&SNAPSHOTS, &(seen.user_id, case.tracks.snapshot), &snapshot)
+}
+
+fn keep_audit(tx: &mut Tx, case: &Case<'_>, before: Option<&Player>, seen: &Seen) -> Result<()> {
+    let (was, is) = changes(before, &seen.player);
+    let mut after = is;
+    if !seen.flags.is_empty() {
+        let flags: Vec<String> = seen.flags.iter().map(ToString::to_string).collect();
+        after.insert("flags".into(), flags.into());
+    }
+    let action = match (before, &seen.rank_was) {
+        (None, _) => "player.created",
+        (_, Some(_)) => "player.rank_reported",
+        _ => "player.snapshot",
+    };
+    let text = |map: serde_json::Map<String, serde_json::Value>| (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string());
+    let entry = audit::Entry {
+        at: case.now,
+        actor: case.sender.actor.clone(),
+        action: action.to_owned(),
+        subject: format!("player:{}", seen.player.user_id),
+        before: text(was),
+        after: text(after),
+        request_id: case.sender.request_id.clone(),
+    };
+    audit::record(tx, case.tracks.snapshot_audit, &entry)
+}
+
+type Changed = serde_json::Map<String, serde_json::Value>;
+
+/// What differs between two states of a player, before and after, in the fields people ask about.
+fn changes(before: Option<&Player>, player: &Player) -> (Changed, Changed) {
+    let (mut was, mut is) = (Changed::new(), Changed::new());
+    let mut compare = |name: &str, old: Option<serde_json::Value>, new: serde_json::Value| {
+        if old.as_ref() != Some(&new) {
+            was.extend(old.map(|old| (name.to_owned(), old)));
+            is.insert(name.to_owned(), new);
+        }
+    };
+    compare("username", before.map(|p| p.username.as_str().into()), player.username.as_str().into());
+    compare("rank", before.map(|p| p.rank.clone().into()), player.rank.clone().into());
+    compare("points", before.map(|p| p.points.into()), player.points.into());
+    compare("kos", before.map(|p| p.kos.into()), player.kos.into());
+    compare("wos", before.map(|p| p.wos.into()), player.wos.into());
+    compare("warnings", before.map(|p| p.warnings.into()), player.warnings.into());
+    compare("punishment", before.map(|p| p.punishment.clone().into()), player.punishment.clone().into());
+    (was, is)
+}

@@ -1,0 +1,62 @@
+//! Simulation: who would move under a policy, over all stored players, with nothing written.
+
+use std::collections::BTreeMap;
+
+use super::decide::decide;
+use super::outcome::subject;
+use super::service::Ranks;
+use crate::base::{Cursor, Result, RobloxId};
+use crate::domains::players::PLAYERS;
+use crate::domains::policy::{Action, Policy};
+
+/// Someone who would be moved, or punished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    pub user_id: RobloxId,
+    pub username: String,
+    pub action: Action,
+    pub from_rank: Option<String>,
+    pub target_rank: Option<String>,
+    pub points: i64,
+    pub reason: String,
+}
+
+/// What would happen to one page of players.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Simulation {
+    pub evaluated: usize,
+    /// How many of each action, NONE included.
+    pub counts: BTreeMap<&'static str, usize>,
+    pub moves: Vec<Move>,
+    /// Where the next page starts.
+    pub next: Option<Cursor>,
+}
+
+impl Ranks {
+    /// Decides about one page of players by `policy`; nothing is written.
+    ///
+    /// # Errors
+    /// `page.cursor_invalid`; those of the store.
+    pub async fn simulate(&self, policy: &Policy, after: Option<&Cursor>, limit: usize) -> Result<Simulation> {
+        let now = self.clock.now();
+        let page = self.store.scan(PLAYERS.all().after(after)?, limit).await?;
+        let mut out = Simulation { evaluated: page.items.len(), counts: BTreeMap::new(), moves: Vec::new(), next: page.next };
+        for (user_id, player) in page.items {
+            let verdict = decide(policy, &subject(&player), now);
+            *out.counts.entry(verdict.action.as_str()).or_default() += 1;
+            if verdict.action == Action::None {
+                continue;
+            }
+            out.moves.push(Move {
+                user_id,
+                username: player.username,
+                action: verdict.action,
+                from_rank: player.rank,
+                target_rank: verdict.target_rank.as_deref().map(str::to_owned),
+                points: player.points,
+                reason: verdict.reason,
+            });
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,166 @@
+//! Writing and removing sample data, in commits of bounded size.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::demo::{self, DEMO_BASE, MAX_DEMO_PLAYERS};
+use crate::base::{Clock, Error, Ids, Result, RobloxId};
+use crate::domains::audit::{self, Actor};
+use crate::domains::players::{self, Observation, PLAYERS, Player, SNAPSHOTS};
+use crate::domains::policy::PolicyStore;
+use crate::domains::ranks::DECISIONS;
+use crate::domains::standings::{self, BoardId};
+use crate::store::{Store, Tx};
+
+/// The bootstrap player, as the seed has it.
+const BOOTSTRAP: &str = include_str!("../../../data/samples/bootstrap.json");
+
+/// Players written or removed in one commit.
+const PER_COMMIT: u64 = 100;
+
+/// Snapshots and decisions removed with one player in one commit; more than an invented player gathers.
+const ROWS_PER_PLAYER: usize = 500;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SamplePlayer {
+    user_id: u64,
+    username: String,
+    rank: String,
+    points: i64,
+    kos: i64,
+    wos: i64,
+}
+
+pub struct Samples {
+    pub store: Store,
+    pub policy: Arc<PolicyStore>,
+    pub clock: Clock,
+    pub ids: Ids,
+}
+
+impl Samples {
+    /// Adds the bootstrap players that are not there yet; returns how many it added. A second run adds none (requirement G24).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn bootstrap(&self, actor: &Actor, request_id: &str) -> Result<usize> {
+        let samples: Vec<SamplePlayer> =
+            serde_json::from_str(BOOTSTRAP).map_err(|error| Error::broken("samples.unreadable", error))?;
+        let mut added = 0;
+        for sample in samples {
+            let player = Player::first_seen(&sample.observation()?, self.clock.now());
+            let entry = self.entry(actor, request_id, "player.bootstrapped", &format!("player:{}", player.user_id));
+            let (player, entry, id) = (&player, &entry, self.ids.next());
+            let new = self
+                .store
+                .transact(|mut tx| async move {
+                    if tx.get(&PLAYERS, &player.user_id).await?.is_some() {
+                        return Ok(false);
+                    }
+                    players::save(&mut tx, None, player)?;
+                    audit::record(&mut tx, id, entry)?;
+                    Ok(true)
+                })
+                .await?;
+            added += usize::from(new);
+        }
+        Ok(added)
+    }
+
+    /// Writes invented players number `from` up to `from + count`, replacing those that exist.
+    ///
+    /// # Errors
+    /// `samples.too_many` past [`MAX_DEMO_PLAYERS`].
+    pub async fn demo(&self, from: u64, count: u64, actor: &Actor, request_id: &str) -> Result<()> {
+        let end = from.saturating_add(count);
+        if end > MAX_DEMO_PLAYERS {
+            return Err(Error::invalid("samples.too_many", format!("an invented group has at most {MAX_DEMO_PLAYERS} players")));
+        }
+        let policy = self.policy.current();
+        let now = self.clock.now();
+        for start in (from..end).step_by(PER_COMMIT as usize) {
+            let batch: Vec<Player> =
+                (start..end.min(start + PER_COMMIT)).map(|index| demo::invent(index, &policy, now)).collect::<Result<_>>()?;
+            let batch = &batch;
+            self.store.transact(|mut tx| async move { write(&mut tx, batch).await }).await?;
+        }
+        let entry = self.entry(actor, request_id, "demo.loaded", &format!("demo:{from}-{end}"));
+        let (entry, id) = (&entry, self.ids.next());
+        self.store.transact(|mut tx| async move { audit::record(&mut tx, id, entry) }).await
+    }
+
+    /// Removes invented players with all their rows, at most `limit` of them; returns how many went.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn remove_demo(&self, limit: usize, actor: &Actor, request_id: &str) -> Result<usize> {
+        let first = RobloxId::new(DEMO_BASE)?;
+        let last = RobloxId::new(DEMO_BASE + MAX_DEMO_PLAYERS)?;
+        let page = self.store.scan(PLAYERS.between(&first, &last), limit).await?;
+        let doomed: Vec<Player> = page.items.into_iter().map(|(_, player)| player).filter(|player| player.demo).collect();
+        for player in &doomed {
+            self.remove(player).await?;
+        }
+        let entry = self.entry(actor, request_id, "demo.removed", &format!("demo:{}", doomed.len()));
+        let (entry, id) = (&entry, self.ids.next());
+        self.store.transact(|mut tx| async move { audit::record(&mut tx, id, entry) }).await?;
+        Ok(doomed.len())
+    }
+
+    async fn remove(&self, player: &Player) -> Result<()> {
+        let id = player.user_id;
+        let snapshots = self.store.scan(SNAPSHOTS.under(&id), ROWS_PER_PLAYER).await?.items;
+        let decisions = self.store.scan(DECISIONS.under(&id), ROWS_PER_PLAYER).await?.items;
+        let (snapshots, decisions) = (&snapshots, &decisions);
+        self.store
+            .transact(|mut tx| async move {
+                let Some(stored) = tx.get(&PLAYERS, &id).await? else { return Ok(()) };
+                standings::place(&tx, BoardId::PLAYERS, Some(&stored.place()), None)?;
+                snapshots.iter().try_for_each(|(key, _)| tx.delete(&SNAPSHOTS, key))?;
+                decisions.iter().try_for_each(|(key, _)| tx.delete(&DECISIONS, key))?;
+                tx.delete(&PLAYERS, &id)
+            })
+            .await
+    }
+
+    fn entry(&self, actor: &Actor, request_id: &str, action: &str, subject: &str) -> audit::Entry {
+        audit::Entry {
+            at: self.clock.now(),
+            actor: actor.clone(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            before: None,
+            after: None,
+            request_id: request_id.to_owned(),
+        }
+    }
+}
+
+async fn write(tx: &mut Tx, batch: &[Player]) -> Result<()> {
+    let keys: Vec<RobloxId> = batch.iter().map(|player| player.user_id).collect();
+    let stored = tx.get_many(&PLAYERS, &keys).await?;
+    for (before, player) in stored.iter().zip(batch) {
+        players::save(tx, before.as_ref(), player)?;
+    }
+    Ok(())
+}
+
+impl SamplePlayer {
+    fn observation(self) -> Result<Observation> {
+        Ok(Observation {
+            user_id: RobloxId::new(self.user_id)?,
+            username: self.username,
+            display_name: None,
+            rank: Some(Some(self.rank)),
+            points: Some(self.points),
+            kos: Some(self.kos),
+            wos: Some(self.wos),
+            warnings: None,
+            recommendations: None,
+            punishment: None,
+            experience: None,
+        })
+    }
+}

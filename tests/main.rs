@@ -1,0 +1,18 @@
+//! The integration tests: one binary. They speak HTTP to the whole program, in memory and with a clock they own, and check every answer
+//! against the published API. `GRPS_TEST_CONFLICT_EVERY=3` runs them with every third commit refused once; `GRPS_TEST_ENGINE=sled` runs
+//! them on disk.
+
+mod access;
+mod bad_input;
+mod boards;
+mod decisions;
+mod first_run;
+mod harness;
+mod health;
+mod ingest;
+mod keys;
+mod limits;
+mod openapi;
+mod policy_reload;
+mod samples;
+mod tidy;
