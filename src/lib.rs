@@ -3,5 +3,11 @@
 //! This file is the map. Modules stand in floor order: each may use only what stands above it in this list, that is, what lives on a
 //! lower floor. `tests/tidy.rs` enforces it; `ARCHITECTURE.md` explains it.
 
-pub mod base; // 0  vocabulary: errors, time, ids, secrets, pages, metrics
-pub mod store; // 2  tables and transactions on one ordered keyspace, durable when they return
+pub mod base; //    0  vocabulary: errors, time, ids, secrets, pages, metrics
+pub mod store; //   2  one keyspace, typed tables, durable transactions
+pub mod http; //    3  everything between a socket and a handler
+pub mod workers; // 3  everything that happens without a request
+pub mod domains; // 4–9  what grps is about
+pub mod config; //  9  all settings, checked before anything starts
+pub mod app; //     10 the wiring list
+pub mod cli; //     11 one file per command
