@@ -1,0 +1,3 @@
+//! The domains: what this program is about, each folder one part of it.
+
+pub mod policy; // 5  the rules people write
