@@ -1,0 +1,86 @@
+//! Small checks of texts that several files share: names, scopes, nearest spellings.
+
+use super::super::files::MAX_NAME;
+use super::{Notes, Problem};
+
+/// The known name closest to `name`, when it is close enough to be a slip of the hand.
+pub(in super::super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.into_iter().map(|candidate| {
+        let score = strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase());
+        (score, candidate)
+    });
+    scored.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+}
+
+/// `did you mean "x"?`, or the plain advice when nothing comes close.
+pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, otherwise: &str) -> String {
+    nearest(name, known).map_or_else(|| otherwise.to_owned(), |near| format!("did you mean \"{near}\"?"))
+}
+
+/// A name shown to people: 1 to 64 characters, no control characters, no spaces around it.
+pub(super) fn check_name(name: &str, pointer: String, notes: &mut Notes<'_>) {
+    let what = if name.trim().is_empty() {
+        "the name is empty".to_owned()
+    } else if name.trim() != name {
+        format!("\"{name}\" has spaces around it")
+    } else if name.chars().count() > MAX_NAME {
+        format!("the name is longer than {MAX_NAME} characters")
+    } else if name.chars().any(char::is_control) {
+        "the name has control characters in it".to_owned()
+    } else {
+        return;
+    };
+    notes.error(Problem {
+        code: "policy.name_invalid",
+        pointer,
+        what,
+        why: "names are compared exactly with what game servers send",
+        fix: format!("write a name of 1 to {MAX_NAME} visible characters"),
+    });
+}
+
+/// A scope: `*`, or words of lower-case letters, digits, `-` and `_`, joined by colons.
+pub(super) fn is_scope(scope: &str) -> bool {
+    let word =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+    scope == "*" || (scope.len() <= MAX_NAME && scope.split(':').all(word))
+}
+
+/// An environment variable: letters, digits and `_`, not starting with a digit.
+pub(super) fn is_env_name(name: &str) -> bool {
+    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    first && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// A list longer than its named bound.
+pub(super) fn check_length(list: (&str, usize, usize), pointer: &str, notes: &mut Notes<'_>) {
+    let (name, length, most) = list;
+    if length > most {
+        notes.error(Problem {
+            code: "policy.too_many",
+            pointer: pointer.to_owned(),
+            what: format!("{length} {name}, at most {most}"),
+            why: "every list here is bounded, so that checking a decision stays quick",
+            fix: format!("keep the {most} that matter"),
+        });
+    }
+}
+
+/// A number outside the range it may have.
+pub(super) fn check_range(number: (&str, i64), range: (i64, i64), pointer: String, notes: &mut Notes<'_>) {
+    let ((name, value), (least, most)) = (number, range);
+    if !(least..=most).contains(&value) {
+        notes.error(Problem {
+            code: "policy.out_of_range",
+            pointer,
+            what: format!("{name} is {value}, which is outside {least} to {most}"),
+            why: "a figure out of range would make every decision that uses it wrong",
+            fix: format!("write a whole number from {least} to {most}"),
+        });
+    }
+}
+
+/// One path part of a JSON pointer.
+pub(super) fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}

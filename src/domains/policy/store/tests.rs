@@ -1,0 +1,1 @@
+//! Hot reload: what a person or a script may do to the files while the server runs.
