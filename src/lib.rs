@@ -4,3 +4,4 @@
 //! lower floor. `tests/tidy.rs` enforces it; `ARCHITECTURE.md` explains it.
 
 pub mod base; // 0  vocabulary: errors, time, ids, secrets, pages, metrics
+pub mod domains;

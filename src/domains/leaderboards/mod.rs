@@ -1,0 +1,2 @@
+//! leaderboards
+pub mod model;
