@@ -24,6 +24,11 @@ impl Score {
         Err(Error::invalid("score.not_finite", "a score is a finite number"))
     }
 
+    /// A whole number as a score; past 2^53 it is rounded to the nearest double.
+    pub fn whole(raw: i64) -> Self {
+        Self(raw as f64)
+    }
+
     pub fn get(self) -> f64 {
         self.0
     }
