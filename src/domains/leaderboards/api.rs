@@ -8,13 +8,13 @@ use poem_openapi::param::{Header, Path, Query};
 
 use super::cursor;
 use super::model::BoardName;
-use super::pages::{PageKey, PageResponse, Pages, Rendered, Shape};
-use super::scalars::UserId;
+use super::pages::{PageKey, PageResponse, Pages, Print, Shape};
 use super::service::{Leaderboards, Submission, View};
 use super::wire::{BoardEntry, BoardPage, BoardStanding, LeaderboardPlayer, ScoreResult, ScoreSubmission};
 use crate::base::{Error, Result as BaseResult, UserKey};
 use crate::domains::standings::{BoardId, Place, Slice, Start};
 use crate::http::Json;
+use crate::http::wire::UserKeyIn;
 
 /// Most players `GET /leaderboard` shows; a larger limit means this one, as the seed has it.
 pub const MAX_PLAYERS: u64 = 100;
@@ -51,7 +51,7 @@ impl LeaderboardsApi {
     ) -> Result<PageResponse<Vec<LeaderboardPlayer>>> {
         let limit = limit.0.min(MAX_PLAYERS) as usize;
         let page = self.players_page(limit).await?;
-        Ok(PageResponse::new(page, known.0.as_deref()))
+        Ok(PageResponse::new(&page, known.0.as_deref()))
     }
 
     /// A page of a board
@@ -74,7 +74,7 @@ impl LeaderboardsApi {
         let view = self.boards.find(&name).await?;
         let start = start(view, offset.0, cursor.0.as_deref())?;
         let page = self.board_page(&name, view, start, limit.0 as usize).await?;
-        Ok(PageResponse::new(page, known.0.as_deref()))
+        Ok(PageResponse::new(&page, known.0.as_deref()))
     }
 
     /// Where one user stands
@@ -83,7 +83,7 @@ impl LeaderboardsApi {
         &self,
         season: Path<String>,
         mode: Path<String>,
-        user_id: Path<UserId>,
+        user_id: Path<UserKeyIn>,
     ) -> Result<Json<BoardStanding>> {
         let name = BoardName::new(&season.0, &mode.0)?;
         let (view, place) = self.placed(&name, &user_id.0.0).await?;
@@ -102,7 +102,7 @@ impl LeaderboardsApi {
         &self,
         season: Path<String>,
         mode: Path<String>,
-        user_id: Path<UserId>,
+        user_id: Path<UserKeyIn>,
         #[oai(default = "default_around", validator(minimum(value = "1"), maximum(value = "1000")))] limit: Query<u64>,
         #[oai(name = "If-None-Match")] known: Header<Option<String>>,
     ) -> Result<PageResponse<BoardPage>> {
@@ -110,7 +110,7 @@ impl LeaderboardsApi {
         let (view, place) = self.placed(&name, &user_id.0.0).await?;
         let limit = limit.0 as usize;
         let page = self.board_page(&name, Some(view), Start::Before(place, (limit - 1) / 2), limit).await?;
-        Ok(PageResponse::new(page, known.0.as_deref()))
+        Ok(PageResponse::new(&page, known.0.as_deref()))
     }
 
     /// Submit a score
@@ -130,7 +130,7 @@ impl LeaderboardsApi {
 }
 
 impl LeaderboardsApi {
-    async fn players_page(&self, limit: usize) -> BaseResult<Arc<Rendered>> {
+    async fn players_page(&self, limit: usize) -> BaseResult<Arc<Print>> {
         let start = Start::Offset(0);
         let mut key = PageKey { shape: Shape::Players, board: BoardId::PLAYERS, version: 0, start, limit };
         key.version = self.boards.standings().version(key.board);
@@ -141,7 +141,7 @@ impl LeaderboardsApi {
         let players = self.boards.players(&slice).await?;
         let ranked = slice.places.iter().zip(players);
         let shown: Vec<_> = ranked.filter_map(|(place, player)| Some(LeaderboardPlayer::new(place, player?))).collect();
-        let page = Rendered::new(&shown)?;
+        let page = Print::new(&shown);
         key.version = slice.version;
         self.pages.keep(key, &page);
         Ok(page)
@@ -153,11 +153,11 @@ impl LeaderboardsApi {
         view: Option<View>,
         start: Start,
         limit: usize,
-    ) -> BaseResult<Arc<Rendered>> {
+    ) -> BaseResult<Arc<Print>> {
         let Some(view) = view else {
             let offset = if let Start::Offset(offset) = start { offset } else { 0 };
             let nobody = Slice { version: 0, total: 0, offset, places: Vec::new() };
-            return Rendered::new(&BoardPage::new(name, &nobody, limit, Vec::new()));
+            return Ok(Print::new(&BoardPage::new(name, &nobody, limit, Vec::new())));
         };
         let version = self.boards.standings().version(view.id);
         let mut key = PageKey { shape: Shape::Board, board: view.id, version, start, limit };
@@ -169,7 +169,7 @@ impl LeaderboardsApi {
         let mut page = BoardPage::new(name, &slice, limit, rows);
         let last = slice.places.last().filter(|_| slice.has_more());
         page.next_cursor = last.map(|place| cursor::encode(view.id, place));
-        let page = Rendered::new(&page)?;
+        let page = Print::new(&page);
         key.version = slice.version;
         self.pages.keep(key, &page);
         Ok(page)

@@ -14,7 +14,7 @@ mod api;
 mod cursor;
 mod model;
 mod pages;
-mod scalars;
+mod score;
 mod service;
 mod tables;
 mod wire;

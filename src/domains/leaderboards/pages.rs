@@ -1,21 +1,20 @@
 //! Rendered pages: the JSON bytes of a page and their ETag, kept while the board does not move, so that a popular page costs a lookup.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use moka::sync::Cache;
-use poem::http::{HeaderValue, StatusCode, header};
-use poem::{IntoResponse, Response};
 use poem_openapi::ApiResponse;
-use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry};
-use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::types::ToJSON;
 use ring::digest;
 
-use crate::base::{Error, Result};
 use crate::domains::standings::{BoardId, Start};
+use crate::http::Rendered;
+
+/// Bytes of the digest that make an ETag.
+const ETAG_BYTES: usize = 16;
 
 /// Bodies held at most, in bytes.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -48,133 +47,91 @@ pub struct PageKey {
 
 /// A printed page.
 #[derive(Debug)]
-pub struct Rendered {
+pub struct Print {
     body: Bytes,
-    etag: HeaderValue,
+    etag: String,
 }
 
-impl Rendered {
-    /// Prints `page`. Its ETag is strong: a digest of the bytes themselves.
-    ///
-    /// # Errors
-    /// Never in practice: base64 is a legal header value.
-    pub fn new(page: &impl ToJSON) -> Result<Arc<Self>> {
-        let body = page.to_json_string();
-        let digest = digest::digest(&digest::SHA256, body.as_bytes());
-        let etag = format!("\"{}\"", BASE64URL_NOPAD.encode(&digest.as_ref()[..16]));
-        let etag = HeaderValue::from_str(&etag).map_err(|error| Error::broken("leaderboard.etag", error))?;
-        Ok(Arc::new(Self { body: body.into(), etag }))
+impl Print {
+    /// Prints `page`. Its ETag is strong: a digest of the bytes themselves, so it holds across restarts and evictions.
+    pub fn new<T: ToJSON>(page: &T) -> Arc<Self> {
+        let body = Rendered::new(page).bytes().clone();
+        let digest = digest::digest(&digest::SHA256, &body);
+        let etag = format!("\"{}\"", BASE64URL_NOPAD.encode(&digest.as_ref()[..ETAG_BYTES]));
+        Arc::new(Self { body, etag })
     }
 }
 
 /// The cache of pages, bounded by bytes. A cheap handle.
 #[derive(Clone)]
 pub struct Pages {
-    cache: Cache<PageKey, Arc<Rendered>>,
+    cache: Cache<PageKey, Arc<Print>>,
 }
 
 impl Default for Pages {
     fn default() -> Self {
-        let weigh = |_: &PageKey, page: &Arc<Rendered>| u32::try_from(page.body.len()).unwrap_or(u32::MAX);
+        let weigh = |_: &PageKey, page: &Arc<Print>| u32::try_from(page.body.len()).unwrap_or(u32::MAX);
         Self { cache: Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).time_to_live(FRESH).build() }
     }
 }
 
 impl Pages {
-    pub fn get(&self, key: &PageKey) -> Option<Arc<Rendered>> {
+    pub fn get(&self, key: &PageKey) -> Option<Arc<Print>> {
         self.cache.get(key)
     }
 
-    pub fn keep(&self, key: PageKey, page: &Arc<Rendered>) {
+    pub fn keep(&self, key: PageKey, page: &Arc<Print>) {
         self.cache.insert(key, Arc::clone(page));
     }
 }
 
-/// Answers with a rendered page, or with 304 when the caller has it already. `T` is the page's type in the contract.
-pub struct PageResponse<T> {
-    page: Arc<Rendered>,
-    known: bool,
-    shape: PhantomData<fn() -> T>,
+/// A page, or word that the caller has it already.
+#[derive(ApiResponse)]
+pub enum PageResponse<T: ToJSON> {
+    /// The page.
+    #[oai(status = 200)]
+    Page(Rendered<T>, #[oai(header = "ETag")] String, #[oai(header = "Cache-Control")] String),
+    /// The page named in `If-None-Match` still holds.
+    #[oai(status = 304)]
+    Unchanged(#[oai(header = "ETag")] String, #[oai(header = "Cache-Control")] String),
 }
 
-impl<T> PageResponse<T> {
-    /// `if_none_match` is the request header of that name.
-    pub fn new(page: Arc<Rendered>, if_none_match: Option<&str>) -> Self {
-        let known = if_none_match.is_some_and(|tags| matches(tags, page.etag.as_bytes()));
-        Self { page, known, shape: PhantomData }
+impl<T: ToJSON> PageResponse<T> {
+    /// Answers with `page`, which must be a printed `T`. `if_none_match` is the request header of that name.
+    pub fn new(page: &Print, if_none_match: Option<&str>) -> Self {
+        let etag = page.etag.clone();
+        if if_none_match.is_some_and(|tags| matches(tags, &etag)) {
+            return Self::Unchanged(etag, CACHE_CONTROL.to_owned());
+        }
+        Self::Page(Rendered::from_bytes(page.body.clone()), etag, CACHE_CONTROL.to_owned())
     }
 }
 
 /// Whether a list of entity tags names `etag`. Weak comparison, as RFC 9110 §13.1.2 wants for this header.
-fn matches(tags: &str, etag: &[u8]) -> bool {
+fn matches(tags: &str, etag: &str) -> bool {
     let mut tags = tags.split(',').map(str::trim);
-    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag)
-}
-
-impl<T: Send> IntoResponse for PageResponse<T> {
-    fn into_response(self) -> Response {
-        let answer =
-            Response::builder().header(header::ETAG, &self.page.etag).header(header::CACHE_CONTROL, CACHE_CONTROL);
-        if self.known {
-            return answer.status(StatusCode::NOT_MODIFIED).finish();
-        }
-        answer.content_type("application/json").body(self.page.body.clone())
-    }
-}
-
-impl<T: Type> ApiResponse for PageResponse<T> {
-    fn meta() -> MetaResponses {
-        let content = MetaMediaType { content_type: "application/json", schema: T::schema_ref() };
-        let answer = |description, status, content| MetaResponse {
-            description,
-            status: Some(status),
-            status_range: None,
-            content,
-            headers: headers(),
-        };
-        MetaResponses {
-            responses: vec![
-                answer("The page", 200, vec![content]),
-                answer("The page under this `If-None-Match` still holds", 304, Vec::new()),
-            ],
-        }
-    }
-
-    fn register(registry: &mut Registry) {
-        T::register(registry);
-    }
-}
-
-fn headers() -> Vec<MetaHeader> {
-    let header = |name: &str, text: &str| MetaHeader {
-        name: name.to_owned(),
-        description: Some(text.to_owned()),
-        required: true,
-        deprecated: false,
-        schema: String::schema_ref(),
-    };
-    vec![
-        header("ETag", "Names these exact bytes; send it back as `If-None-Match`"),
-        header("Cache-Control", "Keep it, but ask before showing it again"),
-    ]
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 #[cfg(test)]
 mod tests {
+    use poem::IntoResponse;
+    use poem::http::header;
+
     use super::*;
 
     #[test]
     fn a_page_is_not_sent_twice() {
-        let page = Rendered::new(&vec![1, 2]).unwrap();
-        let etag = page.etag.to_str().unwrap().to_owned();
-        let status = |header: Option<&str>| PageResponse::<Vec<i32>>::new(Arc::clone(&page), header).into_response();
-        assert_eq!(status(None).status(), 200);
-        assert_eq!(status(Some("\"other\"")).status(), 200);
-        for tags in [etag.clone(), format!("\"other\", W/{etag}"), "*".to_owned()] {
-            let answer = status(Some(&tags));
+        let page = Print::new(&vec![1, 2]);
+        let answer = |header: Option<&str>| PageResponse::<Vec<i32>>::new(&page, header).into_response();
+        assert_eq!(answer(None).status(), 200);
+        assert_eq!(answer(Some("\"other\"")).status(), 200);
+        for tags in [page.etag.clone(), format!("\"other\", W/{}", page.etag), "*".to_owned()] {
+            let answer = answer(Some(&tags));
             assert_eq!(answer.status(), 304, "{tags}");
-            assert_eq!(answer.headers()[header::ETAG], *etag);
+            assert_eq!(answer.headers()[header::ETAG], *page.etag);
+            assert_eq!(answer.headers()[header::CACHE_CONTROL], CACHE_CONTROL);
         }
-        assert_ne!(Rendered::new(&vec![1, 3]).unwrap().etag, page.etag);
+        assert_ne!(Print::new(&vec![1, 3]).etag, page.etag);
     }
 }

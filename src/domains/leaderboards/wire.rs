@@ -2,27 +2,27 @@
 
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object};
-use time::OffsetDateTime;
 
 use super::model::{BoardName, Rule};
-use super::scalars::{ScoreValue, UserId};
+use super::score::ScoreValue;
 use super::service::{Row, Submitted};
 use crate::base::{RobloxId, Time, UserKey};
 use crate::domains::players::Player;
 use crate::domains::standings::{Place, Score, Slice};
+use crate::http::wire::{RobloxIdOut, Timestamp, UserKeyIn, UserKeyOut};
 
 /// One player on `GET /leaderboard`.
 #[derive(Debug, Object)]
 #[oai(example = true)]
 pub struct LeaderboardPlayer {
-    pub user_id: u64,
+    pub user_id: RobloxIdOut,
     pub username: String,
     /// Null until the player has a rank in the group.
     pub rank: Option<String>,
     pub points: i64,
     pub kos: i64,
     pub wos: i64,
-    pub updated_at: OffsetDateTime,
+    pub updated_at: Timestamp,
 }
 
 impl LeaderboardPlayer {
@@ -30,13 +30,13 @@ impl LeaderboardPlayer {
     pub fn new(place: &Place, player: Player) -> Self {
         let (points, kos) = place.points_and_kos();
         Self {
-            user_id: player.user_id.get(),
+            user_id: RobloxIdOut(player.user_id),
             username: player.username,
             rank: player.rank,
             points,
             kos,
             wos: player.wos,
-            updated_at: player.updated_at.calendar(),
+            updated_at: Timestamp(player.updated_at),
         }
     }
 }
@@ -44,13 +44,13 @@ impl LeaderboardPlayer {
 impl Example for LeaderboardPlayer {
     fn example() -> Self {
         Self {
-            user_id: 12_345_678,
+            user_id: RobloxIdOut(example_id()),
             username: "StormRider".into(),
             rank: Some("Stormmarshal".into()),
             points: 1520,
             kos: 230,
             wos: 41,
-            updated_at: EXAMPLE_TIME.calendar(),
+            updated_at: EXAMPLE_TIME,
         }
     }
 }
@@ -78,11 +78,11 @@ pub struct BoardPage {
 pub struct BoardEntry {
     /// 1 is first.
     pub rank: u64,
-    pub user_id: UserId,
+    pub user_id: UserKeyOut,
     /// Null for names a game chose and for people who never played in the group's own games.
     pub display_name: Option<String>,
     pub score: ScoreValue,
-    pub updated_at: OffsetDateTime,
+    pub updated_at: Timestamp,
 }
 
 /// Where one user stands on a board.
@@ -101,7 +101,7 @@ pub struct BoardStanding {
 #[derive(Debug, Object)]
 #[oai(example = true)]
 pub struct ScoreSubmission {
-    pub user_id: UserId,
+    pub user_id: UserKeyIn,
     pub score: ScoreValue,
     /// 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
     #[oai(validator(min_length = 1, max_length = 64))]
@@ -160,10 +160,10 @@ impl From<Row> for BoardEntry {
     fn from(row: Row) -> Self {
         Self {
             rank: row.rank as u64,
-            user_id: UserId(row.user),
+            user_id: UserKeyOut(row.user),
             display_name: row.display_name,
             score: ScoreValue(row.score),
-            updated_at: row.updated_at.calendar(),
+            updated_at: Timestamp(row.updated_at),
         }
     }
 }
@@ -190,7 +190,7 @@ impl From<Submitted> for ScoreResult {
     }
 }
 
-const EXAMPLE_TIME: Time = Time(1_740_852_944_000);
+const EXAMPLE_TIME: Timestamp = Timestamp(Time(1_740_852_944_000));
 
 impl Example for BoardPage {
     fn example() -> Self {
@@ -210,10 +210,10 @@ impl Example for BoardEntry {
     fn example() -> Self {
         Self {
             rank: 1,
-            user_id: example_user(),
+            user_id: UserKeyOut(UserKey::Roblox(example_id())),
             display_name: Some("Storm Rider".into()),
             score: ScoreValue(Score::whole(1250)),
-            updated_at: EXAMPLE_TIME.calendar(),
+            updated_at: EXAMPLE_TIME,
         }
     }
 }
@@ -227,7 +227,7 @@ impl Example for BoardStanding {
 impl Example for ScoreSubmission {
     fn example() -> Self {
         Self {
-            user_id: example_user(),
+            user_id: UserKeyIn(UserKey::Roblox(example_id())),
             score: ScoreValue(Score::whole(1250)),
             season: "season-1".into(),
             mode: "ranked".into(),
@@ -243,6 +243,7 @@ impl Example for ScoreResult {
     }
 }
 
-fn example_user() -> UserId {
-    UserId(RobloxId::new(12_345_678).map_or_else(|_| UserKey::External("guest".into()), UserKey::Roblox))
+/// The seeds' player. The bounds are constant, so this cannot fail; the document's examples do not need a panic to say so.
+fn example_id() -> RobloxId {
+    RobloxId::new(12_345_678).unwrap_or_else(|_| unreachable!())
 }
