@@ -1,5 +1,7 @@
 //! The service on the engines: what a submission answers, and that store, index and brute force never disagree.
 
+mod pages;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
