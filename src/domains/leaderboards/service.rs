@@ -150,10 +150,10 @@ async fn submit(tx: &Tx, submission: &Submission, now: Time) -> Result<(Board, V
     let current: Option<Entry> = tx.get(&ENTRIES, &key).await?;
     let verdict = judge(board.rule, current, submission.score, now)?;
     if verdict.changed {
-        tx.put(&ENTRIES, &key, &verdict.entry)?;
+        tx.put(&ENTRIES, &key, &verdict.entry);
         let old = current.map(|entry| entry.place(board.rule, user.clone()));
         let new = verdict.entry.place(board.rule, user.clone());
-        standings::place(tx, board.id, old.as_ref(), Some((&new, now)))?;
+        standings::place(tx, board.id, old.as_ref(), Some((&new, now)));
     }
     Ok((board, verdict))
 }
@@ -173,8 +173,8 @@ async fn board(tx: &Tx, submission: &Submission, now: Time) -> Result<Board> {
     }
     let id = BoardId(count + 1);
     let board = Board { id, rule: submission.rule.unwrap_or_default(), created_at: now };
-    tx.put(&BOARD_COUNT, &0, &BoardCount(id.0))?;
-    tx.put(&BOARDS, &name.key(), &board)?;
+    tx.put(&BOARD_COUNT, &0, &BoardCount(id.0));
+    tx.put(&BOARDS, &name.key(), &board);
     Ok(board)
 }
 

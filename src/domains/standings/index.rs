@@ -41,7 +41,7 @@ impl Standings {
                 standings.inner.apply(board, place, Some(placed));
             }
             let Some(next) = page.next else { break };
-            rest = RANKED.all().after(Some(&next))?;
+            rest = RANKED.all().after(Some(&next));
         }
         Ok(standings)
     }

@@ -7,6 +7,9 @@ use crate::base::{Result, Time, UserKey};
 use crate::store::{Key, Record, Table, Tx};
 
 /// Every place on every board.
+///
+/// Followers hear of a commit's rows in key order. This prefix sorts behind those of the rows shown beside a place (players, entries), so
+/// by the time a board's version moves they can be read.
 pub static RANKED: Table<(BoardId, Place), Placed> = Table::new("ranked", *b"rk");
 
 /// A board, as a number that keeps keys short.
@@ -55,12 +58,11 @@ impl Key for Place {
 /// Moves somebody on `board` from `old` to `new`, as part of the caller's transaction: `None` means not on the board. `old` must be what
 /// the transaction read, so that two moves of the same person cannot both succeed. Call it on every change of what is shown beside the
 /// place too (a name, a rank): the board's version moves with it.
-pub fn place(tx: &Tx, board: BoardId, old: Option<&Place>, new: Option<(&Place, Time)>) -> Result<()> {
+pub fn place(tx: &Tx, board: BoardId, old: Option<&Place>, new: Option<(&Place, Time)>) {
     if let Some(old) = old.filter(|old| new.is_none_or(|(new, _)| new != *old)) {
-        tx.delete(&RANKED, &(board, old.clone()))?;
+        tx.delete(&RANKED, &(board, old.clone()));
     }
     if let Some((new, updated_at)) = new {
-        tx.put(&RANKED, &(board, new.clone()), &Placed { updated_at })?;
+        tx.put(&RANKED, &(board, new.clone()), &Placed { updated_at });
     }
-    Ok(())
 }

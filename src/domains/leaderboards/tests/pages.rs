@@ -16,7 +16,7 @@ struct Site {
 }
 
 async fn site() -> Site {
-    let (store, clock) = (Store::memory(), Clock::fake(Time(1_740_852_944_000)));
+    let (store, clock) = (Store::in_memory(), Clock::fake(Time(1_740_852_944_000)));
     let boards = open(&store, &clock).await;
     let routes = OpenApiService::new(LeaderboardsApi::new(boards.clone()), "test", "0").boxed();
     Site { store, clock, boards, routes }
