@@ -87,6 +87,11 @@ impl Failure {
         Error::broken("server.panic", format!("panic: {}", text.unwrap_or("without a message"))).into()
     }
 
+    /// 503 to a connection over the cap.
+    pub fn no_connection_left() -> Self {
+        Error::busy("server.connections", "the server has no connection left; try again shortly").into()
+    }
+
     /// 403 to the preflight of a page that is not on the list.
     pub fn foreign_origin() -> Self {
         Error::denied("cors.origin_not_allowed", "pages of this origin may not call this server from a browser")
@@ -178,6 +183,17 @@ impl Failure {
             headers.insert(header::ALLOW, allow.clone());
         }
         response
+    }
+
+    /// The response as bytes of HTTP/1.1, for connections that never reach the framework.
+    pub fn raw(&self) -> String {
+        let body = self.body("").to_string();
+        let wait = self.wait_seconds().map(|wait| format!("retry-after: {wait}\r\n")).unwrap_or_default();
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {}\r\ncontent-type: {PROBLEM_JSON}\r\n{wait}connection: close\r\ncontent-length: {length}\r\n\r\n{body}",
+            self.status
+        )
     }
 
     fn wait_seconds(&self) -> Option<u64> {

@@ -8,6 +8,8 @@ pub mod client;
 mod context;
 mod limit;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::net::IpAddr;
@@ -111,10 +113,10 @@ impl<E: Endpoint> Front<E> {
         let target = caller.target().to_owned();
         let context = Context::new(caller.id.clone(), caller.address, target, body, self.clock.now());
         request.extensions_mut().insert(context.with_contract(self.contract.clone()));
-        self.call(request, caller).await
+        self.pass(request, caller).await
     }
 
-    async fn call(&self, request: Request, caller: &Caller) -> (Answer, Option<PathPattern>) {
+    async fn pass(&self, request: Request, caller: &Caller) -> (Answer, Option<PathPattern>) {
         let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let result: Result<_, Box<dyn Any + Send>> = match tokio::time::timeout(self.handler_deadline, call).await {
             Ok(result) => result,

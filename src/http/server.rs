@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use self::backoff::Backoff;
 use self::connection::{Deadlines, Line, Stage};
 use super::config::{Config, ms};
+use super::failure::Failure;
 use crate::base::metrics::Metrics;
 use crate::base::{Error, Result};
 
@@ -34,11 +35,6 @@ const MAX_REFUSALS: usize = 64;
 
 /// How long a refused connection may take to read its refusal.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
-
-const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
-    connection: close\r\ncontent-length: 188\r\n\r\n\
-    {\"type\":\"urn:grps:error:server.connections\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"the server has no\
-    \u{20}connection left; try again shortly\",\"code\":\"server.connections\",\"requestId\":\"\"}";
 
 /// A bound listener, ready to serve.
 pub struct Server {
@@ -145,7 +141,7 @@ impl Server {
         let Ok(turn) = refusals.clone().try_acquire_owned() else { return };
         tokio::spawn(async move {
             let farewell = async {
-                stream.write_all(REFUSAL.as_bytes()).await?;
+                stream.write_all(Failure::no_connection_left().raw().as_bytes()).await?;
                 stream.shutdown().await?;
                 // Closing with unread bytes would reset the connection before the client has read the refusal.
                 let mut rest = [0u8; 1024];

@@ -10,10 +10,13 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToHeader, ToJSON, Type};
 use serde_json::Value;
 
-use crate::base::{RobloxId, Time, UserKey};
+use crate::base::{Error, RobloxId, Time, UserKey};
 
 /// Digit strings from 1 to (all but exactly) 2^53 − 1; the last few are turned away when parsed.
 const DIGITS: &str = "^([1-9][0-9]{0,14}|[1-8][0-9]{15}|900[0-6][0-9]{12}|9007[01][0-9]{11})$";
+
+/// Visible ASCII with at least one character that no number has.
+const NAME: &str = "^[!-~]*[!-,./:-~][!-~]*$";
 
 /// A Roblox user id that came in: a number, or the same as a digit string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub struct UserKeyOut(pub UserKey);
 pub struct Timestamp(pub Time);
 
 macro_rules! wire_type {
-    ($name:ident($inner:ty), $label:literal, $schema:expr) => {
+    ($name:ident($inner:ty), $label:literal, $read:ident, $show:ident, $schema:expr) => {
         impl Type for $name {
             const IS_REQUIRED: bool = true;
 
@@ -60,12 +63,61 @@ macro_rules! wire_type {
             }
         }
 
+        impl ParseFromParameter for $name {
+            fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+                $read(text).map(Self).map_err(ParseError::custom)
+            }
+        }
+
+        impl ParseFromJSON for $name {
+            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+                match value.unwrap_or_default() {
+                    Value::String(text) => Self::parse_from_parameter(&text),
+                    Value::Number(number) if !number.is_f64() => Self::parse_from_parameter(&number.to_string()),
+                    other => Err(ParseError::expected_type(other)),
+                }
+            }
+        }
+
+        impl ToJSON for $name {
+            fn to_json(&self) -> Option<Value> {
+                Some($show(&self.0))
+            }
+        }
+
         impl From<$inner> for $name {
             fn from(value: $inner) -> Self {
                 Self(value)
             }
         }
     };
+}
+
+fn read_id(text: &str) -> Result<RobloxId, String> {
+    text.parse().map_err(|err: Error| err.detail().to_owned())
+}
+
+fn show_id(id: &RobloxId) -> Value {
+    id.get().into()
+}
+
+fn read_key(text: &str) -> Result<UserKey, String> {
+    text.parse().map_err(|err: Error| err.detail().to_owned())
+}
+
+fn show_key(key: &UserKey) -> Value {
+    match key {
+        UserKey::Roblox(id) => id.get().into(),
+        UserKey::External(name) => name.as_ref().into(),
+    }
+}
+
+fn read_time(text: &str) -> Result<Time, &'static str> {
+    Time::parse(text).ok_or("not an RFC 3339 time such as 2025-03-01T18:15:44Z")
+}
+
+fn show_time(time: &Time) -> Value {
+    time.to_string().into()
 }
 
 fn id_number() -> MetaSchema {
@@ -76,133 +128,55 @@ fn id_number() -> MetaSchema {
     }
 }
 
-fn either(description: &'static str, pattern: &str, example: Value) -> MetaSchema {
+fn either(description: &'static str, pattern: &str) -> MetaSchema {
     let text = MetaSchema { pattern: Some(pattern.into()), max_length: Some(64), ..MetaSchema::new("string") };
     let any_of = [id_number(), text].map(|schema| MetaSchemaRef::Inline(Box::new(schema)));
-    MetaSchema { description: Some(description), any_of: any_of.into(), example: Some(example), ..MetaSchema::ANY }
+    MetaSchema {
+        description: Some(description),
+        any_of: any_of.into(),
+        example: Some(12345678.into()),
+        ..MetaSchema::ANY
+    }
 }
 
 wire_type!(
     RobloxIdIn(RobloxId),
     "roblox_id",
-    either(
-        "a Roblox user id: a whole number from 1 to 9007199254740991, or the same as a digit string",
-        DIGITS,
-        12345678.into()
-    )
+    read_id,
+    show_id,
+    either("a Roblox user id: a whole number from 1 to 9007199254740991, or the same as a digit string", DIGITS)
 );
 wire_type!(
     RobloxIdOut(RobloxId),
     "roblox_id_number",
+    read_id,
+    show_id,
     MetaSchema { description: Some("a Roblox user id"), example: Some(12345678.into()), ..id_number() }
 );
 wire_type!(
     UserKeyIn(UserKey),
     "user_key",
+    read_key,
+    show_key,
     either(
         "a user id: a Roblox id from 1 to 9007199254740991 (number or digit string), or a name of 1 to 64 visible ASCII characters",
-        &format!("({DIGITS})|(^[!-~]*[!-,./:-~][!-~]*$)"),
-        12345678.into()
+        &format!("({DIGITS})|({NAME})")
     )
 );
 wire_type!(
     UserKeyOut(UserKey),
     "user_key_value",
-    either("a Roblox user id, or the name of a user who is not on Roblox", "^[!-~]{1,64}$", 12345678.into())
+    read_key,
+    show_key,
+    either("a Roblox user id, or the name of a user who is not on Roblox", NAME)
 );
 wire_type!(
     Timestamp(Time),
     "timestamp",
+    read_time,
+    show_time,
     MetaSchema { example: Some("2025-03-01T18:15:44Z".into()), ..MetaSchema::new_with_format("string", "date-time") }
 );
-
-impl ParseFromParameter for RobloxIdIn {
-    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        text.parse().map(Self).map_err(|err: crate::base::Error| ParseError::custom(err.detail()))
-    }
-}
-
-impl ParseFromJSON for RobloxIdIn {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        match value.unwrap_or_default() {
-            Value::String(text) => Self::parse_from_parameter(&text),
-            Value::Number(number) if number.is_u64() || number.is_i64() => {
-                Self::parse_from_parameter(&number.to_string())
-            }
-            other => Err(ParseError::expected_type(other)),
-        }
-    }
-}
-
-impl ParseFromParameter for UserKeyIn {
-    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        text.parse().map(Self).map_err(|err: crate::base::Error| ParseError::custom(err.detail()))
-    }
-}
-
-impl ParseFromJSON for UserKeyIn {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        match value.unwrap_or_default() {
-            Value::String(text) => Self::parse_from_parameter(&text),
-            Value::Number(number) if number.is_u64() || number.is_i64() => {
-                Self::parse_from_parameter(&number.to_string())
-            }
-            other => Err(ParseError::expected_type(other)),
-        }
-    }
-}
-
-impl ParseFromParameter for Timestamp {
-    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        Time::parse(text)
-            .map(Self)
-            .ok_or_else(|| ParseError::custom("not an RFC 3339 time such as 2025-03-01T18:15:44Z"))
-    }
-}
-
-impl ParseFromJSON for Timestamp {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        match value.unwrap_or_default() {
-            Value::String(text) => Self::parse_from_parameter(&text),
-            other => Err(ParseError::expected_type(other)),
-        }
-    }
-}
-
-/// As a default or an example in the document.
-impl ToJSON for RobloxIdIn {
-    fn to_json(&self) -> Option<Value> {
-        Some(self.0.get().into())
-    }
-}
-
-impl ToJSON for RobloxIdOut {
-    fn to_json(&self) -> Option<Value> {
-        Some(self.0.get().into())
-    }
-}
-
-/// As a default or an example in the document.
-impl ToJSON for UserKeyIn {
-    fn to_json(&self) -> Option<Value> {
-        UserKeyOut(self.0.clone()).to_json()
-    }
-}
-
-impl ToJSON for UserKeyOut {
-    fn to_json(&self) -> Option<Value> {
-        Some(match &self.0 {
-            UserKey::Roblox(id) => id.get().into(),
-            UserKey::External(name) => name.as_ref().into(),
-        })
-    }
-}
-
-impl ToJSON for Timestamp {
-    fn to_json(&self) -> Option<Value> {
-        Some(self.0.to_string().into())
-    }
-}
 
 impl ToHeader for Timestamp {
     fn to_header(&self) -> Option<HeaderValue> {

@@ -1,1 +1,1 @@
-//! x
+//! Real sockets.
