@@ -1,0 +1,130 @@
+//! The seam: what a storage engine must do. An engine sees one ordered keyspace of bytes and batches with asserts; tables, types,
+//! transactions, the record cache and followers live above it.
+
+mod committer;
+mod files;
+mod keyspace;
+mod memory;
+mod sled;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::base::{Error, Result};
+
+pub use memory::Memory;
+pub use sled::Sled;
+
+/// Writes one batch may carry; larger work is cut into several transactions. One batch is at most one group.
+pub const MAX_BATCH_WRITES: usize = MAX_GROUP_OPS;
+
+/// Batches that share one flush, at most: more would make readers wait for the engine.
+pub const MAX_GROUP_COMMITS: usize = 128;
+
+/// Writes that share one flush, at most.
+pub const MAX_GROUP_OPS: usize = 1000;
+
+/// A key with its value, or with none: an absent row in an assert, a deletion in a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub key: Bytes,
+    pub value: Option<Bytes>,
+}
+
+/// All or nothing: `writes` happen iff every row of `asserts` is still stored exactly so.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    pub asserts: Vec<Row>,
+    pub writes: Vec<Row>,
+    pub turn: Turn,
+}
+
+/// Whether a batch has waited long enough to go first in its group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    First,
+    #[default]
+    Any,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Durable, and seen by every follower.
+    Committed,
+    /// An assert did not hold; nothing was written.
+    Conflict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Rising,
+    Falling,
+}
+
+/// Keys from `low` (inclusive) to `high` (exclusive; none = the end).
+#[derive(Debug, Clone)]
+pub struct Span {
+    pub low: Bytes,
+    pub high: Option<Bytes>,
+    pub order: Order,
+}
+
+impl Span {
+    fn is_empty(&self) -> bool {
+        self.high.as_ref().is_some_and(|high| self.low >= high)
+    }
+}
+
+/// Whether an engine takes commits.
+#[derive(Debug, Clone)]
+pub enum Health {
+    Ready,
+    /// Closed in good order.
+    Closed,
+    /// The disk failed a commit. Reads go on; nothing is written until the store is opened again.
+    Failed(Error),
+}
+
+/// Told of every committed batch, in commit order, when it is durable and before it is acknowledged.
+pub type Publish = Arc<dyn Fn(&[Row]) + Send + Sync>;
+
+/// A storage engine.
+///
+/// Reads never wait for commits beyond one applied group, and commits never wait for a reader beyond one bounded page.
+pub trait Engine: Send + Sync + 'static {
+    /// Sets whom to tell of commits. Called once, before the first commit.
+    fn attach(&self, publish: Publish);
+
+    /// The values of `keys`, in their order.
+    fn get_many(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>>>;
+
+    /// The first `limit` rows of `span`: no batch is seen in part.
+    fn scan(&self, span: Span, limit: usize) -> BoxFuture<'_, Result<Vec<(Bytes, Bytes)>>>;
+
+    /// Answers when the batch is durable, or has not happened.
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Outcome>>;
+
+    /// Answers when all earlier commits are on disk.
+    fn sync(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Finishes what was accepted, syncs, and refuses every later commit.
+    fn close(&self) -> BoxFuture<'_, Result<()>>;
+
+    fn health(&self) -> Health;
+
+    /// Bytes on disk; 0 for an engine without one.
+    fn disk_bytes(&self) -> u64;
+}
+
+fn closed() -> Error {
+    Error::busy("store.closed", "the server is shutting down and takes no more writes")
+        .hint("send the request again when it is back")
+}
+
+/// What a caught panic said.
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message")
+}
