@@ -2,26 +2,27 @@
 //! and no lookups: what is not in [`App`] does not run, and [`App::endpoint`] and [`App::workers`] take the record apart without `..`,
 //! so a forgotten part does not compile.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use poem::endpoint::BoxEndpoint;
-use poem::{EndpointExt, Response};
+use poem::{EndpointExt, IntoEndpoint, Response};
 use poem_openapi::{OpenApi, OpenApiService};
 
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Ids, Result};
-use crate::config::Config;
-use crate::domains::auth::{self, Access, Auth, KeyUses, Keys, KeysApi, Sealer, TABLE};
+use crate::config::{Config, Generated, Sources};
+use crate::domains::auth::{self, Auth, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::health::{Checks, HealthApi};
 use crate::domains::leaderboards::{Leaderboards, LeaderboardsApi};
 use crate::domains::players::{Players, PlayersApi, Retention};
-use crate::domains::policy::{PolicyStore, PolicyWatch};
+use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{Ranks, RanksApi};
 use crate::domains::samples::{Samples, SamplesApi};
-use crate::domains::standings::{PLAYERS_BOARD, Standings};
-use crate::http::{Front, Scheme, Site, Spec};
-use crate::store::{DataDir, Sled, Store};
+use crate::domains::standings::{BoardId, Standings};
+use crate::http::{Contract, Docs, Front, Site, Spec};
+use crate::store::{self, DataDir, Store};
 use crate::workers::{StatusBoard, Worker};
 
 /// The published title (requirement G29).
@@ -43,4 +44,144 @@ pub struct App {
     pub ranks: Ranks,
     /// The lock on the data directory; none for a store in memory.
     pub dir: Option<DataDir>,
+}
+
+impl App {
+    /// Opens the store in `dir` and builds everything on it. Blocks while the store opens, off the runtime's threads.
+    ///
+    /// # Errors
+    /// Those of opening the store, of the policy files and of the wiring.
+    pub async fn open(config: Config, dir: DataDir, clock: Clock) -> Result<Self> {
+        let metrics = Metrics::default();
+        let settings = store::Settings { page_cache_bytes: config.store_cache_bytes, record_cache_bytes: config.record_cache_bytes };
+        let (held, shared) = (dir.clone(), metrics.clone());
+        let store = tokio::task::spawn_blocking(move || Store::open(&held, &settings, &shared))
+            .await
+            .map_err(|error| Error::broken("store.open_failed", error))??;
+        let mut app = Self::build(config, store, clock, metrics).await?;
+        app.dir = Some(dir);
+        Ok(app)
+    }
+
+    /// Builds everything on `store`.
+    ///
+    /// # Errors
+    /// Those of the policy files, of rebuilding the indexes, and `app.access_table` when an endpoint is not in the access table.
+    pub async fn build(config: Config, store: Store, clock: Clock, metrics: Metrics) -> Result<Self> {
+        let config = Arc::new(config);
+        let ids = Ids::new(clock.clone());
+        let (search, policy_clock) = (Search::standard(&config.policy_dir), clock.clone());
+        let policy = tokio::task::spawn_blocking(move || PolicyStore::open(search, policy_clock))
+            .await
+            .map_err(|error| Error::broken("policy.open_failed", error))??;
+        let policy = Arc::new(policy);
+        let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
+        let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now()));
+        let standings = Standings::open(&store, clock.clone()).await?;
+        let players = Players::new(store.clone());
+        let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
+        let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
+        let board = StatusBoard::default();
+        Ok(Self { config, clock, metrics, board, store, ids, auth, policy, standings, players, leaderboards, ranks, dir: None })
+    }
+
+    /// Every API, as one.
+    fn apis(&self) -> impl OpenApi + use<> {
+        let Self { config, clock, metrics, board, store, ids, auth, policy, standings, players, leaderboards, ranks, dir: _ } = self;
+        let checks = Checks { store: store.clone(), policy: policy.clone(), workers: board.clone() };
+        let health = HealthApi {
+            checks,
+            metrics: metrics.clone(),
+            standings: standings.clone(),
+            credential_required: config.health_auth_required,
+        };
+        let samples = Samples { store: store.clone(), policy: policy.clone(), clock: clock.clone(), ids: ids.clone() };
+        (
+            health,
+            RanksApi { ranks: ranks.clone() },
+            PlayersApi { players: players.clone(), policy: policy.clone() },
+            LeaderboardsApi::new(leaderboards.clone()),
+            KeysApi { auth: auth.clone() },
+            SamplesApi { samples },
+        )
+    }
+
+    /// Everything that happens without a request.
+    pub fn workers(&self) -> Vec<Box<dyn Worker>> {
+        let Self {
+            config, clock, store, auth, policy,
+            metrics: _, board: _, ids: _, standings: _, players: _, leaderboards: _, ranks: _, dir: _,
+        } = self;
+        vec![
+            Box::new(PolicyWatch(policy.clone())),
+            Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
+            Box::new(KeyUses(auth.clone())),
+        ]
+    }
+
+    /// The whole program as one endpoint: front layer, gate, pages, routes.
+    ///
+    /// # Errors
+    /// `app.access_table` when an endpoint has no line in the access table, or a line no endpoint; those of the published contract.
+    pub fn endpoint(&self) -> Result<BoxEndpoint<'static, Response>> {
+        let service = OpenApiService::new(self.apis(), TITLE, env!("CARGO_PKG_VERSION"));
+        let spec = publish(&service)?;
+        let docs = if self.config.docs { Docs::Open } else { Docs::Closed };
+        let site = Site::new(service.into_endpoint(), &spec, docs)?;
+        let gated = auth::gate(self.auth.clone(), site);
+        let contract = Arc::new(Contract::new(spec.value())?);
+        Ok(Front::new(gated, contract, &self.config.http, self.clock.clone(), &self.metrics).boxed())
+    }
+
+    /// Tells the commands of this machine where the server listens.
+    ///
+    /// # Errors
+    /// Those of writing the lock file.
+    pub fn announce(&self, address: SocketAddr) -> Result<()> {
+        self.dir.as_ref().map_or(Ok(()), |dir| dir.announce(address))
+    }
+
+    /// Players known.
+    pub fn player_count(&self) -> usize {
+        self.standings.len(BoardId::PLAYERS)
+    }
+
+    /// Writes what is only in memory, and closes the store.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn close(&self) -> Result<()> {
+        self.auth.keys().save_uses().await?;
+        self.store.close().await
+    }
+}
+
+/// The published API, without opening anything: what `grps openapi` prints and `openapi/` holds.
+///
+/// # Errors
+/// As [`App::endpoint`].
+pub async fn published_api() -> Result<Spec> {
+    let generated = Generated::ephemeral()?;
+    let config = Config::build(&Sources::default(), &generated)?;
+    let app = App::build(config, Store::in_memory(), Clock::system(), Metrics::default()).await?;
+    publish(&OpenApiService::new(app.apis(), TITLE, env!("CARGO_PKG_VERSION")))
+}
+
+/// Polishes and checks the published API: every operation has its line in the access table, every line its operation or page.
+fn publish<T: OpenApi>(service: &OpenApiService<T, ()>) -> Result<Spec> {
+    let spec = Spec::polish(&service.spec(), auth::schemes)?;
+    let paths = spec.value()["paths"].as_object().into_iter().flatten();
+    let operations: BTreeSet<(String, &str)> = paths
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().into_iter().flatten();
+            methods.map(move |(method, _)| (method.to_ascii_uppercase(), path.as_str()))
+        })
+        .collect();
+    let is_page = |path: &str| path == "/" || path.starts_with("/docs") || path.starts_with("/openapi.");
+    let listed: BTreeSet<(String, &str)> =
+        TABLE.iter().filter(|rule| !is_page(rule.path)).map(|rule| (rule.method.to_owned(), rule.path)).collect();
+    match operations.symmetric_difference(&listed).next() {
+        None => Ok(spec),
+        Some(odd) => Err(Error::broken("app.access_table", format!("{odd:?} is not both an operation and a line of the access table"))),
+    }
 }

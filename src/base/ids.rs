@@ -18,6 +18,9 @@ pub struct RobloxId(u64);
 impl RobloxId {
     pub const MAX: u64 = (1 << 53) - 1;
 
+    /// The player of the seed's example, for examples of ours.
+    pub const EXAMPLE: RobloxId = RobloxId(12_345_678);
+
     /// # Errors
     /// `id.out_of_range` for 0 and for anything past [`RobloxId::MAX`].
     pub fn new(raw: u64) -> Result<Self> {

@@ -58,8 +58,8 @@ pub struct OpenapiArgs {
     write: Option<PathBuf>,
 }
 
-pub fn openapi(args: OpenapiArgs) -> Result<ExitCode> {
-    let spec = app::published_api()?;
+pub async fn openapi(args: OpenapiArgs) -> Result<ExitCode> {
+    let spec = app::published_api().await?;
     let Some(dir) = args.write else {
         print!("{}", match args.format {
             Format::Json => spec.json(),

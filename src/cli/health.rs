@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub async fn run(common: &Common, sources: &Sources) -> Result<ExitCode> {
     let down = |why: String| Error::remote("server.not_running", why).hint("start it with `grps serve`");
     let path = config::data_dir(sources)?;
-    let owner = DataDir::owner(&path)?.ok_or_else(|| down(format!("no server holds {}", path.display())))?;
+    let owner = DataDir::owner(&path).ok_or_else(|| down(format!("no server holds {}", path.display())))?;
     let address = owner.addr.ok_or_else(|| down(format!("process {} does not listen yet", owner.pid)))?;
     let client = reqwest::Client::builder()
         .timeout(PATIENCE)

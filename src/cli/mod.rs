@@ -117,7 +117,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Config(command) => config::run(command, common, sources),
         Command::Sign(args) => sign::run(args, common, sources),
-        Command::Openapi(args) => config::openapi(args),
+        Command::Openapi(args) => config::openapi(args).await,
         Command::Doctor => doctor::run(common, sources).await,
         Command::Healthcheck => health::run(common, sources).await,
     }

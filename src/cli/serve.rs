@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::base::{Clock, Error, Result};
 use crate::config::{self, Config, Generated, Sources};
 use crate::http::Server;
+use crate::http::server::raise_file_limit;
 use crate::store::DataDir;
 use crate::workers::Supervisor;
 
@@ -38,14 +39,17 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
     let http = config.http.clone();
     let app = App::open(config, dir, Clock::system()).await?;
     // Bound after everything else works, so that a port that answers is a server that serves.
-    let server = Server::bind(address, http).await?;
-    app.announce(server.local_addr()?)?;
+    if let Err(error) = raise_file_limit() {
+        tracing::warn!(?error, "fewer connections can be held open than asked for");
+    }
+    let server = Server::bind(address, &http, &app.metrics)?;
+    app.announce(server.address())?;
     write_curl_headers(&data_dir, &app.config)?;
-    eprintln!("{}", banner(&app, &server.local_addr()?.to_string()));
-    let mut supervisor = Supervisor::with_board(app.clock.clone(), app.board.clone());
+    eprintln!("{}", banner(&app, &server.address().to_string()));
+    let mut supervisor = Supervisor::new(app.clock.clone(), app.board.clone());
     app.workers().into_iter().for_each(|worker| supervisor.start(worker));
-    server.run(app.endpoint()?, stop_signal()?).await;
-    tracing::info!("requests are drained; finishing background work (a second signal skips this)");
+    let drained = server.serve(app.endpoint()?, stop_signal()?).await;
+    tracing::info!(?drained, "no more requests; finishing background work (a second signal skips this)");
     let again = stop_signal()?;
     tokio::select! {
         () = supervisor.stop(WORKER_PATIENCE) => {}
@@ -86,7 +90,8 @@ fn banner(app: &App, address: &str) -> String {
     let bold = |text: &str| if std::io::stderr().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
     let mut out = format!("\n{} {} on http://{address}\n", bold("grps"), env!("CARGO_PKG_VERSION"));
     out += &format!("  data    {} ({} players)\n", config.data_dir.display(), app.player_count());
-    out += &format!("  policy  {} (version {})\n", policy.origin, policy.version);
+    let from = if policy.built_in { "built in".to_owned() } else { config.policy_dir.display().to_string() };
+    out += &format!("  policy  {from} (version {})\n", policy.version);
     if config.docs {
         out += &format!("  docs    http://{address}/docs\n");
     }

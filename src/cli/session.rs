@@ -42,7 +42,7 @@ impl Session {
     pub async fn open(sources: &Sources) -> Result<Self> {
         let clock = Clock::system();
         let path = config::data_dir(sources)?;
-        if let Some(owner) = DataDir::owner(&path)? {
+        if let Some(owner) = DataDir::owner(&path) {
             let generated = Generated::load_or_create(&path)?;
             let address = owner.addr.ok_or_else(|| {
                 Error::busy("server.starting", format!("process {} holds {} and does not listen yet", owner.pid, path.display()))

@@ -43,16 +43,24 @@ impl Generated {
         }
     }
 
-    fn create(path: &Path) -> Result<Self> {
+    /// Fresh secrets that are kept nowhere: for printing the published API, which needs none that last.
+    ///
+    /// # Errors
+    /// `secret.no_randomness`.
+    pub fn ephemeral() -> Result<Self> {
         let fresh = || Secret::generate().map(|secret| secret.expose().to_owned());
-        let made = Self {
+        Ok(Self {
             inbound_api_key: fresh()?,
             automation_signature_secret: fresh()?,
             api_key: fresh()?,
             hmac_secret: fresh()?,
             operator_secret: fresh()?,
             sealing_key: fresh()?,
-        };
+        })
+    }
+
+    fn create(path: &Path) -> Result<Self> {
+        let made = Self::ephemeral()?;
         let text = serde_json::to_string_pretty(&made).map_err(|error| Error::broken("config.secrets_unwritable", error))?;
         // Written beside, synced, then renamed: a crash leaves either no file or a whole one.
         let beside = path.with_extension("json.new");

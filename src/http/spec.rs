@@ -27,7 +27,17 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    const ALL: [Scheme; 4] = [Scheme::Signature, Scheme::ApiKey, Scheme::Gateway, Scheme::SignedRequest];
+    pub const ALL: [Scheme; 4] = [Scheme::Signature, Scheme::ApiKey, Scheme::Gateway, Scheme::SignedRequest];
+
+    /// The short name people use: `A1`, `A2`, `A3`, `A6`.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Signature => "A1",
+            Self::ApiKey => "A2",
+            Self::Gateway => "A3",
+            Self::SignedRequest => "A6",
+        }
+    }
 
     /// Component name, header and description of each part; a request carries all of them.
     fn parts(self) -> &'static [(&'static str, &'static str, &'static str)] {
@@ -41,7 +51,7 @@ impl Scheme {
             ],
             Self::SignedRequest => &[
                 ("signedTimestamp", "x-grps-timestamp", "Unix seconds, within the server's tolerance"),
-                ("signedNonce", "x-grps-nonce", "Any text of 1 to 128 visible characters, used once"),
+                ("signedNonce", "x-grps-nonce", "8 to 64 visible characters, used once"),
                 (
                     "signedRequest",
                     "x-grps-signature-v2",

@@ -72,12 +72,9 @@ impl StatusBoard {
 }
 
 impl Supervisor {
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, stop: watch::channel(false).0, running: Vec::new(), board: StatusBoard::default() }
-    }
-
-    pub fn board(&self) -> StatusBoard {
-        self.board.clone()
+    /// A supervisor that shows its workers on `board`.
+    pub fn new(clock: Clock, board: StatusBoard) -> Self {
+        Self { clock, stop: watch::channel(false).0, running: Vec::new(), board }
     }
 
     /// Starts `worker` on the runtime.
@@ -161,8 +158,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failed_tick_is_tried_again_and_shows() {
         let ticks = Arc::new(Mutex::new(0));
-        let mut supervisor = Supervisor::new(Clock::fake(Time(5)));
-        let board = supervisor.board();
+        let board = StatusBoard::default();
+        let mut supervisor = Supervisor::new(Clock::fake(Time(5)), board.clone());
         supervisor.start(Box::new(Flaky(ticks.clone())));
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(board.read()[0].failing.as_deref(), Some("not yet"));

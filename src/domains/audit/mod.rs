@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Id, Result, Time};
+use crate::base::{Id, Time};
 use crate::store::{Record, Table, Tx};
 
 /// One audited action, keyed by an id that sorts by time.
@@ -44,8 +44,7 @@ impl Actor {
 
 /// Adds `entry` to the commit of `tx` under `id`.
 ///
-/// # Errors
-/// `store.value_too_large` when `before` and `after` do not fit one row.
-pub fn record(tx: &mut Tx, id: Id, entry: &Entry) -> Result<()> {
-    tx.put(&AUDITS, &id, entry)
+/// `before` and `after` must fit one row; a commit with a larger one fails as a whole.
+pub fn record(tx: &Tx, id: Id, entry: &Entry) {
+    tx.put(&AUDITS, &id, entry);
 }

@@ -13,9 +13,9 @@ use super::keys::Keys;
 use super::nonce::Nonces;
 use super::schemes::{self, Evidence};
 use super::scope::{Scope, Scopes};
-use super::table::{self, Access, Scheme};
+use super::table::{self, Access};
 use crate::base::{Error, Result, Secret, Time};
-use crate::http::{Context, method_not_allowed};
+use crate::http::{Context, Scheme};
 
 /// Proves callers. Shared by the gate and, later, by sockets.
 pub struct Auth {
@@ -63,10 +63,10 @@ impl Auth {
             return Err(missing(accepted));
         };
         if !accepted.contains(&scheme) {
-            let names: Vec<&str> = accepted.iter().map(|scheme| scheme.name()).collect();
+            let names: Vec<&str> = accepted.iter().map(|scheme| scheme.short()).collect();
             return Err(Error::unauthenticated(
                 "auth.scheme_not_accepted",
-                format!("this endpoint takes {}, not {}", names.join(", "), scheme.name()),
+                format!("this endpoint takes {}, not {}", names.join(", "), scheme.short()),
             )
             .hint("the table of endpoints and schemes is in the README"));
         }
@@ -77,7 +77,7 @@ impl Auth {
         match scheme {
             Scheme::Signature => self.compat_only(schemes::signature(&self.config, evidence)?),
             Scheme::Gateway => self.compat_only(schemes::gateway(&self.config, evidence)?),
-            Scheme::Key => {
+            Scheme::ApiKey => {
                 let given = evidence.headers.get("x-grps-api-key").and_then(|value| value.to_str().ok()).unwrap_or("");
                 match self.keys.find_compat(given).await? {
                     Some(caller) => Ok(caller),
@@ -134,7 +134,7 @@ fn presented(evidence: &Evidence<'_>) -> Option<Scheme> {
     let has = |name: &str| evidence.headers.contains_key(name);
     [
         ("x-grps-signature-v2", Scheme::SignedRequest),
-        ("x-grps-api-key", Scheme::Key),
+        ("x-grps-api-key", Scheme::ApiKey),
         ("x-api-key", Scheme::Gateway),
         ("x-grps-signature", Scheme::Signature),
     ]
@@ -150,7 +150,7 @@ fn missing(accepted: &[Scheme]) -> Error {
         .iter()
         .map(|scheme| match scheme {
             Scheme::Signature => "x-grps-signature",
-            Scheme::Key => "x-grps-api-key",
+            Scheme::ApiKey => "x-grps-api-key",
             Scheme::Gateway => "X-API-KEY with X-TIMESTAMP and X-SIGNATURE",
             Scheme::SignedRequest => "x-grps-signature-v2 with x-grps-timestamp and x-grps-nonce",
         })
@@ -174,12 +174,12 @@ impl<E: Endpoint> Endpoint for Gate<E> {
 
     async fn call(&self, mut request: Request) -> poem::Result<Self::Output> {
         let path = request.uri().path();
-        let rule = table::find(request.method().as_str(), path).ok_or_else(|| unlisted(path))?;
-        let context = request
-            .extensions()
-            .get::<Context>()
-            .cloned()
-            .ok_or_else(|| Error::broken("http.no_context", "the gate stands outside the front layer"))?;
+        let Some(rule) = table::find(request.method().as_str(), path) else {
+            // A listed path with another method goes to the router only to be refused with the methods it takes: the router has no
+            // operation that the table has not, which `App::endpoint` checks.
+            return if table::lists(path) { self.inner.call(request).await } else { Err(NotFoundError.into()) };
+        };
+        let context = Context::of(&request)?.clone();
         let evidence = Evidence {
             method: request.method().as_str(),
             target: &context.target,
@@ -191,9 +191,4 @@ impl<E: Endpoint> Endpoint for Gate<E> {
         request.extensions_mut().insert(caller);
         self.inner.call(request).await
     }
-}
-
-fn unlisted(path: &str) -> poem::Error {
-    let takes = table::methods(path);
-    if takes.is_empty() { NotFoundError.into() } else { method_not_allowed(&takes) }
 }

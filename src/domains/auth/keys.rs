@@ -103,14 +103,15 @@ impl Keys {
         let trail = Trail { id: self.ids.next(), at, actor, request_id };
         let issued = Issued { kid, secret, key };
         self.store
-            .transact(|mut tx| {
+            .transact(|tx| {
                 let (issued, trail) = (&issued, &trail);
                 async move {
                     if tx.get(&KEYS, &issued.kid).await?.is_some() {
                         return Err(Error::busy("keys.id_taken", "two keys were made at once; try again"));
                     }
-                    trail.leave(&mut tx, "key.created", &issued.kid, Some(&issued.key))?;
-                    tx.put(&KEYS, &issued.kid, &issued.key)
+                    trail.leave(&tx, "key.created", &issued.kid, &issued.key);
+                    tx.put(&KEYS, &issued.kid, &issued.key);
+                    Ok(())
                 }
             })
             .await?;
@@ -206,11 +207,11 @@ impl Keys {
         let uses = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
         let mut saved = 0;
         for ((kid, slot), at) in &uses {
-            let done = self.store.transact(|mut tx| async move {
+            let done = self.store.transact(|tx| async move {
                 if let Some(mut key) = tx.get(&KEYS, kid).await? {
                     if let Some(last) = key.last_used.get_mut(*slot) {
                         *last = Some(*at);
-                        tx.put(&KEYS, kid, &key)?;
+                        tx.put(&KEYS, kid, &key);
                     }
                 }
                 Ok(())
@@ -238,13 +239,13 @@ impl Keys {
     async fn change(&self, kid: &str, trail: &Trail<'_>, verb: &str, edit: impl Fn(&mut Key) -> Result<()>) -> Result<Key> {
         let (edit, id) = (&edit, &kid.to_owned());
         self.store
-            .transact(|mut tx| async move {
+            .transact(|tx| async move {
                 let mut key = tx.get(&KEYS, id).await?.ok_or_else(|| {
                     Error::missing("keys.missing", format!("there is no key {id}")).hint("`grps keys list` shows them")
                 })?;
                 edit(&mut key)?;
-                trail.leave(&mut tx, verb, id, Some(&key))?;
-                tx.put(&KEYS, id, &key)?;
+                trail.leave(&tx, verb, id, &key);
+                tx.put(&KEYS, id, &key);
                 Ok(key)
             })
             .await
@@ -279,18 +280,18 @@ struct Trail<'a> {
 }
 
 impl Trail<'_> {
-    fn leave(&self, tx: &mut Tx, verb: &str, kid: &str, key: Option<&Key>) -> Result<()> {
-        let shown = key.map(|key| serde_json::json!({ "name": key.name, "scopes": key.scopes, "compat": key.compat }).to_string());
+    fn leave(&self, tx: &Tx, verb: &str, kid: &str, key: &Key) {
+        let shown = serde_json::json!({ "name": key.name, "scopes": key.scopes, "compat": key.compat });
         let entry = audit::Entry {
             at: self.at,
             actor: self.actor.clone(),
             action: verb.to_owned(),
             subject: format!("key:{kid}"),
             before: None,
-            after: shown,
+            after: Some(shown.to_string()),
             request_id: self.request_id.to_owned(),
         };
-        audit::record(tx, self.id, &entry)
+        audit::record(tx, self.id, &entry);
     }
 }
 

@@ -2,33 +2,7 @@
 //! the README show exactly this, and a test walks it cell by cell. An endpoint that is not listed does not start.
 
 use super::scope::Scope;
-
-/// A way to prove who is calling. The seeds' names are in `requirements.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// A1, `x-grps-signature`: HMAC-SHA256 of the raw body under `AUTOMATION_SIGNATURE_SECRET`.
-    Signature,
-    /// A2, `x-grps-api-key`: one of `INBOUND_API_KEYS`, or a compat key made by `grps keys create`.
-    Key,
-    /// A3, `X-API-KEY`, `X-TIMESTAMP`, `X-SIGNATURE`: `API_KEY` and an HMAC of the time under `HMAC_SECRET`.
-    Gateway,
-    /// A6, `x-grps-signature-v2` with time and nonce: this very request, once.
-    SignedRequest,
-}
-
-impl Scheme {
-    pub const ALL: [Scheme; 4] = [Scheme::Signature, Scheme::Key, Scheme::Gateway, Scheme::SignedRequest];
-
-    /// The name used in the published API's security schemes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Scheme::Signature => "A1",
-            Scheme::Key => "A2",
-            Scheme::Gateway => "A3",
-            Scheme::SignedRequest => "A6",
-        }
-    }
-}
+use crate::http::Scheme;
 
 /// What an endpoint asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,15 +27,15 @@ pub struct Rule {
 }
 
 use Access::{LocalOr, Needs, Open, OpenUnlessWrong};
-use Scheme::{Gateway, Key, Signature, SignedRequest};
+use Scheme::{ApiKey, Gateway, Signature, SignedRequest};
 
 const fn rule(method: &'static str, path: &'static str, access: Access) -> Rule {
     Rule { method, path, access }
 }
 
-const SERVER_KEY: &[Scheme] = &[Key, SignedRequest];
-const AUTOMATION: &[Scheme] = &[Key, Signature, SignedRequest];
-const ANY_SERVER: &[Scheme] = &[Key, Gateway, SignedRequest];
+const SERVER_KEY: &[Scheme] = &[ApiKey, SignedRequest];
+const AUTOMATION: &[Scheme] = &[ApiKey, Signature, SignedRequest];
+const ANY_SERVER: &[Scheme] = &[ApiKey, Gateway, SignedRequest];
 const SIGNED: &[Scheme] = &[SignedRequest];
 
 /// The table. Open pages come first, then what game servers and tools use, then the operator's.
@@ -101,9 +75,18 @@ pub fn find(method: &str, path: &str) -> Option<&'static Rule> {
     TABLE.iter().find(|rule| rule.method == method && covers(rule.path, path))
 }
 
-/// The methods the table lists for `path`; none when the path is unknown.
-pub fn methods(path: &str) -> Vec<&'static str> {
-    TABLE.iter().filter(|rule| covers(rule.path, path)).map(|rule| rule.method).collect()
+/// Whether the table lists `path`, with whatever method.
+pub fn lists(path: &str) -> bool {
+    TABLE.iter().any(|rule| covers(rule.path, path))
+}
+
+/// The schemes that open the operation at a published path, by lower-case method.
+pub fn schemes(path: &str, method: &str) -> Vec<Scheme> {
+    let rule = TABLE.iter().find(|rule| rule.path == path && rule.method.eq_ignore_ascii_case(method));
+    match rule.map(|rule| rule.access) {
+        Some(Access::Needs(schemes, _)) => schemes.to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 /// Whether `path` is an instance of `pattern`, segment by segment; a `{name}` stands for one non-empty segment.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domains::policy::PolicyStore;
-use crate::store::Store;
+use crate::store::{Health, Store};
 use crate::workers::StatusBoard;
 
 /// One part's state.
@@ -39,7 +39,11 @@ impl Checks {
     }
 
     fn store(&self) -> Check {
-        let fault = self.store.fault();
+        let fault = match self.store.health() {
+            Health::Ready => None,
+            Health::Closed => Some("closed: the server is shutting down".to_owned()),
+            Health::Failed(error) => Some(format!("{}; reads go on, nothing is written", error.detail())),
+        };
         Check { name: "store".into(), ok: fault.is_none(), vital: true, detail: fault }
     }
 

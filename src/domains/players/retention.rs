@@ -64,7 +64,10 @@ impl Retention {
         if !doomed.is_empty() {
             let doomed = &doomed;
             self.store
-                .transact(|mut tx| async move { doomed.iter().try_for_each(|key| tx.delete(&SNAPSHOTS, key)) })
+                .transact(|tx| async move {
+                    doomed.iter().for_each(|key| tx.delete(&SNAPSHOTS, key));
+                    Ok(())
+                })
                 .await?;
         }
         self.at = page.next;

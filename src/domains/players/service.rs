@@ -44,13 +44,10 @@ impl Players {
 }
 
 /// Puts `player` into the commit of `tx`, and their place on the players' board with it. `before` is the row as `tx` read it.
-///
-/// # Errors
-/// Those of the store.
-pub fn save(tx: &mut Tx, before: Option<&Player>, player: &Player) -> Result<()> {
+pub fn save(tx: &Tx, before: Option<&Player>, player: &Player) {
     let old = before.map(Player::place);
-    standings::place(tx, BoardId::PLAYERS, old.as_ref(), Some((&player.place(), player.updated_at)))?;
-    tx.put(&PLAYERS, &player.user_id, player)
+    standings::place(tx, BoardId::PLAYERS, old.as_ref(), Some((&player.place(), player.updated_at)));
+    tx.put(&PLAYERS, &player.user_id, player);
 }
 
 fn missing() -> Error {

@@ -16,6 +16,7 @@ mod sanctions;
 mod schema;
 mod set;
 mod store;
+mod watch;
 
 pub use access::{Grant, Identity, Permissions, Scopes};
 pub use files::*;
@@ -27,3 +28,4 @@ pub use sanctions::Standing;
 pub use schema::schemas;
 pub use set::{Block, Policy, lint_report};
 pub use store::{PolicyStore, Refusal, Reload, Status as PolicyStatus};
+pub use watch::PolicyWatch;

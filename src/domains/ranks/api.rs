@@ -176,7 +176,7 @@ impl RanksApi {
 impl RanksApi {
     async fn everyone(&self, wanted: &DecisionRequest) -> Result<(Vec<RobloxId>, Option<Cursor>)> {
         let after = wanted.cursor.as_deref().map(Cursor::decode).transpose()?;
-        let page = self.ranks.store.scan(PLAYERS.all().after(after.as_ref())?, wanted.limit as usize).await?;
+        let page = self.ranks.store.scan(PLAYERS.all().after(after.as_ref()), wanted.limit as usize).await?;
         Ok((page.items.into_iter().map(|(user, _)| user).collect(), page.next))
     }
 

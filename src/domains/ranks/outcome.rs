@@ -82,7 +82,7 @@ impl Case<'_> {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn settle(&self, tx: &mut Tx, player: &mut Player) -> Result<Outcome> {
+    pub async fn settle(&self, tx: &Tx, player: &mut Player) -> Result<Outcome> {
         let verdict = decide(self.policy, &subject(player), self.now);
         let (status, blocked_reason) = self.standing(&verdict);
         let marks = if status == Some(Status::Queued) { &verdict.marks_if_applied } else { &verdict.marks };
@@ -125,7 +125,7 @@ impl Case<'_> {
     }
 
     /// Writes the decision, or moves the open one along when it says the same.
-    async fn write(&self, tx: &mut Tx, player: &mut Player, verdict: &Verdict, status: Status, outcome: &mut Outcome) -> Result<()> {
+    async fn write(&self, tx: &Tx, player: &mut Player, verdict: &Verdict, status: Status, outcome: &mut Outcome) -> Result<()> {
         let open = player.decided.clone().filter(|decided| !matches!(decided.status, Status::Applied | Status::Failed));
         if let Some(open) = open {
             if open.action == outcome.action && open.target_rank == outcome.target_rank {
@@ -147,13 +147,14 @@ impl Case<'_> {
             actor: self.sender.actor.clone(),
             request_id: self.sender.request_id.clone(),
         };
-        tx.put(&DECISIONS, &(player.user_id, outcome.id), &decision)?;
+        tx.put(&DECISIONS, &(player.user_id, outcome.id), &decision);
         self.remember(player, outcome, status, self.now);
-        self.audit(tx, player, outcome, status)
+        self.audit(tx, player, outcome, status);
+        Ok(())
     }
 
     /// The same decision again: answered with its id, and moved along only from proposed or blocked to queued.
-    async fn repeat(&self, tx: &mut Tx, player: &mut Player, open: Decided, status: Status, outcome: &mut Outcome) -> Result<()> {
+    async fn repeat(&self, tx: &Tx, player: &mut Player, open: Decided, status: Status, outcome: &mut Outcome) -> Result<()> {
         outcome.id = open.id;
         if open.status == status || open.status == Status::Queued {
             outcome.status = Some(open.status);
@@ -163,19 +164,20 @@ impl Case<'_> {
         if let Some(mut decision) = tx.get(&DECISIONS, &key).await? {
             decision.status = status;
             decision.blocked_reason = outcome.blocked_reason.clone();
-            tx.put(&DECISIONS, &key, &decision)?;
+            tx.put(&DECISIONS, &key, &decision);
         }
         self.remember(player, outcome, status, open.at);
-        self.audit(tx, player, outcome, status)
+        self.audit(tx, player, outcome, status);
+        Ok(())
     }
 
     /// An open decision that no longer holds does not take effect any more.
-    async fn supersede(&self, tx: &mut Tx, player: &Player, open: &Decided) -> Result<()> {
+    async fn supersede(&self, tx: &Tx, player: &Player, open: &Decided) -> Result<()> {
         let key = (player.user_id, open.id);
         if let Some(mut decision) = tx.get(&DECISIONS, &key).await? {
             decision.status = Status::Blocked;
             decision.blocked_reason = Some(format!("Superseded by decision {}", self.tracks.decision));
-            tx.put(&DECISIONS, &key, &decision)?;
+            tx.put(&DECISIONS, &key, &decision);
         }
         Ok(())
     }
@@ -185,7 +187,7 @@ impl Case<'_> {
         player.decided = Some(Decided { id: outcome.id, at, action: outcome.action, target_rank, status });
     }
 
-    fn audit(&self, tx: &mut Tx, player: &Player, outcome: &Outcome, status: Status) -> Result<()> {
+    fn audit(&self, tx: &Tx, player: &Player, outcome: &Outcome, status: Status) {
         let after = serde_json::json!({
             "decision": outcome.id.to_string(),
             "action": outcome.action.as_str(),
@@ -202,7 +204,7 @@ impl Case<'_> {
             after: Some(after.to_string()),
             request_id: self.sender.request_id.clone(),
         };
-        audit::record(tx, self.tracks.decision_audit, &entry)
+        audit::record(tx, self.tracks.decision_audit, &entry);
     }
 }
 

@@ -72,17 +72,17 @@ impl Ranks {
         let (case, seen) = (&case, seen);
         let (player, outcome) = self
             .store
-            .transact(|mut tx| async move {
+            .transact(|tx| async move {
                 let before = tx.get(&PLAYERS, &seen.user_id).await?;
                 let mut seen_now = observe(before.as_ref(), seen, case.policy, case.now);
                 let shown = seen_now.player.clone();
                 let outcome = match ask {
                     Ask::Nothing => None,
-                    _ => Some(case.settle(&mut tx, &mut seen_now.player).await?),
+                    _ => Some(case.settle(&tx, &mut seen_now.player).await?),
                 };
-                players::save(&mut tx, before.as_ref(), &seen_now.player)?;
-                keep_snapshot(&mut tx, case, seen, body, outcome.as_ref())?;
-                keep_audit(&mut tx, case, before.as_ref(), &seen_now)?;
+                players::save(&tx, before.as_ref(), &seen_now.player);
+                keep_snapshot(&tx, case, seen, body, outcome.as_ref());
+                keep_audit(&tx, case, before.as_ref(), &seen_now);
                 Ok((shown, outcome))
             })
             .await?;
@@ -99,14 +99,14 @@ impl Ranks {
         let case = Case { policy: &policy, ask, tracks: &tracks, sender, now: self.clock.now() };
         let (case, user) = (&case, &user);
         self.store
-            .transact(|mut tx| async move {
+            .transact(|tx| async move {
                 let missing = || Error::missing("players.missing", format!("Player {user} not found"));
                 let before = tx.get(&PLAYERS, user).await?.ok_or_else(missing)?;
                 let mut player = before.clone();
-                let outcome = case.settle(&mut tx, &mut player).await?;
+                let outcome = case.settle(&tx, &mut player).await?;
                 if player != before {
                     player.updated_at = case.now;
-                    players::save(&mut tx, Some(&before), &player)?;
+                    players::save(&tx, Some(&before), &player);
                 }
                 Ok(outcome)
             })
@@ -144,7 +144,7 @@ fn observe(before: Option<&Player>, seen: &Observation, policy: &Policy, now: Ti
     Seen { player, rank_was, flags: judged.flags }
 }
 
-fn keep_snapshot(tx: &mut Tx, case: &Case<'_>, seen: &Observation, body: &str, outcome: Option<&Outcome>) -> Result<()> {
+fn keep_snapshot(tx: &Tx, case: &Case<'_>, seen: &Observation, body: &str, outcome: Option<&Outcome>) {
     let snapshot = Snapshot {
         received_at: case.now,
         experience: seen.experience.clone(),
@@ -152,10 +152,10 @@ fn keep_snapshot(tx: &mut Tx, case: &Case<'_>, seen: &Observation, body: &str, o
         body: body.to_owned(),
         outcome: outcome.map(|outcome| (outcome.action.as_str().to_owned(), outcome.policy_version.clone())),
     };
-    tx.put(&SNAPSHOTS, &(seen.user_id, case.tracks.snapshot), &snapshot)
+    tx.put(&SNAPSHOTS, &(seen.user_id, case.tracks.snapshot), &snapshot);
 }
 
-fn keep_audit(tx: &mut Tx, case: &Case<'_>, before: Option<&Player>, seen: &Seen) -> Result<()> {
+fn keep_audit(tx: &Tx, case: &Case<'_>, before: Option<&Player>, seen: &Seen) {
     let (was, is) = changes(before, &seen.player);
     let mut after = is;
     if !seen.flags.is_empty() {
@@ -177,7 +177,7 @@ fn keep_audit(tx: &mut Tx, case: &Case<'_>, before: Option<&Player>, seen: &Seen
         after: text(after),
         request_id: case.sender.request_id.clone(),
     };
-    audit::record(tx, case.tracks.snapshot_audit, &entry)
+    audit::record(tx, case.tracks.snapshot_audit, &entry);
 }
 
 type Changed = serde_json::Map<String, serde_json::Value>;

@@ -39,7 +39,7 @@ impl Ranks {
     /// `page.cursor_invalid`; those of the store.
     pub async fn simulate(&self, policy: &Policy, after: Option<&Cursor>, limit: usize) -> Result<Simulation> {
         let now = self.clock.now();
-        let page = self.store.scan(PLAYERS.all().after(after)?, limit).await?;
+        let page = self.store.scan(PLAYERS.all().after(after), limit).await?;
         let mut out = Simulation { evaluated: page.items.len(), counts: BTreeMap::new(), moves: Vec::new(), next: page.next };
         for (user_id, player) in page.items {
             let verdict = decide(policy, &subject(&player), now);

@@ -20,7 +20,7 @@ const BOOTSTRAP: &str = include_str!("../../../data/samples/bootstrap.json");
 const PER_COMMIT: u64 = 100;
 
 /// Snapshots and decisions removed with one player in one commit; more than an invented player gathers.
-const ROWS_PER_PLAYER: usize = 500;
+const ROWS_PER_PLAYER: usize = 400;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -55,12 +55,12 @@ impl Samples {
             let (player, entry, id) = (&player, &entry, self.ids.next());
             let new = self
                 .store
-                .transact(|mut tx| async move {
+                .transact(|tx| async move {
                     if tx.get(&PLAYERS, &player.user_id).await?.is_some() {
                         return Ok(false);
                     }
-                    players::save(&mut tx, None, player)?;
-                    audit::record(&mut tx, id, entry)?;
+                    players::save(&tx, None, player);
+                    audit::record(&tx, id, entry);
                     Ok(true)
                 })
                 .await?;
@@ -84,11 +84,9 @@ impl Samples {
             let batch: Vec<Player> =
                 (start..end.min(start + PER_COMMIT)).map(|index| demo::invent(index, &policy, now)).collect::<Result<_>>()?;
             let batch = &batch;
-            self.store.transact(|mut tx| async move { write(&mut tx, batch).await }).await?;
+            self.store.transact(|tx| async move { write(&tx, batch).await }).await?;
         }
-        let entry = self.entry(actor, request_id, "demo.loaded", &format!("demo:{from}-{end}"));
-        let (entry, id) = (&entry, self.ids.next());
-        self.store.transact(|mut tx| async move { audit::record(&mut tx, id, entry) }).await
+        self.note(self.entry(actor, request_id, "demo.loaded", &format!("demo:{from}-{end}"))).await
     }
 
     /// Removes invented players with all their rows, at most `limit` of them; returns how many went.
@@ -103,9 +101,7 @@ impl Samples {
         for player in &doomed {
             self.remove(player).await?;
         }
-        let entry = self.entry(actor, request_id, "demo.removed", &format!("demo:{}", doomed.len()));
-        let (entry, id) = (&entry, self.ids.next());
-        self.store.transact(|mut tx| async move { audit::record(&mut tx, id, entry) }).await?;
+        self.note(self.entry(actor, request_id, "demo.removed", &format!("demo:{}", doomed.len()))).await?;
         Ok(doomed.len())
     }
 
@@ -115,12 +111,23 @@ impl Samples {
         let decisions = self.store.scan(DECISIONS.under(&id), ROWS_PER_PLAYER).await?.items;
         let (snapshots, decisions) = (&snapshots, &decisions);
         self.store
-            .transact(|mut tx| async move {
+            .transact(|tx| async move {
                 let Some(stored) = tx.get(&PLAYERS, &id).await? else { return Ok(()) };
-                standings::place(&tx, BoardId::PLAYERS, Some(&stored.place()), None)?;
-                snapshots.iter().try_for_each(|(key, _)| tx.delete(&SNAPSHOTS, key))?;
-                decisions.iter().try_for_each(|(key, _)| tx.delete(&DECISIONS, key))?;
-                tx.delete(&PLAYERS, &id)
+                standings::place(&tx, BoardId::PLAYERS, Some(&stored.place()), None);
+                snapshots.iter().for_each(|(key, _)| tx.delete(&SNAPSHOTS, key));
+                decisions.iter().for_each(|(key, _)| tx.delete(&DECISIONS, key));
+                tx.delete(&PLAYERS, &id);
+                Ok(())
+            })
+            .await
+    }
+
+    async fn note(&self, entry: audit::Entry) -> Result<()> {
+        let (entry, id) = (&entry, self.ids.next());
+        self.store
+            .transact(|tx| async move {
+                audit::record(&tx, id, entry);
+                Ok(())
             })
             .await
     }
@@ -138,11 +145,11 @@ impl Samples {
     }
 }
 
-async fn write(tx: &mut Tx, batch: &[Player]) -> Result<()> {
+async fn write(tx: &Tx, batch: &[Player]) -> Result<()> {
     let keys: Vec<RobloxId> = batch.iter().map(|player| player.user_id).collect();
     let stored = tx.get_many(&PLAYERS, &keys).await?;
     for (before, player) in stored.iter().zip(batch) {
-        players::save(tx, before.as_ref(), player)?;
+        players::save(tx, before.as_ref(), player);
     }
     Ok(())
 }

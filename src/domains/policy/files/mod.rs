@@ -83,6 +83,12 @@ impl FileKind {
         }
     }
 
+    /// The file called `name`, with or without `.json`.
+    pub fn named(name: &str) -> Option<Self> {
+        let stem = name.strip_suffix(".json").unwrap_or(name);
+        Self::ALL.into_iter().find(|kind| kind.names().iter().any(|known| known.strip_suffix(".json") == Some(stem)))
+    }
+
     /// The usual file name.
     pub fn name(self) -> &'static str {
         self.names()[0]
