@@ -105,7 +105,7 @@ impl PolicyStore {
         let nowhere = Sources { dir: None, list: Vec::new() };
         let status = status(&policy, &nowhere, clock.now());
         let watch = Watch { dir: None, judged: None, settling: None, status };
-        let search = Search::nowhere();
+        let search = Search::all(Vec::new());
         Self { search, clock, current: RwLock::new(Arc::new(policy)), watch: Mutex::new(watch) }
     }
 

@@ -3,13 +3,14 @@
 use super::super::files::MAX_NAME;
 use super::{Notes, Problem};
 
-/// The known name closest to `name`, when it is close enough to be a slip of the hand.
+/// The known name closest to `name`, when so few letters differ (a third, at least one) that it is likely a slip.
 pub(in super::super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let letters = name.chars().count();
     let scored = known.into_iter().map(|candidate| {
-        let score = strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase());
-        (score, candidate)
+        let slips = strsim::osa_distance(&name.to_lowercase(), &candidate.to_lowercase());
+        (slips, candidate)
     });
-    scored.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+    scored.filter(|(slips, _)| *slips <= (letters / 3).max(1)).min_by_key(|(slips, _)| *slips).map(|(_, near)| near)
 }
 
 /// `did you mean "x"?`, or the plain advice when nothing comes close.

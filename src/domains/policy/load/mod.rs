@@ -6,6 +6,9 @@ mod parse;
 mod positions;
 mod shipped;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -70,17 +73,17 @@ pub struct Search {
 impl Search {
     /// `POLICY_DIR` first, then `/config` and `./config`.
     pub fn standard(policy_dir: impl Into<PathBuf>) -> Self {
-        Self { dirs: vec![policy_dir.into(), "/config".into(), "config".into()] }
+        Self::all(vec![policy_dir.into(), "/config".into(), "config".into()])
+    }
+
+    /// These directories, in this order.
+    pub fn all(dirs: Vec<PathBuf>) -> Self {
+        Self { dirs }
     }
 
     /// This directory and no other.
     pub fn only(dir: impl Into<PathBuf>) -> Self {
-        Self { dirs: vec![dir.into()] }
-    }
-
-    /// No directory at all.
-    pub(super) fn nowhere() -> Self {
-        Self { dirs: Vec::new() }
+        Self::all(vec![dir.into()])
     }
 
     /// The directory named first: `POLICY_DIR`.

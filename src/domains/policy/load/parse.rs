@@ -56,8 +56,10 @@ fn explain(source: &Source, error: &serde_json::Error) -> Finding {
     let full = error.to_string();
     let message = full.rsplit_once(" at line ").map_or(full.as_str(), |(message, _)| message);
     let said = if error.is_data() {
+        // serde points at the closing quote of the key; people look for where it starts.
         let key = quoted(message).next().filter(|_| message.starts_with("unknown field"));
-        if let Some(start) = key.and_then(|key| text[..offset].rfind(&format!("\"{key}\""))) {
+        let before = text.get(..=offset).unwrap_or(text);
+        if let Some(start) = key.and_then(|key| before.rfind(&format!("\"{key}\""))) {
             offset = start;
         }
         shape(message)

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(at("/a/0"), (2, 9));
         assert_eq!(at("/a/1/b"), (2, 13));
         assert_eq!(at("/a/2"), (2, 27));
-        assert_eq!(at("/é~1c/d"), (3, 12));
+        assert_eq!(at("/é~1c/d"), (3, 11));
     }
 
     #[test]
