@@ -5,5 +5,7 @@
 
 pub mod base; // 0  vocabulary: errors, time, ids, secrets, pages, metrics
 pub mod store; // 2  tables and transactions on one ordered keyspace, durable when they return
+
 pub mod http; // 3  HTTP: server, front layer, failures, bodies, the published contract
+
 pub mod domains; // 4 to 8  what the program is about
