@@ -150,9 +150,12 @@ mod tests {
         (last.entry.score.get(), last.entry.achieved_at.0, last)
     }
 
+    /// A rule, what is submitted in turn, and then: the standing score, its time, whether the last one changed and improved it.
+    type Case = (Rule, &'static [f64], f64, i64, bool, bool);
+
     #[test]
     fn each_rule_keeps_what_it_says() {
-        let cases: [(Rule, &[f64], f64, i64, bool, bool); 11] = [
+        let cases: [Case; 11] = [
             (Rule::Best, &[5.0], 5.0, 1, true, true),
             (Rule::Best, &[5.0, 9.0], 9.0, 2, true, true),
             (Rule::Best, &[9.0, 5.0], 9.0, 1, false, false),
