@@ -1,0 +1,132 @@
+//! `grps doctor`: the deployment checklist, line by line, with what to do about each (requirement F24).
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::session::Session;
+use super::{Common, print};
+use crate::base::{Error, Result};
+use crate::config::{self, Config, Generated, Sources};
+use crate::domains::policy::{Search, lint_report};
+use crate::store::DataDir;
+use poem::http::Method;
+
+/// One line of the report.
+struct Finding {
+    name: &'static str,
+    state: State,
+    detail: String,
+    fix: Option<String>,
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum State {
+    Pass,
+    Off,
+    Fail,
+}
+
+impl State {
+    fn text(self) -> &'static str {
+        match self {
+            State::Pass => "pass",
+            State::Off => "off",
+            State::Fail => "FAIL",
+        }
+    }
+}
+
+pub async fn run(common: &Common, sources: &Sources) -> Result<ExitCode> {
+    let mut findings = Vec::new();
+    let config = check(&mut findings, "settings", settings(sources));
+    if let Some(config) = config {
+        findings.extend(config.warnings.iter().map(|warning| Finding {
+            name: "secrets",
+            state: State::Fail,
+            detail: warning.clone(),
+            fix: None,
+        }));
+        check(&mut findings, "policy", policy(&config));
+        check(&mut findings, "store", store(sources).await);
+        check(&mut findings, "server", server(&config));
+        features(&mut findings, &config);
+    }
+    let failed = findings.iter().any(|finding| finding.state == State::Fail);
+    let rows: Vec<_> = findings
+        .iter()
+        .map(|f| json!({ "check": f.name, "state": f.state.text().to_lowercase(), "detail": f.detail, "fix": f.fix }))
+        .collect();
+    print(common.json, &json!({ "ok": !failed, "checks": rows }), || findings.iter().map(line).collect());
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+fn line(finding: &Finding) -> String {
+    let fix = finding.fix.as_ref().map(|fix| format!("\n                fix: {fix}")).unwrap_or_default();
+    format!("{:<5} {:<10} {}{fix}\n", finding.state.text(), finding.name, finding.detail)
+}
+
+/// Notes the outcome of one check and hands on its value.
+fn check<T>(findings: &mut Vec<Finding>, name: &'static str, outcome: Result<(T, String)>) -> Option<T> {
+    match outcome {
+        Ok((value, detail)) => {
+            findings.push(Finding { name, state: State::Pass, detail, fix: None });
+            Some(value)
+        }
+        Err(error) => {
+            let fix = error.hint_text().map(str::to_owned);
+            findings.push(Finding { name, state: State::Fail, detail: error.detail().to_owned(), fix });
+            None
+        }
+    }
+}
+
+fn settings(sources: &Sources) -> Result<(Config, String)> {
+    let generated = Generated::load_or_create(&config::data_dir(sources)?)?;
+    let config = Config::build(sources, &generated)?;
+    let detail = format!("all readable; data in {}", config.data_dir.display());
+    Ok((config, detail))
+}
+
+fn policy(config: &Config) -> Result<((), String)> {
+    let search = Search::standard(&config.policy_dir);
+    let Some(dir) = search.find() else {
+        return Ok(((), format!("{} has no policy files: the built-in policy is in force", config.policy_dir.display())));
+    };
+    let report = lint_report(&search.read(dir)?);
+    match report.errors().next() {
+        None => Ok(((), format!("{} is in order", dir.display()))),
+        Some(_) => Err(Error::from(&report)),
+    }
+}
+
+/// Opens the store, or asks the server that has it open.
+async fn store(sources: &Sources) -> Result<((), String)> {
+    let session = Session::open(sources).await?;
+    let answer = session.call(Method::GET, "/metrics/health", None).await;
+    let by = if session.is_remote() { "the running server" } else { "this command" };
+    session.close().await?;
+    Ok(((), format!("opens; {} players, read by {by}", answer?["totalPlayers"])))
+}
+
+fn server(config: &Config) -> Result<((), String)> {
+    let detail = match DataDir::owner(&config.data_dir) {
+        Some(owner) => match owner.addr {
+            Some(address) => format!("process {} listens on {address}", owner.pid),
+            None => format!("process {} is starting", owner.pid),
+        },
+        None => "not running; `grps serve` starts it".to_owned(),
+    };
+    Ok(((), detail))
+}
+
+fn features(findings: &mut Vec<Finding>, config: &Config) {
+    for feature in &config.features {
+        let missing = feature.missing.join(", ");
+        let (state, detail, fix) = match feature.missing.is_empty() {
+            true => (State::Pass, feature.name.to_owned(), None),
+            false => (State::Off, format!("{}: {missing} missing", feature.name), Some(format!("set {missing}"))),
+        };
+        findings.push(Finding { name: "feature", state, detail, fix });
+    }
+}
