@@ -8,7 +8,8 @@ use grps::base::{Clock, Time};
 use grps::config::{Config, Generated, Sources};
 use grps::domains::auth::{Signable, message, sign};
 use grps::http::Spec;
-use grps::store::{DataDir, Engine, Memory};
+use grps::base::metrics::Metrics;
+use grps::store::{DataDir, Memory, Settings, Store};
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, Method, StatusCode};
 use poem::{Endpoint, Request, Response};
@@ -76,9 +77,10 @@ impl TestApp {
         env.extend(settings.iter().map(|(name, value)| (name.to_string(), value.to_string())));
         let config = Config::build(&Sources::read(Vec::new(), env, dir.path()).unwrap(), &generated).unwrap();
         let clock = Clock::fake(START);
-        let app = App::build(config, engine(&data), clock.clone()).await.unwrap();
+        let metrics = Metrics::default();
+        let app = App::build(config, store(&data, &metrics), clock.clone(), metrics).await.unwrap();
         let endpoint = app.endpoint().unwrap();
-        let spec = Arc::new(grps::app::published_api().unwrap());
+        let spec = Arc::new(grps::app::published_api().await.unwrap());
         Self { app, clock, spec, endpoint, dir }
     }
 
@@ -115,15 +117,16 @@ impl TestApp {
     }
 }
 
-/// The engine the environment asks for: memory, memory that conflicts, or sled.
-fn engine(data: &DataDir) -> Arc<dyn Engine> {
+/// The store the environment asks for: in memory, in memory with forced conflicts, or on disk.
+fn store(data: &DataDir, metrics: &Metrics) -> Store {
     let setting = |name: &str| std::env::vars().find(|(key, _)| key == name).map(|(_, value)| value);
     if setting("GRPS_TEST_ENGINE").as_deref() == Some("sled") {
-        return Arc::new(grps::app::open_sled(data, 16 << 20).unwrap());
+        let settings = Settings { page_cache_bytes: 16 << 20, ..Settings::default() };
+        return Store::open(data, &settings, metrics).unwrap();
     }
     match setting("GRPS_TEST_CONFLICT_EVERY").and_then(|every| every.parse().ok()) {
-        Some(every) => Arc::new(Memory::conflicting_every(every)),
-        None => Arc::new(Memory::new()),
+        Some(every) => Store::new(Memory::conflicting_every(every), &Settings::default(), metrics),
+        None => Store::in_memory(),
     }
 }
 

@@ -2,17 +2,7 @@
 //! against the published API. `GRPS_TEST_CONFLICT_EVERY=3` runs them with every third commit refused once; `GRPS_TEST_ENGINE=sled` runs
 //! them on disk.
 
-mod access;
-mod bad_input;
-mod boards;
-mod decisions;
-mod first_run;
 mod harness;
-mod health;
 mod ingest;
-mod keys;
-mod limits;
 mod openapi;
-mod policy_reload;
-mod samples;
 mod tidy;

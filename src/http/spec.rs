@@ -62,7 +62,7 @@ impl Scheme {
     }
 }
 
-/// Key order of the document's top level; below it keys are sorted, so equal APIs give equal bytes.
+/// Key order of the document's top level; below it keys stay as declared.
 const TOP: [&str; 7] = ["openapi", "info", "servers", "tags", "paths", "components", "externalDocs"];
 
 /// The version the document claims; poem-openapi writes 3.0.0, whose text says less about `nullable`.

@@ -208,11 +208,10 @@ impl Keys {
         let mut saved = 0;
         for ((kid, slot), at) in &uses {
             let done = self.store.transact(|tx| async move {
-                if let Some(mut key) = tx.get(&KEYS, kid).await? {
-                    if let Some(last) = key.last_used.get_mut(*slot) {
-                        *last = Some(*at);
-                        tx.put(&KEYS, kid, &key);
-                    }
+                let Some(mut key) = tx.get(&KEYS, kid).await? else { return Ok(()) };
+                if let Some(last) = key.last_used.get_mut(*slot) {
+                    *last = Some(*at);
+                    tx.put(&KEYS, kid, &key);
                 }
                 Ok(())
             });

@@ -64,6 +64,13 @@ pub struct Decided {
     pub status: Status,
 }
 
+impl Decided {
+    /// Whether it has neither taken effect nor failed to.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.status, Status::Applied | Status::Failed)
+    }
+}
+
 /// Where a decision stands (requirement F9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
@@ -106,6 +113,25 @@ pub struct Observation {
     pub recommendations: Option<u32>,
     pub punishment: Option<Option<String>>,
     pub experience: Option<String>,
+}
+
+impl Observation {
+    /// A snapshot that says nothing but who it is about.
+    pub fn of(user_id: RobloxId, username: impl Into<String>) -> Self {
+        Self {
+            user_id,
+            username: username.into(),
+            display_name: None,
+            rank: None,
+            points: None,
+            kos: None,
+            wos: None,
+            warnings: None,
+            recommendations: None,
+            punishment: None,
+            experience: None,
+        }
+    }
 }
 
 impl Player {
@@ -184,19 +210,8 @@ mod tests {
     use super::*;
 
     fn seen(rank: Option<Option<&str>>) -> Observation {
-        Observation {
-            user_id: RobloxId::new(7).unwrap(),
-            username: "Arc".into(),
-            display_name: None,
-            rank: rank.map(|rank| rank.map(str::to_owned)),
-            points: Some(520),
-            kos: None,
-            wos: None,
-            warnings: None,
-            recommendations: None,
-            punishment: None,
-            experience: None,
-        }
+        let rank = rank.map(|rank| rank.map(str::to_owned));
+        Observation { rank, points: Some(520), ..Observation::of(RobloxId::new(7).unwrap(), "Arc") }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! From a verdict to what is written down: the decision's status, its row, its audit row, and what the player's row remembers.
 
+use std::time::Duration;
+
 use super::decide::{LastDecision, Marks, Rule, Subject, Verdict, decide};
 use super::service::{Ask, Sender};
 use super::tables::{DECISIONS, Decision};
@@ -24,6 +26,8 @@ pub struct Outcome {
     pub blocked_reason: Option<String>,
     pub explain: Vec<Rule>,
     pub policy_version: String,
+    /// How long a suspension lasts; none for one that ends when its status is lifted.
+    pub suspend_for: Option<Duration>,
 }
 
 /// The ids of one request's rows, made before the commit so that a rerun of it writes the same rows.
@@ -98,9 +102,10 @@ impl Case<'_> {
             blocked_reason,
             explain: verdict.explain.clone(),
             policy_version: verdict.policy_version.to_string(),
+            suspend_for: verdict.suspend_for,
         };
         if let Some(status) = status {
-            self.write(tx, player, &verdict, status, &mut outcome).await?;
+            self.write(tx, player, &mut outcome, status).await?;
         }
         Ok(outcome)
     }
@@ -125,24 +130,24 @@ impl Case<'_> {
     }
 
     /// Writes the decision, or moves the open one along when it says the same.
-    async fn write(&self, tx: &Tx, player: &mut Player, verdict: &Verdict, status: Status, outcome: &mut Outcome) -> Result<()> {
-        let open = player.decided.clone().filter(|decided| !matches!(decided.status, Status::Applied | Status::Failed));
-        if let Some(open) = open {
+    async fn write(&self, tx: &Tx, player: &mut Player, outcome: &mut Outcome, status: Status) -> Result<()> {
+        if let Some(open) = player.decided.clone().filter(Decided::is_open) {
             if open.action == outcome.action && open.target_rank == outcome.target_rank {
-                return self.repeat(tx, player, open, status, outcome).await;
+                outcome.id = open.id;
+                return self.repeat(tx, player, &open, outcome).await;
             }
             self.supersede(tx, player, &open).await?;
         }
         let decision = Decision {
             at: self.now,
-            action: verdict.action,
+            action: outcome.action,
             from_rank: player.rank.clone(),
             target_rank: outcome.target_rank.clone(),
             reason: outcome.reason.clone(),
             explain: outcome.explain.clone(),
             status,
             blocked_reason: outcome.blocked_reason.clone(),
-            suspend_seconds: verdict.suspend_for.map(|length| length.as_secs()),
+            suspend_seconds: outcome.suspend_for.map(|length| length.as_secs()),
             policy_version: outcome.policy_version.clone(),
             actor: self.sender.actor.clone(),
             request_id: self.sender.request_id.clone(),
@@ -154,12 +159,14 @@ impl Case<'_> {
     }
 
     /// The same decision again: answered with its id, and moved along only from proposed or blocked to queued.
-    async fn repeat(&self, tx: &Tx, player: &mut Player, open: Decided, status: Status, outcome: &mut Outcome) -> Result<()> {
-        outcome.id = open.id;
-        if open.status == status || open.status == Status::Queued {
-            outcome.status = Some(open.status);
-            return Ok(());
-        }
+    async fn repeat(&self, tx: &Tx, player: &mut Player, open: &Decided, outcome: &mut Outcome) -> Result<()> {
+        let status = match outcome.status {
+            Some(status) if status != open.status && open.status != Status::Queued => status,
+            _ => {
+                outcome.status = Some(open.status);
+                return Ok(());
+            }
+        };
         let key = (player.user_id, open.id);
         if let Some(mut decision) = tx.get(&DECISIONS, &key).await? {
             decision.status = status;

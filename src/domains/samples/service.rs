@@ -157,17 +157,11 @@ async fn write(tx: &Tx, batch: &[Player]) -> Result<()> {
 impl SamplePlayer {
     fn observation(self) -> Result<Observation> {
         Ok(Observation {
-            user_id: RobloxId::new(self.user_id)?,
-            username: self.username,
-            display_name: None,
             rank: Some(Some(self.rank)),
             points: Some(self.points),
             kos: Some(self.kos),
             wos: Some(self.wos),
-            warnings: None,
-            recommendations: None,
-            punishment: None,
-            experience: None,
+            ..Observation::of(RobloxId::new(self.user_id)?, self.username)
         })
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-/// `value` as a YAML document, ending in a newline. Keys come in the value's own (sorted) order.
+/// `value` as a YAML document, ending in a newline. Keys come in the value's own order.
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
     node(value, 0, &mut out);

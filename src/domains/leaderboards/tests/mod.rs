@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Kind, RobloxId, Time, UserKey};
-use crate::domains::players::{PLAYERS, Player};
+use crate::domains::players::{Observation, PLAYERS, Player};
 use crate::domains::standings::{self, BoardId, Place, Score, Slice, Standings, Start};
 use crate::store::{DataDir, Memory, Settings, Store, Tx};
 
@@ -109,8 +109,9 @@ async fn boards_are_bounded() {
 
 fn player(id: u64, points: i64, name: Option<&str>, at: i64) -> Player {
     let user_id = RobloxId::new(id).unwrap();
-    let (username, display_name) = (format!("user{id}"), name.map(str::to_owned));
-    Player { user_id, username, display_name, rank: None, points, kos: 0, wos: 0, updated_at: Time(at) }
+    let display_name = Some(name.map(str::to_owned));
+    let seen = Observation { display_name, points: Some(points), ..Observation::of(user_id, format!("user{id}")) };
+    Player::first_seen(&seen, Time(at))
 }
 
 /// Writes a player as the players' domain does: the row and the place in one commit.

@@ -1,0 +1,91 @@
+//! The published contract: every answer in these tests is held against it, and the committed copy must equal what the code says.
+
+use std::path::Path;
+
+use grps::http::Spec;
+use serde_json::Value;
+
+use crate::harness::Answer;
+
+/// Fails unless `answer` is one the document promises for this operation: status, content type and body.
+pub fn check_answer(spec: &Spec, method: &str, target: &str, answer: &Answer) {
+    let path = target.split('?').next().unwrap_or(target);
+    let Some((template, item)) = operation_at(spec.value(), path) else {
+        assert!(answer.status.as_u16() == 404 || answer.status.is_success(), "{method} {target} is not in the document");
+        return;
+    };
+    let Some(operation) = item.get(method.to_ascii_lowercase()) else {
+        assert!(matches!(answer.status.as_u16(), 405 | 200 | 204 | 403), "{method} {target}: {}", answer.status);
+        return;
+    };
+    let status = answer.status.as_str();
+    let documented = &operation["responses"][status];
+    assert!(documented.is_object(), "{method} {template} answers {status}, which the document does not promise: {}", answer.text);
+    let content = documented["content"].as_object().cloned().unwrap_or_default();
+    if answer.text.is_empty() || content.is_empty() {
+        return;
+    }
+    let kind = answer.header("content-type").split(';').next().unwrap_or_default().to_owned();
+    let promised = content.iter().find(|(promised, _)| promised.split(';').next() == Some(kind.as_str()));
+    let (_, media) = promised.unwrap_or_else(|| panic!("{method} {template} {status} is {kind}, not one of {:?}", content.keys()));
+    if kind.ends_with("json") {
+        check_schema(spec.value(), &media["schema"], &answer.json(), &format!("{method} {template} {status}"));
+    }
+}
+
+/// The path item that covers `path`; literal segments win over parameters.
+fn operation_at<'a>(spec: &'a Value, path: &str) -> Option<(&'a str, &'a Value)> {
+    let given: Vec<&str> = path.split('/').collect();
+    let paths = spec["paths"].as_object()?;
+    let covers = |template: &str| {
+        let parts: Vec<&str> = template.split('/').collect();
+        parts.len() == given.len() && parts.iter().zip(&given).all(|(part, given)| part == given || part.starts_with('{'))
+    };
+    let fitting = paths.iter().filter(|(template, _)| covers(template));
+    fitting.min_by_key(|(template, _)| template.matches('{').count()).map(|(template, item)| (template.as_str(), item))
+}
+
+fn check_schema(spec: &Value, schema: &Value, body: &Value, what: &str) {
+    let mut document = serde_json::json!({ "components": spec["components"].clone(), "allOf": [schema] });
+    nullable(&mut document);
+    let validator = jsonschema::draft4::new(&document).unwrap();
+    let wrong: Vec<String> = validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(wrong.is_empty(), "{what} does not fit its schema: {wrong:?}\n{body:#}");
+}
+
+/// OpenAPI 3.0 says `nullable` where JSON Schema says one of two types.
+fn nullable(node: &mut Value) {
+    match node {
+        Value::Array(items) => items.iter_mut().for_each(nullable),
+        Value::Object(map) => {
+            map.values_mut().for_each(nullable);
+            if map.remove("nullable") == Some(Value::Bool(true)) {
+                let inner = Value::Object(std::mem::take(map));
+                map.insert("anyOf".into(), serde_json::json!([inner, { "enum": [null] }]));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_committed_document_is_the_one_the_code_says() {
+    let spec = grps::app::published_api().await.unwrap();
+    for (name, text) in [("openapi.json", spec.json()), ("openapi.yaml", spec.yaml())] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi").join(name);
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == text, "openapi/{name} is out of date: run `cargo run -- openapi --write openapi`");
+    }
+}
+
+#[tokio::test]
+async fn the_check_of_answers_finds_a_wrong_one() {
+    let spec = grps::app::published_api().await.unwrap();
+    let wrong = Answer {
+        status: poem::http::StatusCode::OK,
+        headers: [("content-type".parse().unwrap(), "application/json".parse().unwrap())].into_iter().collect(),
+        text: r#"{"status": 5}"#.into(),
+    };
+    let checked = std::panic::catch_unwind(|| check_answer(&spec, "GET", "/health/live", &wrong));
+    assert!(checked.is_err(), "a number was taken for a string");
+}
