@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::answers::NOW;
 use super::flows::Player;
-use super::tests::NOW;
-use super::*;
 use crate::base::RobloxId;
 use crate::domains::policy::FileKind;
+use crate::domains::ranks::decide::*;
 
 const MOST_RANKS: usize = 12;
 
@@ -88,8 +88,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn constant_facts_reach_a_fixed_point_and_points_move_one_way_only(policy in policies(), facts in players()) {
-        let mut player = Player::new(facts);
+    fn constant_facts_reach_a_fixed_point_and_points_move_one_way_only(
+        policy in policies(), facts in players(), near in any::<prop::sample::Index>(), beyond in -40i64..40,
+    ) {
+        // Points around what a rank asks for, where a wrong rule would push a player to and fro.
+        let points = (near.get(policy.ladder().ranks()).promote_at + beyond).max(0);
+        let mut player = Player::new(Subject { points, ..facts });
         let actions = player.steps(&policy, ENOUGH, 40);
         let up = actions.contains(&Action::Promote);
         let down = actions.contains(&Action::Demote);
