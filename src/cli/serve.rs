@@ -34,7 +34,7 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
     let generated = Generated::load_or_create(dir.path())?;
     let config = Config::build(sources, &generated)?;
     let level = if verbosity == Verbosity::Debug { "info,grps=debug" } else { &config.log_level };
-    logging::start(config.log_format, level)?;
+    let _logs = logging::start(config.log_format, level)?;
     let (address, data_dir) = (config.address(), config.data_dir.clone());
     let http = config.http.clone();
     let app = App::open(config, dir, Clock::system()).await?;
