@@ -121,7 +121,7 @@ mod tests {
         assert!(Limiter::new(0, 60).is_none());
         let limiter = Limiter::new(50, 1).unwrap();
         let client = "1.2.3.4".parse().unwrap();
-        (0..50).for_each(|_| drop(limiter.take(client)));
+        (0..50).for_each(|_| assert!(limiter.take(client).wait.is_none()));
         let wait = limiter.take(client).wait.unwrap();
         std::thread::sleep(wait + Duration::from_millis(5));
         assert!(limiter.take(client).wait.is_none());
