@@ -99,7 +99,8 @@ struct Ours {
 }
 
 async fn bare() -> SocketAddr {
-    let routes = Route::new().at("/rows", get(bare_rows)).at("/player", get(bare_player)).at("/ingest", post(bare_ingest));
+    let routes =
+        Route::new().at("/rows", get(bare_rows)).at("/player", get(bare_player)).at("/ingest", post(bare_ingest));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -115,7 +116,12 @@ async fn ours(dir: &Path, players: u64) -> Ours {
     let config = Config::build(&Sources::read(settings, Vec::new(), dir).unwrap(), &generated).unwrap();
     let key = config.auth.inbound[0].secret.expose().to_owned();
     let app = App::open(config, data, Clock::system()).await.unwrap();
-    let samples = Samples { store: app.store.clone(), policy: app.policy.clone(), clock: app.clock.clone(), ids: app.ids.clone() };
+    let samples = Samples {
+        store: app.store.clone(),
+        policy: app.policy.clone(),
+        clock: app.clock.clone(),
+        ids: app.ids.clone(),
+    };
     samples.demo(0, players, &Actor::of("bench"), "bench").await.unwrap();
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), &http::Config::default(), &app.metrics).unwrap();
     let address = server.address();
@@ -153,7 +159,8 @@ impl Series {
 
     fn print(&self) {
         let failures: u64 = self.reports.iter().map(|report| report.failures).sum();
-        let (rate, p50, p99) = (self.middle(|r| r.per_second), self.middle(|r| micros(r.p50)), self.middle(|r| micros(r.p99)));
+        let (rate, p50, p99) =
+            (self.middle(|r| r.per_second), self.middle(|r| micros(r.p50)), self.middle(|r| micros(r.p99)));
         println!("{:<44} {rate:>9.0}/s  p50 {p50:>7.0} us  p99 {p99:>7.0} us  failures {failures}", self.name);
     }
 }
@@ -170,8 +177,16 @@ fn main() {
     tracing::subscriber::set_global_default(logs).unwrap();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let raw = raw_loop(dir.path());
-    println!("raw append + fdatasync of 1,200 B: {raw:.0}/s; {players} players, {} connections, {rounds} rounds", LOAD.connections);
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run(dir.path(), rounds, players, raw));
+    println!(
+        "raw append + fdatasync of 1,200 B: {raw:.0}/s; {players} players, {} connections, {rounds} rounds",
+        LOAD.connections
+    );
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run(
+        dir.path(),
+        rounds,
+        players,
+        raw,
+    ));
 }
 
 async fn run(dir: &Path, rounds: usize, players: u64, raw: f64) {
@@ -201,6 +216,10 @@ async fn run(dir: &Path, rounds: usize, players: u64, raw: f64) {
     let p99 = |at: usize| series[at].middle(|report| micros(report.p99));
     println!("leaderboard / bare {:.2} (promise 0.70)", rate(1) / rate(0));
     println!("player      / bare {:.2} (promise 0.70)", rate(3) / rate(2));
-    println!("ingest      / bare {:.2} (promise 0.35), p99 {:.1} times (promise 10)", rate(5) / rate(4), p99(5) / p99(4));
+    println!(
+        "ingest      / bare {:.2} (promise 0.35), p99 {:.1} times (promise 10)",
+        rate(5) / rate(4),
+        p99(5) / p99(4)
+    );
     println!("ingest      / raw append + fdatasync {:.2}", rate(5) / raw);
 }
