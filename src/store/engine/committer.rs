@@ -22,8 +22,8 @@ use crate::base::clock::Stopwatch;
 use crate::base::metrics::Metrics;
 use crate::base::{Error, Result};
 
-/// How long a group may wait for submitters that were just answered to come back. Without it, groups alternate between nearly empty and
-/// nearly full, at half the throughput; the wait ends as soon as the group is as large as the one before.
+/// How long a group may wait for submitters that were just answered to come back; the wait ends as soon as the group is as large as the one
+/// before. It makes groups fuller, so the disk syncs less often; it was not seen to change throughput.
 const LINGER: Duration = Duration::from_micros(150);
 
 pub(super) enum Message {
