@@ -3,7 +3,7 @@
 //!
 //! A commit is one transaction that reads one row and writes six, about 1.2 KB. Run with `cargo bench --bench commit`.
 //!
-//! On a busy machine the raw loop, a single thread that sleeps after every write, slows down twenty times as much as the store does. So it
+//! On a busy machine the raw loop, a single thread that sleeps after every write, slows down far more than the store does. So it
 //! is run in short slices around every figure, and all ratios are to the best slice of the run: other work can only make them look worse.
 
 #![allow(clippy::unwrap_used)] // a bench stops at the first fault

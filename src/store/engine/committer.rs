@@ -128,7 +128,6 @@ impl Committer {
     }
 
     fn commit(&self, mut group: Vec<Pending>) {
-        group.sort_by_key(|pending| pending.batch.turn);
         if let Err(fault) = self.write_unless_faulty(&mut group) {
             group.into_iter().for_each(|pending| drop(pending.done.send(Err(fault.clone()))));
             return;
