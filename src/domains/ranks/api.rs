@@ -19,7 +19,7 @@ use crate::domains::auth::{Caller, Scope};
 use crate::domains::players::{PLAYERS, PlayerView};
 use crate::domains::policy::{FileKind, Policy};
 use crate::http::wire::RobloxIdOut;
-use crate::http::{Context, Json};
+use crate::http::{Context, Json, Rendered};
 
 /// Players decided about at once within one request; they share the store's flushes.
 const AT_ONCE: usize = 64;
@@ -115,7 +115,7 @@ impl RanksApi {
         #[oai(name = "x-grps-explain")]
         explain: Header<Option<String>>,
         body: Json<PlayerActivity>,
-    ) -> poem::Result<Json<SnapshotIngestResponse>> {
+    ) -> poem::Result<Rendered<SnapshotIngestResponse>> {
         let evaluate = flag("x-grps-evaluate", evaluate.0.as_deref(), false)?;
         let apply = flag("x-grps-apply", apply.0.as_deref(), false)?;
         let detail = if flag("x-grps-explain", explain.0.as_deref(), true)? { Detail::Explained } else { Detail::Seed };
@@ -125,7 +125,7 @@ impl RanksApi {
         let seen = body.0.observation(experience.0.filter(|key| !key.is_empty()));
         let text = std::str::from_utf8(&context.body).map_err(|error| Error::broken("ingest.not_text", error))?;
         let taken = self.ranks.ingest(&seen, text, ask, &sender).await?;
-        Ok(Json(SnapshotIngestResponse {
+        Ok(Rendered::serialize(&SnapshotIngestResponse {
             player: PlayerView::of(&taken.player, &taken.policy),
             decision: taken.outcome.map(|outcome| DecisionView::of(outcome, detail)),
         }))
