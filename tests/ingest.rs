@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use crate::harness::{SEED_001, TestApp};
+use crate::harness::{SEED_001, Setup, TestApp};
 
 /// The seed's answer, letter by letter but for `lastSyncedAt` (our clock's) and `requestId` (random).
 const SEED_ANSWER: &str = r#"{"player":{"userId":12345678,"username":"ArcTrooper","rank":"Volt Specialist II","rankPoints":520,"nextRank":"Storm Corporal I","nextRankRequiredPoints":750,"previousRank":"Shock Trooper II","previousRankRequiredPoints":150,"warnings":1,"privileged":false,"decisionsBlocked":false,"lastSyncedAt":"2025-03-01T18:15:44Z"},"decision":{"action":"PROMOTE","targetRank":"Storm Corporal I","reason":"Eligible for promotion","apply":true,"requestId":"REQUEST_ID"}}"#;
 
 #[tokio::test]
 async fn the_seeds_request_gets_the_seeds_answer() {
-    let app = TestApp::with_example("seed-001").await;
+    let app = Setup::example("seed-001").start().await;
     let call = app.ingest(SEED_001).header("x-grps-evaluate", "true").header("x-grps-apply", "true");
     let answer = call.header("x-grps-explain", "false").expect(200).await;
     let id = answer.json()["decision"]["requestId"].as_str().unwrap().to_owned();

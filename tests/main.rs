@@ -5,4 +5,5 @@
 mod harness;
 mod ingest;
 mod openapi;
+mod state;
 mod tidy;
