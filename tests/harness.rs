@@ -254,6 +254,23 @@ impl Call<'_> {
             .header("x-grps-signature-v2", format!("v2,{kid},{signature}"))
     }
 
+    /// Signs the body with the automation secret (A1).
+    pub fn automation(self) -> Self {
+        let secret = self.app.app.config.auth.automation.first().unwrap().clone();
+        let signature = sign(&secret, &self.body);
+        self.header("x-grps-signature", signature)
+    }
+
+    /// Sends the job gateway's three headers (A3).
+    pub fn gateway(self) -> Self {
+        let auth = self.app.app.config.auth.clone();
+        let at = self.app.clock.now().seconds().to_string();
+        let signature = sign(auth.gateway_hmac.first().unwrap(), at.as_bytes());
+        self.header("x-api-key", auth.gateway_key.first().unwrap().expose())
+            .header("x-timestamp", at)
+            .header("x-signature", signature)
+    }
+
     pub async fn send(self) -> Answer {
         let mut request = poem::http::Request::builder().method(self.method.clone()).uri(self.target.as_str());
         for (name, value) in &self.headers {
