@@ -4,7 +4,9 @@
 
 mod access;
 mod harness;
+mod history;
 mod ingest;
+mod keys;
 mod openapi;
 mod schemes;
 mod state;
