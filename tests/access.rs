@@ -92,7 +92,14 @@ fn show<'a>(call: Call<'a>, visitor: &Visitor) -> Call<'a> {
 
 /// A path of the table with its parts filled in.
 fn target(path: &str) -> String {
-    let filled = [("{userId}", "12345678"), ("{user_id}", "5"), ("{season}", "s1"), ("{mode}", "ranked"), ("{kid}", "c00000000"), ("{file}", "docs.js")];
+    let filled = [
+        ("{userId}", "12345678"),
+        ("{user_id}", "5"),
+        ("{season}", "s1"),
+        ("{mode}", "ranked"),
+        ("{kid}", "c00000000"),
+        ("{file}", "docs.js"),
+    ];
     let target = filled.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     assert!(!target.contains('{'), "{path}");
     target
@@ -112,7 +119,8 @@ async fn every_endpoint_takes_exactly_the_schemes_and_scopes_of_its_line() {
     for Rule { method, path, access } in TABLE {
         for (visitor, peer) in visitors(scope_of(*access)).iter().flat_map(|v| [(v, HERE), (v, ELSEWHERE)]) {
             let call = app.request(method, &target(path)).from(peer);
-            let call = if *method == "POST" { call.header("content-type", "application/json").body("{}") } else { call };
+            let call =
+                if *method == "POST" { call.header("content-type", "application/json").body("{}") } else { call };
             let answer = show(call, visitor).send().await;
             let code = || answer.code();
             let verdict = match answer.status.as_u16() {
@@ -122,7 +130,13 @@ async fn every_endpoint_takes_exactly_the_schemes_and_scopes_of_its_line() {
                 403 => Verdict::LacksScope,
                 _ => Verdict::Passes,
             };
-            assert_eq!(verdict, expected(*access, visitor, peer), "{method} {path}, {} from {peer}: {}", visitor.what, answer.text);
+            assert_eq!(
+                verdict,
+                expected(*access, visitor, peer),
+                "{method} {path}, {} from {peer}: {}",
+                visitor.what,
+                answer.text
+            );
             if verdict == Verdict::LacksScope {
                 assert_eq!(code(), "auth.scope_missing");
                 assert!(answer.detail().contains(scope_of(*access).unwrap().text()), "{}", answer.text);
@@ -170,7 +184,17 @@ async fn the_published_security_of_every_operation_is_its_line() {
 #[tokio::test]
 async fn what_the_table_does_not_list_does_not_pass() {
     let app = TestApp::new().await;
-    for target in ["/admin", "/admin/api", "/players", "/players/", "/players/5/secrets", "//leaderboard", "/leaderboard/", "/LEADERBOARD", "/metrics/../players/5"] {
+    for target in [
+        "/admin",
+        "/admin/api",
+        "/players",
+        "/players/",
+        "/players/5/secrets",
+        "//leaderboard",
+        "/leaderboard/",
+        "/LEADERBOARD",
+        "/metrics/../players/5",
+    ] {
         app.get(target).operator().refused(404, "request.no_route").await;
     }
 }
@@ -179,5 +203,9 @@ async fn what_the_table_does_not_list_does_not_pass() {
 async fn credentials_of_two_schemes_count_as_the_stronger_and_both_must_not_be_mixed() {
     let app = TestApp::new().await;
     app.get("/players/5").key().automation().refused(404, "players.missing").await;
-    app.get("/players/5").key().header("x-grps-signature-v2", "v2,operator,00").refused(401, "auth.timestamp_missing").await;
+    app.get("/players/5")
+        .key()
+        .header("x-grps-signature-v2", "v2,operator,00")
+        .refused(401, "auth.timestamp_missing")
+        .await;
 }

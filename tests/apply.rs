@@ -62,10 +62,15 @@ async fn an_evaluation_proposes_and_an_application_of_it_moves_it_on() {
     let queued = app.apply(snapshot("Volt Specialist II", 800)).await;
     assert_eq!((&queued["requestId"], said(&queued, "status")), (&proposed["requestId"], "queued"));
     let again = app.evaluate(snapshot("Volt Specialist II", 800)).await["decision"].take();
-    assert_eq!((said(&again, "status"), &again["apply"]), ("queued", &json!(false)), "an evaluation takes nothing back");
+    assert_eq!(
+        (said(&again, "status"), &again["apply"]),
+        ("queued", &json!(false)),
+        "an evaluation takes nothing back"
+    );
     assert_eq!(decisions(&app).await.len(), 1);
     let trail = audits(&app).await;
-    let verbs: Vec<&str> = trail.iter().map(|entry| entry.action.as_str()).filter(|verb| verb.starts_with("decision")).collect();
+    let verbs: Vec<&str> =
+        trail.iter().map(|entry| entry.action.as_str()).filter(|verb| verb.starts_with("decision")).collect();
     assert_eq!(verbs, ["decision.proposed", "decision.queued"]);
 }
 
@@ -110,7 +115,10 @@ async fn a_ban_waits_for_a_person() {
     banned["punishmentStatus"] = "banned".into();
     let decision = app.apply(banned).await;
     assert_eq!((said(&decision, "action"), said(&decision, "status")), ("BAN", "proposed"));
-    assert_eq!((&decision["apply"], said(&decision, "blockedReason")), (&json!(false), "Waits for a person's approval"));
+    assert_eq!(
+        (&decision["apply"], said(&decision, "blockedReason")),
+        (&json!(false), "Waits for a person's approval")
+    );
 }
 
 #[tokio::test]
@@ -124,7 +132,8 @@ async fn the_more_severe_goes_first() {
 
 #[tokio::test]
 async fn mode_propose_decides_and_applies_nothing() {
-    let app = Setup::new().policy("policy.ranks.json", |ranks| ranks["settings"]["mode"] = "propose".into()).start().await;
+    let app =
+        Setup::new().policy("policy.ranks.json", |ranks| ranks["settings"]["mode"] = "propose".into()).start().await;
     let decision = app.apply(snapshot("Volt Specialist II", 800)).await;
     assert_eq!((said(&decision, "status"), &decision["apply"]), ("proposed", &json!(false)));
     assert!(said(&decision, "blockedReason").contains("propose"));
@@ -142,7 +151,11 @@ async fn whom_the_policy_protects_automation_leaves_alone() {
     ] {
         let snapshot = json!({ "userId": id, "username": "A", "rank": rank, "rankPoints": 9000, "warnings": 9, "punishmentStatus": status });
         let answer = app.evaluate(snapshot.clone()).await;
-        assert_eq!((said(&answer["decision"], "action"), &answer["player"]["decisionsBlocked"]), ("NONE", &json!(true)), "{rank}");
+        assert_eq!(
+            (said(&answer["decision"], "action"), &answer["player"]["decisionsBlocked"]),
+            ("NONE", &json!(true)),
+            "{rank}"
+        );
         assert!(said(&answer["decision"], "reason").contains(why), "{answer}");
         assert_eq!(said(&app.apply(snapshot).await, "action"), "NONE");
     }
@@ -204,10 +217,14 @@ async fn a_promotion_on_unbelievable_points_waits_for_a_person() {
     let decision = app.apply(snapshot("Volt Specialist II", 950)).await;
     assert_eq!((said(&decision, "action"), said(&decision, "status")), ("PROMOTE", "proposed"));
     assert!(said(&decision, "blockedReason").contains("approval"));
-    let believed = decision["explain"].as_array().unwrap().iter().find(|rule| rule["rule"] == "pointsBelieved").unwrap();
+    let believed =
+        decision["explain"].as_array().unwrap().iter().find(|rule| rule["rule"] == "pointsBelieved").unwrap();
     assert_eq!(believed["passed"], json!(false));
     assert!(stored(&app).await.flagged);
-    let told = audits(&app).await.iter().any(|entry| entry.after.as_deref().is_some_and(|after| after.contains("540 points gained")));
+    let told = audits(&app)
+        .await
+        .iter()
+        .any(|entry| entry.after.as_deref().is_some_and(|after| after.contains("540 points gained")));
     assert!(told, "the audit trail names what was not believed");
     let later = app.apply(snapshot("Volt Specialist II", 951)).await;
     assert_eq!(said(&later, "status"), "proposed", "waiting does not make it believable");

@@ -14,7 +14,8 @@ const SIMULATE: &str = "/automation/simulate";
 async fn group(count: u64) -> TestApp {
     let app = TestApp::new().await;
     for id in 1..=count {
-        let snapshot = json!({ "userId": id, "username": format!("P{id}"), "rank": "Shock Trooper II", "rankPoints": id * 100 });
+        let snapshot =
+            json!({ "userId": id, "username": format!("P{id}"), "rank": "Shock Trooper II", "rankPoints": id * 100 });
         app.ingest(snapshot.to_string()).expect(200).await;
     }
     app
@@ -32,10 +33,20 @@ fn users(page: &Value, list: &str) -> Vec<u64> {
 async fn one_player_is_decided_about_alone() {
     let app = group(5).await;
     let page = decide(&app, json!({ "userId": 5 })).await;
-    assert_eq!((&page["evaluated"], &page["nextCursor"], users(&page, "decisions")), (&json!(1), &json!(null), vec![5]));
+    assert_eq!(
+        (&page["evaluated"], &page["nextCursor"], users(&page, "decisions")),
+        (&json!(1), &json!(null), vec![5])
+    );
     let decision = &page["decisions"][0];
-    assert_eq!((&decision["action"], &decision["status"], &decision["apply"]), (&json!("PROMOTE"), &json!("proposed"), &json!(false)));
-    assert_eq!(decide(&app, json!({ "userId": "5" })).await["decisions"][0]["requestId"], decision["requestId"], "an id may be digits");
+    assert_eq!(
+        (&decision["action"], &decision["status"], &decision["apply"]),
+        (&json!("PROMOTE"), &json!("proposed"), &json!(false))
+    );
+    assert_eq!(
+        decide(&app, json!({ "userId": "5" })).await["decisions"][0]["requestId"],
+        decision["requestId"],
+        "an id may be digits"
+    );
     app.post(DECIDE, r#"{"userId": 99}"#).key().refused(404, "players.missing").await;
 }
 
@@ -79,10 +90,15 @@ async fn exactly_one_way_to_say_whom() {
         assert!(answer.detail().contains("exactly one of userId, userIds and all"), "{body}: {}", answer.text);
     }
     let too_many: Vec<u64> = (1..=501).collect();
-    let answer = app.post(DECIDE, json!({ "userIds": too_many }).to_string()).key().refused(422, "request.invalid").await;
+    let answer =
+        app.post(DECIDE, json!({ "userIds": too_many }).to_string()).key().refused(422, "request.invalid").await;
     assert_eq!(answer.complaints(), ["body.userIds"]);
     for limit in [0, 501] {
-        let answer = app.post(DECIDE, json!({ "all": true, "limit": limit }).to_string()).key().refused(422, "request.invalid").await;
+        let answer = app
+            .post(DECIDE, json!({ "all": true, "limit": limit }).to_string())
+            .key()
+            .refused(422, "request.invalid")
+            .await;
         assert_eq!(answer.complaints(), ["body.limit"]);
     }
 }
@@ -92,7 +108,11 @@ async fn a_cursor_in_the_body_is_complained_of_in_the_body() {
     let app = group(1).await;
     for path in [DECIDE, SIMULATE] {
         for cursor in ["not a cursor", "AAAA", ""] {
-            let answer = app.post(path, json!({ "all": true, "cursor": cursor }).to_string()).key().refused(422, "request.invalid").await;
+            let answer = app
+                .post(path, json!({ "all": true, "cursor": cursor }).to_string())
+                .key()
+                .refused(422, "request.invalid")
+                .await;
             assert_eq!(answer.complaints(), ["body.cursor"], "{path} {cursor:?}");
         }
     }
@@ -102,9 +122,19 @@ async fn a_cursor_in_the_body_is_complained_of_in_the_body() {
 async fn applied_decisions_are_queued_and_their_players_hold_them() {
     let app = group(5).await;
     let page = decide(&app, json!({ "all": true, "apply": true })).await;
-    let queued: Vec<u64> = users(&page, "decisions").into_iter().zip(page["decisions"].as_array().unwrap()).filter(|(_, one)| one["status"] == "queued").map(|(id, _)| id).collect();
+    let queued: Vec<u64> = users(&page, "decisions")
+        .into_iter()
+        .zip(page["decisions"].as_array().unwrap())
+        .filter(|(_, one)| one["status"] == "queued")
+        .map(|(id, _)| id)
+        .collect();
     assert_eq!(queued, [4, 5]);
-    let decided: Vec<u64> = rows(&app, &PLAYERS).await.iter().filter(|(_, player)| player.decided.is_some()).map(|(id, _)| id.get()).collect();
+    let decided: Vec<u64> = rows(&app, &PLAYERS)
+        .await
+        .iter()
+        .filter(|(_, player)| player.decided.is_some())
+        .map(|(id, _)| id.get())
+        .collect();
     assert_eq!(decided, [4, 5]);
     let again = decide(&app, json!({ "all": true, "apply": true })).await;
     assert_eq!(again["decisions"][4]["requestId"], page["decisions"][4]["requestId"]);
@@ -120,7 +150,9 @@ async fn the_automation_signature_may_evaluate_but_not_apply() {
     let decision = &page["decisions"][0];
     assert_eq!((&decision["apply"], &decision["status"]), (&json!(false), &json!("blocked")));
     assert!(decision["blockedReason"].as_str().unwrap().contains("\"automation\" lacks decisions:apply"), "{decision}");
-    assert!(audits(&app).await.iter().any(|entry| entry.actor.id == "automation" && entry.action == "decision.blocked"));
+    assert!(
+        audits(&app).await.iter().any(|entry| entry.actor.id == "automation" && entry.action == "decision.blocked")
+    );
 }
 
 #[tokio::test]
@@ -131,11 +163,17 @@ async fn a_simulation_counts_and_writes_nothing() {
     assert_eq!((&page["evaluated"], &page["counts"]), (&json!(7), &json!({ "NONE": 3, "PROMOTE": 4 })));
     assert_eq!(users(&page, "moves"), [4, 5, 6, 7]);
     let first = &page["moves"][0];
-    assert_eq!((&first["fromRank"], &first["targetRank"], &first["rankPoints"]), (&json!("Shock Trooper II"), &json!("Volt Specialist II"), &json!(400)));
+    assert_eq!(
+        (&first["fromRank"], &first["targetRank"], &first["rankPoints"]),
+        (&json!("Shock Trooper II"), &json!("Volt Specialist II"), &json!(400))
+    );
     assert_eq!(page["policyVersion"], app.app.policy.status().version.as_ref());
     let part = app.post(SIMULATE, r#"{"limit": 5}"#).key().expect(200).await.json();
     let rest = app.post(SIMULATE, json!({ "cursor": part["nextCursor"] }).to_string()).key().expect(200).await.json();
-    assert_eq!((users(&part, "moves"), users(&rest, "moves"), &rest["nextCursor"]), (vec![4, 5], vec![6, 7], &json!(null)));
+    assert_eq!(
+        (users(&part, "moves"), users(&rest, "moves"), &rest["nextCursor"]),
+        (vec![4, 5], vec![6, 7], &json!(null))
+    );
     assert_eq!(dump(&app).await, before);
 }
 
@@ -147,7 +185,8 @@ async fn a_policy_may_be_tried_before_it_is_in_force() {
         { "name": "Captain", "requiredPoints": 600, "robloxRank": 30 },
     ] });
     let before = dump(&app).await;
-    let page = app.post(SIMULATE, json!({ "policy": { "policy.ranks": ranks } }).to_string()).key().expect(200).await.json();
+    let page =
+        app.post(SIMULATE, json!({ "policy": { "policy.ranks": ranks } }).to_string()).key().expect(200).await.json();
     assert_eq!((users(&page, "moves"), &page["moves"][0]["targetRank"]), (vec![6, 7], &json!("Captain")));
     assert_ne!(page["policyVersion"], app.app.policy.status().version.as_ref());
     assert_eq!((dump(&app).await, app.app.policy.status().last_error), (before, None));
@@ -164,6 +203,7 @@ async fn decisions_at_once_about_one_player_agree() {
     let app = group(5).await;
     let asks = (0..20).map(|_| decide(&app, json!({ "userId": 5, "apply": true })));
     let pages = futures_util::future::join_all(asks).await;
-    let ids: std::collections::BTreeSet<String> = pages.iter().map(|page| page["decisions"][0]["requestId"].to_string()).collect();
+    let ids: std::collections::BTreeSet<String> =
+        pages.iter().map(|page| page["decisions"][0]["requestId"].to_string()).collect();
     assert_eq!((ids.len(), rows(&app, &DECISIONS).await.len()), (1, 1));
 }

@@ -1,7 +1,7 @@
 //! A player's snapshots: paged newest first, and kept within their bounds.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -135,7 +135,8 @@ async fn a_walk_that_failed_midway_deletes_no_more_than_it_should() {
     let failing = Arc::new(AtomicBool::new(false));
     let store = Store::new(Failing(Memory::new(), failing.clone()), &Settings::default(), &Metrics::default());
     let user = RobloxId::new(7).unwrap();
-    let snapshot = Snapshot { received_at: START, experience: None, key_id: "k".into(), body: "{}".into(), outcome: None };
+    let snapshot =
+        Snapshot { received_at: START, experience: None, key_id: "k".into(), body: "{}".into(), outcome: None };
     store
         .transact(|tx| {
             (0..20).for_each(|at| tx.put(&SNAPSHOTS, &(user, Id(Id::floor(START).0 + at)), &snapshot));
@@ -148,6 +149,13 @@ async fn a_walk_that_failed_midway_deletes_no_more_than_it_should() {
     assert!(retention.tick().await.is_err() && retention.tick().await.is_err());
     failing.store(false, Ordering::SeqCst);
     assert!(matches!(retention.tick().await.unwrap(), Next::After(pause) if pause > Duration::ZERO));
-    let kept: Vec<u64> = store.scan(SNAPSHOTS.all(), 100).await.unwrap().items.iter().map(|((_, id), _)| id.0 - Id::floor(START).0).collect();
+    let kept: Vec<u64> = store
+        .scan(SNAPSHOTS.all(), 100)
+        .await
+        .unwrap()
+        .items
+        .iter()
+        .map(|((_, id), _)| id.0 - Id::floor(START).0)
+        .collect();
     assert_eq!(kept, [15, 16, 17, 18, 19], "the newest five");
 }

@@ -29,7 +29,8 @@ async fn the_seeds_request_gets_the_seeds_answer() {
 #[tokio::test]
 async fn the_shipped_policy_does_not_promote_230_points_early() {
     let app = TestApp::new().await;
-    let answer = app.ingest(SEED_001).header("x-grps-evaluate", "true").header("x-grps-apply", "true").expect(200).await;
+    let answer =
+        app.ingest(SEED_001).header("x-grps-evaluate", "true").header("x-grps-apply", "true").expect(200).await;
     let decision = &answer.json()["decision"];
     assert_eq!(decision["action"], "NONE");
     assert_eq!(decision["targetRank"], json!(null));
@@ -94,11 +95,18 @@ async fn what_a_snapshot_leaves_out_stays_and_what_it_says_is_null_goes() {
 #[tokio::test]
 async fn the_ends_of_the_ladder_have_nothing_beyond() {
     let app = TestApp::new().await;
-    let top = app.ingest(r#"{"userId": 7, "username": "Top", "rank": "Stormmarshal", "rankPoints": 8200}"#).expect(200).await.json();
+    let top = app
+        .ingest(r#"{"userId": 7, "username": "Top", "rank": "Stormmarshal", "rankPoints": 8200}"#)
+        .expect(200)
+        .await
+        .json();
     assert_eq!((&top["player"]["nextRank"], &top["player"]["nextRankRequiredPoints"]), (&json!(null), &json!(null)));
     assert_eq!((&top["player"]["privileged"], &top["player"]["decisionsBlocked"]), (&json!(true), &json!(true)));
     let bottom = app.ingest(r#"{"userId": 8, "username": "Low", "rank": "Shock Trooper II"}"#).expect(200).await.json();
-    assert_eq!((&bottom["player"]["previousRank"], &bottom["player"]["previousRankRequiredPoints"]), (&json!(null), &json!(null)));
+    assert_eq!(
+        (&bottom["player"]["previousRank"], &bottom["player"]["previousRankRequiredPoints"]),
+        (&json!(null), &json!(null))
+    );
 }
 
 #[tokio::test]
@@ -114,7 +122,8 @@ async fn ids_come_as_numbers_or_digits_and_leave_as_numbers() {
 #[tokio::test]
 async fn unknown_fields_are_ignored_but_kept_in_the_snapshot() {
     let app = TestApp::new().await;
-    let body = r#"{"userId": 7, "username": "A", "future": {"deep": [1, 2]}, "experience": {"server": "vip-3", "mood": 5}}"#;
+    let body =
+        r#"{"userId": 7, "username": "A", "future": {"deep": [1, 2]}, "experience": {"server": "vip-3", "mood": 5}}"#;
     app.ingest(body).expect(200).await;
     let page = app.get("/players/7/snapshots").key().expect(200).await.json();
     assert_eq!(page["snapshots"][0]["body"]["future"]["deep"], json!([1, 2]));
@@ -193,7 +202,8 @@ async fn the_audit_row_tells_what_changed_and_only_that() {
 #[tokio::test]
 async fn many_snapshots_of_one_player_at_once_all_count() {
     let app = TestApp::new().await;
-    let posts = (1..=40).map(|kos| app.post(INGEST, json!({ "userId": 7, "username": "A", "kos": kos }).to_string()).key().expect(200));
+    let posts = (1..=40)
+        .map(|kos| app.post(INGEST, json!({ "userId": 7, "username": "A", "kos": kos }).to_string()).key().expect(200));
     futures_util::future::join_all(posts).await;
     assert_eq!(rows(&app, &SNAPSHOTS).await.len(), 40);
     assert_eq!(audits(&app).await.len(), 40);

@@ -86,7 +86,11 @@ async fn a_strict_key_signs_and_a_compat_key_may_also_travel() {
     let strict = create(&app, "strict", &["ingest"], false).await;
     let compat = create(&app, "compat", &["ingest"], true).await;
     assert_eq!((signed(&app, &strict).await, signed(&app, &compat).await, sent(&app, &compat).await), (200, 200, 200));
-    let answer = app.post(INGEST, SEED_001).header("x-grps-api-key", strict.secret.expose()).refused(401, "auth.key_strict").await;
+    let answer = app
+        .post(INGEST, SEED_001)
+        .header("x-grps-api-key", strict.secret.expose())
+        .refused(401, "auth.key_strict")
+        .await;
     assert!(answer.hint().contains("x-grps-signature-v2"));
 }
 
@@ -103,7 +107,11 @@ async fn a_key_does_what_its_scopes_say() {
     let key = create(&app, "reader", &["players:read"], true).await;
     let with = |target: &str| app.get(target).header("x-grps-api-key", key.secret.expose());
     with("/players/12345678").refused(404, "players.missing").await;
-    let refused = app.post(INGEST, SEED_001).header("x-grps-api-key", key.secret.expose()).refused(403, "auth.scope_missing").await;
+    let refused = app
+        .post(INGEST, SEED_001)
+        .header("x-grps-api-key", key.secret.expose())
+        .refused(403, "auth.scope_missing")
+        .await;
     assert!(refused.detail().contains("ingest") && refused.detail().contains(&key.kid), "{}", refused.text);
     let everything = create(&app, "everything", &["*"], false).await;
     app.get(KEYS_PATH).signed(&everything.kid, &everything.secret).expect(200).await;

@@ -62,7 +62,8 @@ fn operation_at<'a>(spec: &'a Value, path: &str) -> Option<(&'a str, &'a Value)>
     let paths = spec["paths"].as_object()?;
     let covers = |template: &str| {
         let parts: Vec<&str> = template.split('/').collect();
-        parts.len() == given.len() && parts.iter().zip(&given).all(|(part, given)| part == given || part.starts_with('{'))
+        parts.len() == given.len()
+            && parts.iter().zip(&given).all(|(part, given)| part == given || part.starts_with('{'))
     };
     let fitting = paths.iter().filter(|(template, _)| covers(template));
     fitting.min_by_key(|(template, _)| template.matches('{').count()).map(|(template, item)| (template.as_str(), item))
@@ -72,7 +73,8 @@ fn check_schema(spec: &Value, schema: &Value, body: &Value, what: &str) {
     let mut document = serde_json::json!({ "components": spec["components"].clone(), "allOf": [schema] });
     nullable(&mut document);
     let validator = jsonschema::draft4::new(&document).unwrap();
-    let wrong: Vec<String> = validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let wrong: Vec<String> =
+        validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(wrong.is_empty(), "{what} does not fit its schema: {wrong:?}\n{body:#}");
 }
 

@@ -41,21 +41,27 @@ async fn a1_refuses_what_is_missing_or_wrong_in_the_seeds_words() {
     let of_another_body = sign(&secret, b"{}");
     let by_another_secret = sign(&Secret::new("guess"), body().as_bytes());
     let cut = &hex[..62];
-    for wrong in [&of_another_body, &by_another_secret, cut, "sha256=", "zz", &format!("{hex}00"), &format!(" sha1={hex}")] {
-        let answer = app.post(DECIDE, body()).header("x-grps-signature", wrong).refused(401, "auth.signature_invalid").await;
+    for wrong in
+        [&of_another_body, &by_another_secret, cut, "sha256=", "zz", &format!("{hex}00"), &format!(" sha1={hex}")]
+    {
+        let answer =
+            app.post(DECIDE, body()).header("x-grps-signature", wrong).refused(401, "auth.signature_invalid").await;
         assert_eq!(answer.detail(), "Invalid signature", "{wrong}");
     }
-    let unreadable = app.post(DECIDE, body()).header("x-grps-signature", b"\xff\xfe").refused(401, "auth.signature_invalid").await;
+    let unreadable =
+        app.post(DECIDE, body()).header("x-grps-signature", b"\xff\xfe").refused(401, "auth.signature_invalid").await;
     assert_eq!(unreadable.detail(), "Invalid signature");
 }
 
 #[tokio::test]
 async fn a2_compares_whole_keys() {
-    let app = TestApp::with(&[("INBOUND_API_KEYS", "first-key-of-the-game-servers,second-key-of-the-game-servers")]).await;
+    let app =
+        TestApp::with(&[("INBOUND_API_KEYS", "first-key-of-the-game-servers,second-key-of-the-game-servers")]).await;
     for good in ["first-key-of-the-game-servers", "second-key-of-the-game-servers"] {
         app.get("/players/5").header("x-grps-api-key", good).refused(404, "players.missing").await;
     }
-    for wrong in ["", "first", "first-key-of-the-game-servers ,", "FIRST-KEY-OF-THE-GAME-SERVERS", "grps_c00000000_00"] {
+    for wrong in ["", "first", "first-key-of-the-game-servers ,", "FIRST-KEY-OF-THE-GAME-SERVERS", "grps_c00000000_00"]
+    {
         app.get("/players/5").header("x-grps-api-key", wrong).refused(401, "auth.key_invalid").await;
     }
     app.get("/players/5").header("x-grps-api-key", b"\xff").refused(401, "auth.key_invalid").await;
@@ -76,12 +82,18 @@ async fn a3_takes_a_minute_of_skew_in_both_directions_and_not_a_second_more() {
         let answer = gateway(&app, key, &at, &sign(hmac, at.as_bytes())).send().await;
         match passes {
             true => assert_eq!(answer.status, 200, "{skew}: {}", answer.text),
-            false => assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "auth.timestamp_skewed"), "{skew}"),
+            false => {
+                assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "auth.timestamp_skewed"), "{skew}")
+            }
         }
     }
     let behind = (START.seconds() - 61).to_string();
     let answer = gateway(&app, key, &behind, &sign(hmac, behind.as_bytes())).send().await;
-    assert!(answer.detail().contains("61 s behind") && answer.hint().contains("TIMESTAMP_TOLERANCE"), "{}", answer.text);
+    assert!(
+        answer.detail().contains("61 s behind") && answer.hint().contains("TIMESTAMP_TOLERANCE"),
+        "{}",
+        answer.text
+    );
 }
 
 #[tokio::test]
@@ -135,7 +147,11 @@ fn a6(app: &TestApp, (method, target, body): (&str, &str, &str), proof: &Proof) 
     let at = proof.at.to_string();
     let text = message(&at, proof.nonce, &Signable { method, target, body: body.as_bytes() });
     let signature = sign(&app.app.config.auth.operator, text.as_bytes());
-    [("x-grps-timestamp", at), ("x-grps-nonce", proof.nonce.to_owned()), ("x-grps-signature-v2", format!("v2,operator,{signature}"))]
+    [
+        ("x-grps-timestamp", at),
+        ("x-grps-nonce", proof.nonce.to_owned()),
+        ("x-grps-signature-v2", format!("v2,operator,{signature}")),
+    ]
 }
 
 #[tokio::test]
@@ -158,7 +174,10 @@ async fn a6_signs_method_path_query_and_body() {
     let headers = a6(&app, ("POST", DECIDE, &body), &PROOF);
     app.post(DECIDE, "{\"all\":true}").headers(&headers).refused(401, "auth.signature_invalid").await;
     app.post("/automation/simulate", body.as_str()).headers(&headers).refused(401, "auth.signature_invalid").await;
-    app.post(&format!("{DECIDE}?apply=1"), body.as_str()).headers(&headers).refused(401, "auth.signature_invalid").await;
+    app.post(&format!("{DECIDE}?apply=1"), body.as_str())
+        .headers(&headers)
+        .refused(401, "auth.signature_invalid")
+        .await;
     let read = a6(&app, ("GET", "/admin/api/keys", ""), &PROOF);
     app.post("/admin/api/keys", "").headers(&read).refused(401, "auth.signature_invalid").await;
     // None of these used the nonce up: whoever could not sign cannot spend it for who can.
@@ -169,7 +188,8 @@ async fn a6_signs_method_path_query_and_body() {
 async fn a6_names_each_failure_apart() {
     let app = TestApp::new().await;
     let request = ("GET", "/admin/api/keys", "");
-    let try_with = async |proof: &Proof| -> Answer { app.get(request.1).headers(&a6(&app, request, proof)).send().await };
+    let try_with =
+        async |proof: &Proof| -> Answer { app.get(request.1).headers(&a6(&app, request, proof)).send().await };
     for (proof, code) in [
         (Proof { at: START.seconds() - 61, ..PROOF }, "auth.timestamp_skewed"),
         (Proof { at: START.seconds() + 61, ..PROOF }, "auth.timestamp_skewed"),
@@ -195,7 +215,9 @@ async fn a6_names_each_failure_apart() {
 #[tokio::test]
 async fn two_values_of_a_secret_live_side_by_side() {
     let both = format!("{NEW},{OLD}");
-    let setup = ["AUTOMATION_SIGNATURE_SECRET", "API_KEY", "HMAC_SECRET"].iter().fold(Setup::new(), |setup, name| setup.set(name, &*both));
+    let setup = ["AUTOMATION_SIGNATURE_SECRET", "API_KEY", "HMAC_SECRET"]
+        .iter()
+        .fold(Setup::new(), |setup, name| setup.set(name, &*both));
     let app = with_a_player(setup).await;
     let at = START.seconds().to_string();
     for secret in [NEW, OLD].map(Secret::new) {

@@ -57,7 +57,10 @@ pub async fn audits(app: &TestApp) -> Vec<Entry> {
 fn the_dump_misses_no_table() {
     let mut declared = Vec::new();
     for (_, text) in crate::tidy::sources("src/domains") {
-        let tables = text.lines().filter(|line| line.starts_with("pub static")).filter_map(|line| line.split("Table::new(\"").nth(1));
+        let tables = text
+            .lines()
+            .filter(|line| line.starts_with("pub static"))
+            .filter_map(|line| line.split("Table::new(\"").nth(1));
         declared.extend(tables.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
     }
     declared.sort();

@@ -65,7 +65,11 @@ fn issued(answer: &Value) -> String {
     } else {
         "Requests must be signed with it (A6): `grps sign a6 --kid … --secret-file …` shows how."
     };
-    format!("key id  {}\nsecret  {}\n\nThe secret is shown this once. {way}", text(&answer["key"]["kid"]), text(&answer["secret"]))
+    format!(
+        "key id  {}\nsecret  {}\n\nThe secret is shown this once. {way}",
+        text(&answer["key"]["kid"]),
+        text(&answer["secret"])
+    )
 }
 
 fn list(answer: &Value) -> String {
@@ -80,7 +84,8 @@ fn list(answer: &Value) -> String {
             (_, Some(true)) => "compat",
             _ => "strict",
         };
-        let used = key["values"].as_array().and_then(|values| values.iter().find_map(|value| value["lastUsedAt"].as_str()));
+        let used =
+            key["values"].as_array().and_then(|values| values.iter().find_map(|value| value["lastUsedAt"].as_str()));
         let used = used.unwrap_or("never");
         let scopes: Vec<&str> = key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let text = |name: &str| key[name].as_str().unwrap_or_default().to_owned();

@@ -105,10 +105,16 @@ impl KeysApi {
 
     /// Make a key
     #[oai(path = "/admin/api/keys", method = "post", operation_id = "createKey")]
-    async fn create(&self, caller: Caller, context: Context, wanted: Json<KeyRequest>) -> poem::Result<Json<IssuedView>> {
+    async fn create(
+        &self,
+        caller: Caller,
+        context: Context,
+        wanted: Json<KeyRequest>,
+    ) -> poem::Result<Json<IssuedView>> {
         let KeyRequest { name, scopes, compat } = wanted.0;
-        let scopes = Scopes::parse(&scopes.join(" "), ' ')
-            .map_err(|error| Error::field(&["body", "scopes"], "enum", error.detail().to_owned()).hint(error.hint_text().unwrap_or("")))?;
+        let scopes = Scopes::parse(&scopes.join(" "), ' ').map_err(|error| {
+            Error::field(&["body", "scopes"], "enum", error.detail().to_owned()).hint(error.hint_text().unwrap_or(""))
+        })?;
         let wanted = Wanted { name, scopes, compat };
         let issued = self.auth.keys().create(wanted, Actor::of(caller.id), &context.request_id).await?;
         Ok(Json(issued.into()))
