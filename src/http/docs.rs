@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn spec() -> Spec {
-        Spec::polish(&OpenApiService::new((), "t", "1").spec(), |_, _| vec![]).unwrap()
+        Spec::polish(&OpenApiService::new((), "t", "1").spec(), |_, _| Default::default()).unwrap()
     }
 
     async fn get(site: &Site<poem::Route>, path: &str) -> poem::Result<Response> {

@@ -62,6 +62,15 @@ impl Scheme {
     }
 }
 
+/// What an operation asks of its caller, as the document says it. The default is open to all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Security {
+    /// Each of these opens it.
+    pub schemes: &'static [Scheme],
+    /// So does nothing at all; but what is shown must hold.
+    pub optional: bool,
+}
+
 /// Key order of the document's top level; below it keys stay as declared.
 const TOP: [&str; 7] = ["openapi", "info", "servers", "tags", "paths", "components", "externalDocs"];
 
@@ -77,12 +86,12 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Completes `raw`, the output of `OpenApiService::spec()`. `security` tells by path template and lower-case method which schemes open
-    /// an operation; none means open to all.
+    /// Completes `raw`, the output of `OpenApiService::spec()`. `security` tells by path template and lower-case method what an
+    /// operation asks of its caller.
     ///
     /// # Errors
     /// `spec.invalid` when `raw` is not a JSON object.
-    pub fn polish(raw: &str, security: impl Fn(&str, &str) -> Vec<Scheme>) -> Result<Self> {
+    pub fn polish(raw: &str, security: impl Fn(&str, &str) -> Security) -> Result<Self> {
         let mut value = strict::merge(raw)?;
         if !value["paths"].is_object() {
             return Err(Error::broken("spec.invalid", "the document has no paths"));
@@ -91,7 +100,7 @@ impl Spec {
         tidy(&mut value);
         for (path, item) in members(&mut value["paths"]) {
             for (method, operation) in members(item).filter(|(method, _)| METHODS.contains(&method.as_str())) {
-                complete(path, operation, &security(path, method));
+                complete(path, operation, security(path, method));
             }
         }
         components(&mut value);
@@ -178,19 +187,21 @@ fn optional(schema: &mut Map<String, Value>) {
 }
 
 /// Adds to one operation its security, the failures it can answer with, and the request id on every response.
-fn complete(path: &str, operation: &mut Value, schemes: &[Scheme]) {
+fn complete(path: &str, operation: &mut Value, Security { schemes, optional }: Security) {
     if !schemes.is_empty() {
-        operation["security"] = schemes.iter().map(|scheme| requirement(*scheme)).collect();
+        // An empty requirement is OpenAPI's word for "or nothing".
+        let nothing = optional.then(|| json!({}));
+        operation["security"] = nothing.into_iter().chain(schemes.iter().map(|scheme| requirement(*scheme))).collect();
     }
     let has_body = operation.get("requestBody").is_some();
     let has_params = operation.get("parameters").is_some();
     let wanted = [
         ("401", !schemes.is_empty()),
         ("403", !schemes.is_empty()),
-        ("404", path.contains('{')),
-        ("408", has_body),
+        ("404", has_body || path.contains('{')),
+        ("408", true),
         ("409", has_body || !schemes.is_empty()),
-        ("413", has_body),
+        ("413", true),
         ("415", has_body),
         ("422", has_body || has_params),
         ("429", true),
@@ -304,9 +315,11 @@ mod tests {
             "d":{"type":"integer","format":"int32","minimum":1.0,"maximum":500.0}}}}}}"##;
 
     fn polished() -> Value {
-        let schemes =
-            |_: &str, method: &str| if method == "post" { vec![Scheme::ApiKey, Scheme::Gateway] } else { vec![] };
-        Spec::polish(RAW, schemes).unwrap().value
+        let security = |_: &str, method: &str| match method {
+            "post" => Security { schemes: &[Scheme::ApiKey, Scheme::Gateway], optional: false },
+            _ => Security::default(),
+        };
+        Spec::polish(RAW, security).unwrap().value
     }
 
     #[test]
@@ -331,9 +344,12 @@ mod tests {
     fn operations_name_their_failures_and_credentials() {
         let doc = polished();
         let item = &doc["paths"]["/players/{userId}"];
-        let statuses =
-            |method: &str| item[method]["responses"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(statuses("get"), ["200", "404", "422", "429", "500", "503"]);
+        let statuses = |method: &str| {
+            let mut all: Vec<_> = item[method]["responses"].as_object().unwrap().keys().cloned().collect();
+            all.sort();
+            all
+        };
+        assert_eq!(statuses("get"), ["200", "404", "408", "413", "422", "429", "500", "503"]);
         assert_eq!(
             statuses("post"),
             ["200", "401", "403", "404", "408", "409", "413", "415", "422", "429", "500", "503", "507"]
@@ -347,9 +363,10 @@ mod tests {
 
     #[test]
     fn output_is_stable_and_references_resolve() {
-        let schemes = |_: &str, _: &str| vec![Scheme::SignedRequest];
-        let spec = Spec::polish(RAW, schemes).unwrap();
-        assert_eq!(spec.json(), Spec::polish(RAW, schemes).unwrap().json());
+        let security = |_: &str, _: &str| Security { schemes: &[Scheme::SignedRequest], optional: true };
+        let spec = Spec::polish(RAW, security).unwrap();
+        assert_eq!(spec.json(), Spec::polish(RAW, security).unwrap().json());
+        assert_eq!(spec.value["paths"]["/players/{userId}"]["get"]["security"][0], json!({}), "nothing will do");
         assert!(spec.json().starts_with("{\n  \"openapi\": \"3.0.3\",\n  \"info\": {"));
         assert_eq!(serde_json::from_str::<Value>(&spec.json()).unwrap(), spec.value);
         assert!(spec.yaml().starts_with("openapi: \"3.0.3\"\ninfo:\n"));

@@ -41,8 +41,16 @@ struct KeyView {
     created_at: Timestamp,
     rotated_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
-    /// When each live value was last used, newest value first, to within a minute.
-    last_used_at: Vec<Option<Timestamp>>,
+    /// The live values of its secret, newest first; none once revoked.
+    values: Vec<LiveValue>,
+}
+
+/// One live value of a key's secret, which is not shown.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct LiveValue {
+    /// When it was last used, to within a minute; null for never.
+    last_used_at: Option<Timestamp>,
 }
 
 /// All keys, at most 1,000.
@@ -70,7 +78,7 @@ impl KeyView {
             created_at: Timestamp(key.created_at),
             rotated_at: key.rotated_at.map(Timestamp),
             revoked_at: key.revoked_at.map(Timestamp),
-            last_used_at: key.last_used.iter().map(|used| used.map(Timestamp)).collect(),
+            values: key.last_used.iter().map(|used| LiveValue { last_used_at: used.map(Timestamp) }).collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! the README show exactly this, and a test walks it cell by cell. An endpoint that is not listed does not start.
 
 use super::scope::Scope;
-use crate::http::Scheme;
+use crate::http::{Scheme, Security};
 
 /// What an endpoint asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +80,32 @@ pub fn lists(path: &str) -> bool {
     TABLE.iter().any(|rule| covers(rule.path, path))
 }
 
-/// The schemes that open the operation at a published path, by lower-case method.
-pub fn schemes(path: &str, method: &str) -> Vec<Scheme> {
+/// What the operation at a published path asks of its caller, by lower-case method.
+pub fn security(path: &str, method: &str) -> Security {
     let rule = TABLE.iter().find(|rule| rule.path == path && rule.method.eq_ignore_ascii_case(method));
     match rule.map(|rule| rule.access) {
-        Some(Access::Needs(schemes, _)) => schemes.to_vec(),
-        _ => Vec::new(),
+        Some(Access::Needs(schemes, _)) => Security { schemes, optional: false },
+        Some(Access::LocalOr(schemes, _)) => Security { schemes, optional: true },
+        Some(Access::OpenUnlessWrong) => Security { schemes: &Scheme::ALL, optional: true },
+        Some(Access::Open) | None => Security::default(),
     }
+}
+
+/// The README's table, made from [`TABLE`].
+pub fn access_markdown() -> String {
+    let mut out = String::from("| endpoint | who may call it | scope |\n| --- | --- | --- |\n");
+    for Rule { method, path, access } in TABLE {
+        let names = |schemes: &[Scheme]| schemes.iter().map(|scheme| scheme.short()).collect::<Vec<_>>().join(", ");
+        let (who, scope) = match access {
+            Access::Open => ("anyone".to_owned(), None),
+            Access::OpenUnlessWrong => ("anyone; a credential that is shown must hold".to_owned(), None),
+            Access::LocalOr(schemes, scope) => (format!("this machine, or {}", names(schemes)), Some(scope)),
+            Access::Needs(schemes, scope) => (names(schemes), Some(scope)),
+        };
+        let scope = scope.map_or_else(|| "–".to_owned(), |scope| format!("`{scope}`"));
+        out.push_str(&format!("| `{method} {path}` | {who} | {scope} |\n"));
+    }
+    out
 }
 
 /// Whether `path` is an instance of `pattern`, segment by segment; a `{name}` stands for one non-empty segment.
