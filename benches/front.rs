@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use grps::base::Clock;
 use grps::base::metrics::Metrics;
-use grps::http::{Config, Contract, Front, Json, Server, Spec};
+use grps::http::{Config, Contract, Front, Json, JsonLines, Rendered, Server, Spec};
 use load::{Load, Report};
 use poem::listener::TcpAcceptor;
 use poem::{Endpoint, IntoEndpoint, Response, Route};
@@ -75,8 +75,8 @@ struct Api;
 #[OpenApi]
 impl Api {
     #[oai(path = "/players/:id", method = "get")]
-    async fn show(&self, id: poem_openapi::param::Path<u64>) -> Json<Player> {
-        Json(Player { user_id: id.0, ..player() })
+    async fn show(&self, id: poem_openapi::param::Path<u64>) -> Rendered<Player> {
+        Rendered::serialize(&Player { user_id: id.0, ..player() })
     }
 
     #[oai(path = "/snapshots", method = "post")]
@@ -148,7 +148,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn main() {
     let rounds: usize = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(3);
     // The access log is written, as in production, but to nowhere: a terminal would be what is measured.
-    tracing_subscriber::fmt().json().with_writer(std::io::sink).init();
+    tracing_subscriber::fmt().event_format(JsonLines::new(Clock::system())).with_writer(std::io::sink).init();
     let places = [
         ("bare poem, poem::Server", on_poem(bare())),
         ("bare poem, our server", on_ours(bare())),
@@ -158,19 +158,23 @@ fn main() {
     let requests = [("GET", load::get("/players/12345678")), ("POST", load::post("/snapshots", "", &body))];
     println!("{} connections, {} B body, {rounds} rounds", LOAD.connections, body.len());
     for (method, request) in requests {
-        let mut ratios = vec![Vec::new(); places.len()];
+        let mut ratios: Vec<Vec<(f64, f64)>> = vec![Vec::new(); places.len()];
         for _ in 0..rounds {
             let reports: Vec<Report> = places.iter().map(|(_, address)| press(*address, &request)).collect();
             for (at, ((name, _), report)) in places.iter().zip(&reports).enumerate() {
-                ratios[at].push(report.per_second / reports[0].per_second);
+                let Report { requests, per_second, p50, p99, cpu, .. } = report;
+                ratios[at].push((per_second / reports[0].per_second, reports[0].cpu.as_secs_f64() / cpu.as_secs_f64()));
                 println!(
-                    "{method:5} {name:26} {:8.0} /s  p50 {:?}  p99 {:?}",
-                    report.per_second, report.p50, report.p99
+                    "{method:5} {name:26} {requests:8} sent {per_second:8.0} /s  p50 {p50:?}  p99 {p99:?}  cpu {cpu:?}"
                 );
             }
         }
         for ((name, _), ratios) in places.iter().zip(ratios) {
-            println!("{method:5} {name:26} {:.0} % of bare poem (median)", median(ratios) * 100.0);
+            let (by_time, by_cpu): (Vec<f64>, Vec<f64>) = ratios.into_iter().unzip();
+            let (by_time, by_cpu) = (median(by_time) * 100.0, median(by_cpu) * 100.0);
+            println!(
+                "{method:5} {name:26} {by_time:.0} % of bare poem's throughput, {by_cpu:.0} % by CPU time (medians)"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use super::session::Session;
 use super::{Common, print};
 use crate::base::{Clock, Error, Result, RobloxId};
 use crate::config::{Config, Generated, Sources};
-use crate::domains::policy::{Policy, Search, lint_report, shipped_sources};
+use crate::domains::policy::{Policy, Search, lint_report, schemas, shipped_sources};
 use crate::domains::policy::Sources as PolicySources;
 use crate::domains::ranks::decide::{Subject, explain};
 
@@ -24,6 +24,12 @@ pub enum PolicyCommand {
     },
     /// Show rule by rule what would be decided about a player
     Explain(ExplainArgs),
+    /// Print the JSON Schemas of the policy files
+    Schemas {
+        /// Write a file each into this directory instead of printing
+        #[arg(long, value_name = "DIR")]
+        write: Option<PathBuf>,
+    },
     /// Show who would move, over all stored players; writes nothing
     Simulate {
         /// Directory with the policy to try instead of the one in force
@@ -63,6 +69,7 @@ pub async fn run(command: PolicyCommand, common: &Common, sources: &Sources) -> 
     match command {
         PolicyCommand::Lint { dir } => lint(dir.as_deref(), common, sources),
         PolicyCommand::Explain(args) => explain_one(args, common, sources).await,
+        PolicyCommand::Schemas { write } => print_schemas(write.as_deref()),
         PolicyCommand::Simulate { dir, show } => simulate(dir.as_deref(), show, common, sources).await,
     }
 }
@@ -87,6 +94,20 @@ fn lint(dir: Option<&Path>, common: &Common, sources: &Sources) -> Result<ExitCo
     let value = serde_json::to_value(&report).map_err(|error| Error::broken("cli.no_json", error))?;
     print(common.json, &value, || report.to_string());
     Ok(ExitCode::from(u8::from(report.errors().next().is_some())))
+}
+
+fn print_schemas(write: Option<&Path>) -> Result<ExitCode> {
+    for (name, schema) in schemas() {
+        let text = format!("{schema:#}\n");
+        let Some(dir) = write else {
+            print!("{text}");
+            continue;
+        };
+        let path = dir.join(name);
+        std::fs::write(&path, text)
+            .map_err(|error| Error::invalid("policy.unwritable", format!("cannot write {}: {error}", path.display())))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn explain_one(args: ExplainArgs, common: &Common, sources: &Sources) -> Result<ExitCode> {

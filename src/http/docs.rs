@@ -160,7 +160,7 @@ mod tests {
             }
         }
         let bundle = &site.pages["/docs/swagger-ui.js"].body;
-        assert!(bundle.len() > 1_000_000 && bundle.ends_with(b"swagger-ui-bundle.js.map") || bundle.len() > 1_000_000);
+        assert!(bundle.len() > 1_000_000, "the whole bundle, not a cut one");
         assert!(site.pages["/docs/swagger-ui.css"].body.starts_with(b".swagger-ui"));
     }
 

@@ -7,6 +7,7 @@
 pub mod client;
 mod context;
 mod limit;
+pub mod log;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,9 @@ impl Caller {
 
 type Answer = Result<Response, Failure>;
 
+/// `None`: go on to the routes.
+type Admission = Result<Option<Response>, Failure>;
+
 impl<E: Endpoint> Front<E> {
     /// Puts the layer around `inner`, the gate and the routes. `contract` is what bodies are held against.
     pub fn new(inner: E, contract: Arc<Contract>, config: &Config, clock: Clock, metrics: &Metrics) -> Self {
@@ -105,17 +109,22 @@ impl<E: Endpoint> Front<E> {
         }
     }
 
-    async fn answer(&self, request: Request, caller: &Caller) -> (Answer, Option<PathPattern>) {
-        let (mut request, body) = match self.body(request).await {
-            Ok(read) => read,
-            Err(failure) => return (Err(failure), None),
-        };
+    /// What stands before the routes: either it answers itself, or it leaves the request ready for them.
+    async fn admit(&self, request: &mut Request, caller: &Caller, allowance: Option<&Allowance>) -> Admission {
+        if let Some(error) = allowance.and_then(Allowance::refusal) {
+            return Err(error.into());
+        }
+        if let Some(answer) = self.preflight(request, caller)? {
+            return Ok(Some(answer));
+        }
+        let body = self.body(request).await?;
         let target = caller.target().to_owned();
         let context = Context::new(caller.id.clone(), caller.address, target, body, self.clock.now());
         request.extensions_mut().insert(context.with_contract(self.contract.clone()));
-        self.pass(request, caller).await
+        Ok(None)
     }
 
+    /// Lets the routes answer, within the deadline and whatever they do.
     async fn pass(&self, request: Request, caller: &Caller) -> (Answer, Option<PathPattern>) {
         let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let result: Result<_, Box<dyn Any + Send>> = match tokio::time::timeout(self.handler_deadline, call).await {
@@ -132,18 +141,17 @@ impl<E: Endpoint> Front<E> {
                 let pattern = err.data::<PathPattern>().cloned();
                 let route = pattern.as_ref().and_then(|pattern| self.contract.route(&pattern.0));
                 let operation = route.and_then(|route| route.operation(&caller.method));
-                let asked = Asked { route, operation, target: caller.target() };
-                (Err(Failure::from_poem(err, asked)), pattern)
+                (Err(Failure::from_poem(err, Asked { route, operation, target: caller.target() })), pattern)
             }
             Err(panic) => (Err(Failure::panicked(panic.as_ref())), None),
         }
     }
 
     /// Reads the whole body within its limit and deadline, and puts it back for extractors that read it themselves.
-    async fn body(&self, mut request: Request) -> Result<(Request, Bytes), Failure> {
+    async fn body(&self, request: &mut Request) -> Result<Bytes, Failure> {
         let body = request.take_body();
         if body.is_empty() {
-            return Ok((request, Bytes::new()));
+            return Ok(Bytes::new());
         }
         let declared = request.header(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
         let awaits_go = request.headers().contains_key(header::EXPECT);
@@ -159,18 +167,17 @@ impl<E: Endpoint> Front<E> {
         let bytes = tokio::time::timeout(self.body_deadline, read).await;
         let bytes = bytes.unwrap_or_else(|_| Err(Failure::body_late(self.body_deadline)))?;
         request.set_body(bytes.clone());
-        Ok((request, bytes))
+        Ok(bytes)
     }
 
     /// The answer to a browser that asks whether a page of another origin may send a request.
-    fn preflight(&self, request: &Request, caller: &Caller) -> Option<Answer> {
-        let origin = caller.origin.as_ref()?;
-        let wanted = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);
-        if caller.method != Method::OPTIONS || wanted.is_none() {
-            return None;
-        }
+    fn preflight(&self, request: &Request, caller: &Caller) -> Admission {
+        let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let Some(origin) = caller.origin.as_ref().filter(|_| asks && caller.method == Method::OPTIONS) else {
+            return Ok(None);
+        };
         if !self.origins.allows(origin.as_bytes()) {
-            return Some(Err(Failure::foreign_origin()));
+            return Err(Failure::foreign_origin());
         }
         let mut response = Response::from(poem::http::StatusCode::NO_CONTENT);
         let headers = response.headers_mut();
@@ -179,7 +186,7 @@ impl<E: Endpoint> Front<E> {
         if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
-        Some(Ok(response))
+        Ok(Some(response))
     }
 
     /// Headers every response carries.
@@ -202,16 +209,14 @@ impl<E: Endpoint> Front<E> {
 impl<E: Endpoint> Endpoint for Front<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let watch = Stopwatch::start();
         let caller = self.caller(&request);
         let allowance = self.limiter.as_ref().map(|limiter| limiter.take(caller.address));
-        let (answer, pattern) = match allowance.as_ref().and_then(Allowance::refusal) {
-            Some(error) => (Err(error.into()), None),
-            None => match self.preflight(&request, &caller) {
-                Some(answer) => (answer, None),
-                None => self.answer(request, &caller).await,
-            },
+        let (answer, pattern) = match self.admit(&mut request, &caller, allowance.as_ref()).await {
+            Ok(None) => self.pass(request, &caller).await,
+            Ok(Some(response)) => (Ok(response), None),
+            Err(failure) => (Err(failure), None),
         };
         let route = pattern.map(|PathPattern(pattern)| match self.contract.route(&pattern) {
             Some(route) => route.template.clone(),

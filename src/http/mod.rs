@@ -17,6 +17,7 @@ pub mod wire;
 
 pub use config::{Config, Origins, Proxies};
 pub use docs::{Docs, Site};
+pub use front::log::JsonLines;
 pub use front::{Context, Front};
 pub use json::{Json, Rendered};
 pub use server::Server;

@@ -41,16 +41,8 @@ mod tests {
             let committed = fs::read_to_string(folder().join(&name)).unwrap_or_default();
             assert!(
                 committed == text(&schema),
-                "policy/schema/{name} differs from the code: cargo test --lib policy::schema -- --ignored"
+                "policy/schema/{name} is out of date: run `cargo run -- policy schemas --write policy/schema`"
             );
-        }
-    }
-
-    #[test]
-    #[ignore = "writes policy/schema; run it after changing a policy struct"]
-    fn write_the_schemas() {
-        for (name, schema) in schemas() {
-            fs::write(folder().join(name), text(&schema)).unwrap();
         }
     }
 

@@ -17,7 +17,7 @@ mod tables;
 pub use activity::RECENT;
 pub use index::Standings;
 pub use place::{Order, Place, Score};
-pub use ranking::{Slice, Start};
+pub use ranking::{Ranking, Slice, Start};
 pub use tables::{BoardId, Placed, RANKED, place};
 
 #[cfg(test)]

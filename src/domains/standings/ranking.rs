@@ -77,6 +77,10 @@ impl Ranking {
         self.places.len()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// 1-based: one more than the number of places before `place`, whether or not `place` is on the board.
     pub fn rank(&self, place: &Place) -> usize {
         self.places.rank(place) + 1
@@ -164,6 +168,6 @@ mod tests {
     fn an_empty_board_has_an_empty_slice() {
         let ranking = Ranking::default();
         let slice = ranking.slice(&Start::Offset(0), 10);
-        assert!(slice.places.is_empty() && !slice.has_more());
+        assert!(ranking.is_empty() && slice.places.is_empty() && !slice.has_more());
     }
 }

@@ -49,10 +49,14 @@ fn indent(depth: usize, out: &mut String) {
     (0..depth).for_each(|_| out.push_str("  "));
 }
 
+/// Words that some YAML reader takes for a boolean or for nothing.
+const RESERVED: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+
 /// Plain where no YAML reader could take it for anything but this text; `$ref`, `y` and `200` are quoted.
 fn scalar_key(key: &str) -> String {
-    let word = key.len() > 3 && key.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_' || b == b'-');
-    let reserved = ["true", "false", "null"].iter().any(|word| word.eq_ignore_ascii_case(key));
+    let starts_well = key.starts_with(|first: char| first.is_ascii_alphabetic());
+    let word = starts_well && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let reserved = RESERVED.iter().any(|word| word.eq_ignore_ascii_case(key));
     if word && !reserved { key.to_owned() } else { Value::from(key).to_string() }
 }
 

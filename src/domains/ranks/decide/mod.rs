@@ -23,10 +23,6 @@ mod text;
 mod verdict;
 
 #[cfg(test)]
-mod flows;
-#[cfg(test)]
-mod props;
-#[cfg(test)]
 mod tests;
 
 pub use explain::{Explanation, explain};

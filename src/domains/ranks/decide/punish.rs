@@ -53,7 +53,7 @@ impl Case<'_> {
 
     /// The punishment the reported status calls for and nobody has carried out.
     fn called_for(&self, in_force: Option<Penalty>) -> Option<Penalty> {
-        self.status_penalty().filter(|penalty| self.marks.acted_status.is_none() && outranks(*penalty, in_force))
+        self.status_penalty().filter(|penalty| outranks(*penalty, in_force))
     }
 
     fn due_threshold(&mut self) -> Option<Threshold> {

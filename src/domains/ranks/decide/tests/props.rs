@@ -3,17 +3,24 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::answers::NOW;
 use super::flows::Player;
-use super::tests::NOW;
-use super::*;
 use crate::base::RobloxId;
 use crate::domains::policy::FileKind;
+use crate::domains::ranks::decide::*;
 
 const MOST_RANKS: usize = 12;
 
 /// A ladder that lint finds clean: rising points, `demoteBelow ≤ promoteAt`, some conditions, some privileged ranks.
 fn ranks() -> impl Strategy<Value = Vec<Value>> {
-    let rank = (1i64..400, 0i64..300, 0i64..400, 0i64..40, prop::bool::weighted(0.15), 0u32..30);
+    let rank = (
+        1i64..400,
+        0i64..300,
+        0i64..400,
+        0i64..20,
+        prop::bool::weighted(0.1),
+        prop::sample::select(&[0u32, 0, 0, 1, 30][..]),
+    );
     prop::collection::vec(rank, 1..MOST_RANKS).prop_map(|parts| {
         let (mut required, mut promote) = (0, 0);
         let each = parts.into_iter().enumerate().map(|(at, (gap, shift, slack, kos, privileged, hours))| {
@@ -61,11 +68,16 @@ fn policies() -> impl Strategy<Value = Policy> {
 fn players() -> impl Strategy<Value = Subject<'static>> {
     const NAMES: [Option<&str>; 6] =
         [None, Some("Rank 0"), Some("Rank 1"), Some("Rank 3"), Some("Rank 6"), Some("Rank 9")];
-    const STATUSES: [Option<&str>; 6] = [None, None, Some("suspended"), Some("banned"), Some("probation"), Some("odd")];
+    const STATUSES: [Option<&str>; 8] =
+        [None, None, None, None, Some("suspended"), Some("banned"), Some("probation"), Some("odd")];
     let rank = prop::sample::select(&NAMES[..]);
     let status = prop::sample::select(&STATUSES[..]);
-    (6u64..9, rank, status, 0i64..3000, 0i64..60, 0u32..14).prop_map(|(user, rank, status, points, kos, warnings)| {
-        Subject { rank, punishment_status: status, points, kos, warnings, ..Subject::new(RobloxId::new(user).unwrap()) }
+    let since = prop::sample::select(&[None, Some(Time(0)), Some(Time(0)), Some(NOW)][..]);
+    let warnings = prop::sample::select(&[0u32, 0, 0, 0, 1, 2, 3, 5, 8, 13][..]);
+    let facts = (5u64..10, rank, since, status, 0i64..3000, 0i64..60, warnings);
+    facts.prop_map(|(user, rank, rank_since, punishment_status, points, kos, warnings)| {
+        let unknown = Subject::new(RobloxId::new(user).unwrap());
+        Subject { rank, rank_since, punishment_status, points, kos, warnings, ..unknown }
     })
 }
 
@@ -76,8 +88,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn constant_facts_reach_a_fixed_point_and_points_move_one_way_only(policy in policies(), facts in players()) {
-        let mut player = Player::new(facts);
+    fn constant_facts_reach_a_fixed_point_and_points_move_one_way_only(
+        policy in policies(), facts in players(), near in any::<prop::sample::Index>(), beyond in -40i64..40,
+        calm in prop::bool::weighted(0.7),
+    ) {
+        // Points around what a rank asks for, where a wrong rule would push a player to and fro.
+        let points = (near.get(policy.ladder().ranks()).promote_at + beyond).max(0);
+        let facts = Subject { points, ..facts };
+        // Most players have a clean record and start at the bottom, so that there is something to climb.
+        let clean = Subject { points, kos: 60, rank_since: Some(Time(0)), ..Subject::new(RobloxId::new(8).unwrap()) };
+        let mut player = Player::new(if calm { clean } else { facts });
         let actions = player.steps(&policy, ENOUGH, 40);
         let up = actions.contains(&Action::Promote);
         let down = actions.contains(&Action::Demote);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::*;
 use crate::base::RobloxId;
 use crate::domains::policy::{FileKind, Mode};
+use crate::domains::ranks::decide::*;
 
 pub(super) const NOW: Time = Time(1_740_852_944_000);
 
@@ -37,10 +37,10 @@ pub(super) fn example() -> Subject<'static> {
 
 fn seed_policy() -> Policy {
     let texts = [
-        (FileKind::Ranks, include_str!("../../../../policy/examples/seed-001/policy.ranks.json")),
-        (FileKind::Permissions, include_str!("../../../../policy/examples/seed-001/permissions.json")),
-        (FileKind::Punishments, include_str!("../../../../policy/examples/seed-001/policy.punishments.json")),
-        (FileKind::Points, include_str!("../../../../policy/examples/seed-001/policy.points.json")),
+        (FileKind::Ranks, include_str!("../../../../../policy/examples/seed-001/policy.ranks.json")),
+        (FileKind::Permissions, include_str!("../../../../../policy/examples/seed-001/permissions.json")),
+        (FileKind::Punishments, include_str!("../../../../../policy/examples/seed-001/policy.punishments.json")),
+        (FileKind::Points, include_str!("../../../../../policy/examples/seed-001/policy.points.json")),
     ];
     Policy::from_texts(&texts).unwrap()
 }

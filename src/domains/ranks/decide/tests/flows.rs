@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tests::{NOW, example};
-use super::*;
+use super::answers::{NOW, example};
 use crate::domains::policy::Penalty;
+use crate::domains::ranks::decide::*;
 
 /// A player to whom every decision is applied, the way a service stores it.
 #[derive(Debug, Clone)]
