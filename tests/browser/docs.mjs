@@ -52,12 +52,10 @@ after(async () => {
   await server?.stop();
 });
 
-/** Opens an operation's "Try it out" form, if it is not open yet. */
+/** Opens an operation, whose "Try it out" form opens with it. */
 async function tryOut(id) {
   const block = page.locator(`.opblock[id$="-${id}"]`);
   if (!(await block.getAttribute("class")).includes("is-open")) await block.locator(".opblock-summary-control").click();
-  const cancel = block.locator(".try-out__btn.cancel");
-  if ((await cancel.count()) === 0) await block.locator(".try-out__btn").click();
   await block.locator(".execute").waitFor();
   return block;
 }
@@ -103,6 +101,7 @@ test("a request without credentials says what is missing", async () => {
   const { status, body } = await execute(await tryOut("ingestPlayerActivity"));
   assert.equal(status, 401);
   assert.equal(body.code, "auth.credentials_missing");
+  assert.match(await page.locator("#signer-status").textContent(), /without credentials/);
   // Chromium logs every failed load; this one is what we asked for.
   assert.match(complaints.pop() ?? "", /401/);
 });
@@ -131,7 +130,7 @@ test("A6 signs body and query, and every request anew", async () => {
   await snapshots.locator('tr[data-param-name="userId"] input').fill("12345678");
   const { status, body, text } = await execute(snapshots);
   assert.equal(status, 200, text);
-  assert.equal(body.snapshots.length, 3);
+  assert.equal(body.snapshots.length, 3, text);
   const signed = await page.locator("#signed-text").textContent();
   assert.match(signed, /^\d+\.[0-9a-f]{32}\.GET\.\/players\/12345678\/snapshots\?limit=\d+\.[0-9a-f]{64}$/);
 });
@@ -142,7 +141,7 @@ test("A1 signs a decision request", async () => {
   const { status, sent, body, text } = await execute(block);
   assert.equal(status, 200, text);
   assert.match(sent["x-grps-signature"], /^[0-9a-f]{64}$/);
-  assert.equal(body.decisions[0].decision.action, "NONE");
+  assert.equal(body.decisions[0].action, "NONE");
 });
 
 test("A3 signs a submitted score", async () => {
@@ -168,13 +167,28 @@ test("the form works from the keyboard alone", async () => {
   assert.equal(await page.evaluate(() => document.activeElement.id), "a2-key", "Enter must not reload the page");
 });
 
+test("a reload forgets the fields, unless they are to be kept", async () => {
+  await page.reload();
+  assert.equal(await page.locator("#a2-key").inputValue(), "");
+  await signAs("A2", { key: SECRETS.INBOUND_API_KEYS });
+  await page.locator("#keep").check();
+  await page.reload();
+  assert.equal(await page.locator("#a2-key").inputValue(), SECRETS.INBOUND_API_KEYS);
+  assert.ok(await page.locator("#a2-key").isVisible());
+  await page.locator("#keep").uncheck();
+  assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  await execute(await tryOut("ingestPlayerActivity"));
+});
+
 test("it fits a phone, by day and by night", async () => {
   for (const scheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: scheme });
     for (const width of [1280, 360]) {
-      await page.setViewportSize({ width, height: 900 });
+      await page.setViewportSize({ width, height: 1400 });
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-      await page.screenshot({ path: `${SHOTS}/docs-${scheme}-${width}.png`, fullPage: true });
+      await page.evaluate(() => scrollTo(0, 0));
+      await page.screenshot({ path: `${SHOTS}/docs-${scheme}-${width}.png` });
+      await page.locator('.opblock[id$="-ingestPlayerActivity"]').screenshot({ path: `${SHOTS}/ingest-${scheme}-${width}.png` });
       assert.equal(overflow, 0, `the page is ${overflow} px too wide at ${width} px`);
     }
   }

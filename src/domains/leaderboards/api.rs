@@ -13,7 +13,7 @@ use super::service::{Leaderboards, Submission, View};
 use super::wire::{BoardEntry, BoardPage, BoardStanding, LeaderboardPlayer, ScoreResult, ScoreSubmission};
 use crate::base::{Error, Result as BaseResult, UserKey};
 use crate::domains::standings::{BoardId, Place, Slice, Start};
-use crate::http::Json;
+use crate::http::{Area, Json};
 use crate::http::wire::UserKeyIn;
 
 /// Most players `GET /leaderboard` shows; a larger limit means this one, as the seed has it.
@@ -35,7 +35,7 @@ impl LeaderboardsApi {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Area::Leaderboards")]
 #[allow(clippy::too_many_arguments)] // an argument per parameter of the query is how poem-openapi reads them
 impl LeaderboardsApi {
     /// The group's best players

@@ -12,7 +12,7 @@ use super::tables::Snapshot;
 use crate::base::{Cursor, Id};
 use crate::domains::auth::Caller;
 use crate::domains::policy::{Policy, PolicyStore};
-use crate::http::Json;
+use crate::http::{Area, Json};
 use crate::http::wire::{RobloxIdIn, RobloxIdOut, Timestamp};
 
 /// A player with what surrounds their rank on the ladder.
@@ -126,7 +126,7 @@ pub struct PlayersApi {
 }
 
 /// Players
-#[OpenApi]
+#[OpenApi(tag = "Area::Players")]
 impl PlayersApi {
     /// One player
     #[oai(path = "/players/:userId", method = "get", operation_id = "getPlayer")]

@@ -2,8 +2,11 @@
 
 import { SCHEMES, hex } from "/docs/sign.js";
 
+const STORE = "grps.docs.credentials";
+
 const form = document.getElementById("signer");
 const status = document.getElementById("signer-status");
+const keeping = document.getElementById("keep");
 const signedText = document.getElementById("signed-text");
 
 /** The chosen scheme and its fields, or null while a field is empty. */
@@ -18,6 +21,25 @@ function showFields() {
   const { scheme } = credentials();
   for (const part of form.querySelectorAll("[data-scheme]")) part.hidden = part.dataset.scheme !== scheme;
   announce();
+}
+
+/** Leaves the fields to the tab's own storage, or takes them out of it. Storage may be forbidden; the form works without. */
+function keep() {
+  const inputs = [...form.querySelectorAll("[data-field]")];
+  const kept = JSON.stringify({ scheme: form.elements.scheme.value, fields: inputs.map((input) => [input.id, input.value]) });
+  try {
+    if (keeping.checked) sessionStorage.setItem(STORE, kept);
+    else sessionStorage.removeItem(STORE);
+  } catch {}
+}
+
+function restore() {
+  try {
+    const { scheme, fields } = JSON.parse(sessionStorage.getItem(STORE));
+    form.elements.scheme.value = scheme;
+    for (const [id, value] of fields) document.getElementById(id).value = value;
+    keeping.checked = true;
+  } catch {}
 }
 
 /** Says what the next request will carry. */
@@ -40,9 +62,12 @@ function sign(request) {
   return request;
 }
 
-form.addEventListener("change", showFields);
-form.addEventListener("input", announce);
+form.addEventListener("input", () => {
+  showFields();
+  keep();
+});
 form.addEventListener("submit", (event) => event.preventDefault());
+restore();
 showFields();
 
 // The form stands in for Swagger UI's own "Authorize", which cannot compute a signature.
@@ -56,6 +81,7 @@ window.SwaggerUIBundle({
   requestInterceptor: sign,
   validatorUrl: null,
   deepLinking: true,
+  tryItOutEnabled: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
   defaultModelExpandDepth: 2,
