@@ -177,10 +177,12 @@ test("a reload forgets the fields, unless they are to be kept", async () => {
   assert.ok(await page.locator("#a2-key").isVisible());
   await page.locator("#keep").uncheck();
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
-  await execute(await tryOut("ingestPlayerActivity"));
 });
 
 test("it fits a phone, by day and by night", async () => {
+  const block = await tryOut("ingestPlayerActivity");
+  await block.locator('tr[data-param-name="x-grps-evaluate"] select').selectOption("true");
+  await execute(block);
   for (const scheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: scheme });
     for (const width of [1280, 360]) {
