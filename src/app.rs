@@ -169,7 +169,7 @@ pub async fn published_api() -> Result<Spec> {
 
 /// Polishes and checks the published API: every operation has its line in the access table, every line its operation or page.
 fn publish<T: OpenApi>(service: &OpenApiService<T, ()>) -> Result<Spec> {
-    let spec = Spec::polish(&service.spec(), auth::schemes)?;
+    let spec = Spec::polish(&service.spec(), auth::security)?;
     let paths = spec.value()["paths"].as_object().into_iter().flatten();
     let operations: BTreeSet<(String, &str)> = paths
         .flat_map(|(path, item)| {

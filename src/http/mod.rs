@@ -23,4 +23,4 @@ pub use front::log::JsonLines;
 pub use front::{Context, Front};
 pub use json::{Json, Rendered};
 pub use server::Server;
-pub use spec::{Contract, Scheme, Spec};
+pub use spec::{Contract, Scheme, Security, Spec};

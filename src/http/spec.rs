@@ -62,6 +62,26 @@ impl Scheme {
     }
 }
 
+/// What the document says of who may call an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Security {
+    /// Anyone; credentials are not looked at.
+    Open,
+    /// Anyone, or only some without credentials; one that is presented must hold.
+    Optional(Vec<Scheme>),
+    /// Only who proves itself by one of these.
+    Needed(Vec<Scheme>),
+}
+
+impl Security {
+    fn schemes(&self) -> &[Scheme] {
+        match self {
+            Self::Open => &[],
+            Self::Optional(schemes) | Self::Needed(schemes) => schemes,
+        }
+    }
+}
+
 /// Key order of the document's top level; below it keys stay as declared.
 const TOP: [&str; 7] = ["openapi", "info", "servers", "tags", "paths", "components", "externalDocs"];
 
@@ -77,12 +97,12 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Completes `raw`, the output of `OpenApiService::spec()`. `security` tells by path template and lower-case method which schemes open
-    /// an operation; none means open to all.
+    /// Completes `raw`, the output of `OpenApiService::spec()`. `security` tells by path template and lower-case method who may call an
+    /// operation.
     ///
     /// # Errors
     /// `spec.invalid` when `raw` is not a JSON object.
-    pub fn polish(raw: &str, security: impl Fn(&str, &str) -> Vec<Scheme>) -> Result<Self> {
+    pub fn polish(raw: &str, security: impl Fn(&str, &str) -> Security) -> Result<Self> {
         let mut value = strict::merge(raw)?;
         if !value["paths"].is_object() {
             return Err(Error::broken("spec.invalid", "the document has no paths"));
@@ -178,16 +198,22 @@ fn optional(schema: &mut Map<String, Value>) {
 }
 
 /// Adds to one operation its security, the failures it can answer with, and the request id on every response.
-fn complete(path: &str, operation: &mut Value, schemes: &[Scheme]) {
+fn complete(path: &str, operation: &mut Value, security: &Security) {
+    let schemes = security.schemes();
     if !schemes.is_empty() {
-        operation["security"] = schemes.iter().map(|scheme| requirement(*scheme)).collect();
+        let nothing = matches!(security, Security::Optional(_)).then(|| json!({}));
+        operation["security"] = nothing.into_iter().chain(schemes.iter().map(|scheme| requirement(*scheme))).collect();
+        let names: Vec<&str> = schemes.iter().map(|scheme| scheme.short()).collect();
+        let told = operation["description"].as_str().map(|text| format!("{}\n\n", text.trim_end())).unwrap_or_default();
+        let may = if matches!(security, Security::Needed(_)) { "Takes" } else { "May come with" };
+        operation["description"] = format!("{told}{may} credentials of the kind {}.", names.join(", ")).into();
     }
     let has_body = operation.get("requestBody").is_some();
     let has_params = operation.get("parameters").is_some();
     let wanted = [
         ("401", !schemes.is_empty()),
         ("403", !schemes.is_empty()),
-        ("404", path.contains('{')),
+        ("404", path.contains('{') || has_body), // a body names things, too
         ("408", has_body),
         ("409", has_body || !schemes.is_empty()),
         ("413", has_body),
@@ -304,9 +330,11 @@ mod tests {
             "d":{"type":"integer","format":"int32","minimum":1.0,"maximum":500.0}}}}}}"##;
 
     fn polished() -> Value {
-        let schemes =
-            |_: &str, method: &str| if method == "post" { vec![Scheme::ApiKey, Scheme::Gateway] } else { vec![] };
-        Spec::polish(RAW, schemes).unwrap().value
+        let security = |_: &str, method: &str| match method {
+            "post" => Security::Needed(vec![Scheme::ApiKey, Scheme::Gateway]),
+            _ => Security::Open,
+        };
+        Spec::polish(RAW, security).unwrap().value
     }
 
     #[test]
@@ -347,9 +375,10 @@ mod tests {
 
     #[test]
     fn output_is_stable_and_references_resolve() {
-        let schemes = |_: &str, _: &str| vec![Scheme::SignedRequest];
-        let spec = Spec::polish(RAW, schemes).unwrap();
-        assert_eq!(spec.json(), Spec::polish(RAW, schemes).unwrap().json());
+        let security = |_: &str, _: &str| Security::Optional(vec![Scheme::SignedRequest]);
+        let spec = Spec::polish(RAW, security).unwrap();
+        assert_eq!(spec.json(), Spec::polish(RAW, security).unwrap().json());
+        assert_eq!(spec.value["paths"]["/players/{userId}"]["get"]["security"][0], json!({}));
         assert!(spec.json().starts_with("{\n  \"openapi\": \"3.0.3\",\n  \"info\": {"));
         assert_eq!(serde_json::from_str::<Value>(&spec.json()).unwrap(), spec.value);
         assert!(spec.yaml().starts_with("openapi: \"3.0.3\"\ninfo:\n"));

@@ -49,8 +49,10 @@ struct KeyView {
     created_at: Timestamp,
     rotated_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
-    /// When each live value was last used, newest value first, to within a minute.
-    last_used_at: Vec<Option<Timestamp>>,
+    /// When its newest secret was last used, to within a minute.
+    last_used_at: Option<Timestamp>,
+    /// When the secret before that was last used; once nobody uses it any more, rotating again ends nothing in use.
+    previous_last_used_at: Option<Timestamp>,
 }
 
 /// All keys, at most 1,000.
@@ -70,6 +72,7 @@ struct IssuedView {
 
 impl KeyView {
     fn of(kid: &str, key: &Key) -> Self {
+        let used = |slot: usize| key.last_used.get(slot).copied().flatten().map(Timestamp);
         Self {
             kid: kid.to_owned(),
             name: key.name.clone(),
@@ -78,7 +81,8 @@ impl KeyView {
             created_at: Timestamp(key.created_at),
             rotated_at: key.rotated_at.map(Timestamp),
             revoked_at: key.revoked_at.map(Timestamp),
-            last_used_at: key.last_used.iter().map(|used| used.map(Timestamp)).collect(),
+            last_used_at: used(0),
+            previous_last_used_at: used(1),
         }
     }
 }
@@ -109,6 +113,9 @@ impl KeysApi {
         let KeyRequest { name, scopes, compat } = wanted.0;
         let scopes = Scopes::parse(&scopes.join(" "), ' ')
             .map_err(|error| Error::field(&["body", "scopes"], "enum", error.detail().to_owned()).hint(error.hint_text().unwrap_or("")))?;
+        if scopes == Scopes::default() {
+            return Err(Error::field(&["body", "scopes"], "too_short", "a key without scopes could do nothing").into());
+        }
         let wanted = Wanted { name, scopes, compat };
         let issued = self.auth.keys().create(wanted, Actor::of(caller.id), &context.request_id).await?;
         Ok(Json(issued.into()))

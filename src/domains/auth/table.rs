@@ -2,7 +2,7 @@
 //! the README show exactly this, and a test walks it cell by cell. An endpoint that is not listed does not start.
 
 use super::scope::Scope;
-use crate::http::Scheme;
+use crate::http::{Scheme, Security};
 
 /// What an endpoint asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +80,14 @@ pub fn lists(path: &str) -> bool {
     TABLE.iter().any(|rule| covers(rule.path, path))
 }
 
-/// The schemes that open the operation at a published path, by lower-case method.
-pub fn schemes(path: &str, method: &str) -> Vec<Scheme> {
+/// Who may call the operation at a published path, by lower-case method, as the published API says it.
+pub fn security(path: &str, method: &str) -> Security {
     let rule = TABLE.iter().find(|rule| rule.path == path && rule.method.eq_ignore_ascii_case(method));
     match rule.map(|rule| rule.access) {
-        Some(Access::Needs(schemes, _)) => schemes.to_vec(),
-        _ => Vec::new(),
+        Some(Access::Needs(schemes, _)) => Security::Needed(schemes.to_vec()),
+        Some(Access::LocalOr(schemes, _)) => Security::Optional(schemes.to_vec()),
+        Some(Access::OpenUnlessWrong) => Security::Optional(Scheme::ALL.to_vec()),
+        Some(Access::Open) | None => Security::Open,
     }
 }
 

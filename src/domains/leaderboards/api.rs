@@ -65,6 +65,7 @@ impl LeaderboardsApi {
         mode: Path<String>,
         #[oai(default = "default_entries", validator(minimum(value = "1"), maximum(value = "1000")))] limit: Query<u64>,
         /// How many entries to skip; 0 when left out. Not together with `cursor`.
+        #[oai(validator(maximum(value = "9007199254740991")))]
         offset: Query<Option<u64>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
