@@ -1,5 +1,5 @@
-//! The promise: a submitted score is on disk and ranked when the answer goes out, at no less than half the rate of bare durable commits of
-//! one row; and moving somebody on a board of 1,000,000 costs the commit path at most 10 µs.
+//! The promise: a submitted score is on disk and ranked when the answer goes out, at no less than a third of the rate of bare durable
+//! commits of one row (it writes two and checks two); and moving somebody on a board of 1,000,000 costs the commit path at most 10 µs.
 //!
 //! `cargo bench --bench place_score`. Both rates are measured in one run with as many submitters.
 
@@ -96,7 +96,7 @@ async fn submissions(store: Store) -> Result<()> {
     submit(0, 0).await?;
     let bare = crowd("bare commit", bare).await?;
     let submitted = crowd("submitted score", submit).await?;
-    println!("submitted scores reach {:.0} % of bare commits (at least 50 %)", 100.0 * submitted / bare);
+    println!("submitted scores reach {:.0} % of bare commits (at least 33 %)", 100.0 * submitted / bare);
     Ok(())
 }
 

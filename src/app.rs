@@ -53,7 +53,10 @@ impl App {
     /// Those of opening the store, of the policy files and of the wiring.
     pub async fn open(config: Config, dir: DataDir, clock: Clock) -> Result<Self> {
         let metrics = Metrics::default();
-        let settings = store::Settings { page_cache_bytes: config.store_cache_bytes, record_cache_bytes: config.record_cache_bytes };
+        let settings = store::Settings {
+            page_cache_bytes: config.store_cache_bytes,
+            record_cache_bytes: config.record_cache_bytes,
+        };
         let (held, shared) = (dir.clone(), metrics.clone());
         let store = tokio::task::spawn_blocking(move || Store::open(&held, &settings, &shared))
             .await
@@ -82,12 +85,40 @@ impl App {
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
         let board = StatusBoard::default();
-        Ok(Self { config, clock, metrics, board, store, ids, auth, policy, standings, players, leaderboards, ranks, dir: None })
+        Ok(Self {
+            config,
+            clock,
+            metrics,
+            board,
+            store,
+            ids,
+            auth,
+            policy,
+            standings,
+            players,
+            leaderboards,
+            ranks,
+            dir: None,
+        })
     }
 
     /// Every API, as one.
     fn apis(&self) -> impl OpenApi + use<> {
-        let Self { config, clock, metrics, board, store, ids, auth, policy, standings, players, leaderboards, ranks, dir: _ } = self;
+        let Self {
+            config,
+            clock,
+            metrics,
+            board,
+            store,
+            ids,
+            auth,
+            policy,
+            standings,
+            players,
+            leaderboards,
+            ranks,
+            dir: _,
+        } = self;
         let checks = Checks { store: store.clone(), policy: policy.clone(), workers: board.clone() };
         let health = HealthApi {
             checks,
@@ -109,8 +140,19 @@ impl App {
     /// Everything that happens without a request.
     pub fn workers(&self) -> Vec<Box<dyn Worker>> {
         let Self {
-            config, clock, store, auth, policy,
-            metrics: _, board: _, ids: _, standings: _, players: _, leaderboards: _, ranks: _, dir: _,
+            config,
+            clock,
+            store,
+            auth,
+            policy,
+            metrics: _,
+            board: _,
+            ids: _,
+            standings: _,
+            players: _,
+            leaderboards: _,
+            ranks: _,
+            dir: _,
         } = self;
         vec![
             Box::new(PolicyWatch(policy.clone())),
@@ -182,6 +224,9 @@ fn publish<T: OpenApi>(service: &OpenApiService<T, ()>) -> Result<Spec> {
         TABLE.iter().filter(|rule| !is_page(rule.path)).map(|rule| (rule.method.to_owned(), rule.path)).collect();
     match operations.symmetric_difference(&listed).next() {
         None => Ok(spec),
-        Some(odd) => Err(Error::broken("app.access_table", format!("{odd:?} is not both an operation and a line of the access table"))),
+        Some(odd) => Err(Error::broken(
+            "app.access_table",
+            format!("{odd:?} is not both an operation and a line of the access table"),
+        )),
     }
 }

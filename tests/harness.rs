@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grps::app::App;
+use grps::base::metrics::Metrics;
 use grps::base::{Clock, Time};
 use grps::config::{Config, Generated, Sources};
 use grps::domains::auth::{Signable, message, sign};
 use grps::http::Spec;
-use grps::base::metrics::Metrics;
 use grps::store::{DataDir, Memory, Settings, Store};
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, Method, StatusCode};
@@ -72,8 +72,10 @@ impl TestApp {
     async fn in_dir(dir: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
         let data = DataDir::open(&dir.path().join("data")).unwrap();
         let generated = Generated::load_or_create(data.path()).unwrap();
-        let mut env: Vec<(String, String)> =
-            vec![("DATA_DIR".into(), data.path().display().to_string()), ("POLICY_DIR".into(), dir.path().join("policy").display().to_string())];
+        let mut env: Vec<(String, String)> = vec![
+            ("DATA_DIR".into(), data.path().display().to_string()),
+            ("POLICY_DIR".into(), dir.path().join("policy").display().to_string()),
+        ];
         env.extend(settings.iter().map(|(name, value)| (name.to_string(), value.to_string())));
         let config = Config::build(&Sources::read(Vec::new(), env, dir.path()).unwrap(), &generated).unwrap();
         let clock = Clock::fake(START);
@@ -98,7 +100,13 @@ impl TestApp {
     }
 
     pub fn request(&self, method: &str, target: &str) -> Call<'_> {
-        Call { app: self, method: method.parse().unwrap(), target: target.to_owned(), headers: Vec::new(), body: Vec::new() }
+        Call {
+            app: self,
+            method: method.parse().unwrap(),
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     pub fn get(&self, target: &str) -> Call<'_> {

@@ -20,7 +20,8 @@ async fn the_seeds_request_gets_the_seeds_answer() {
 #[tokio::test]
 async fn the_shipped_policy_does_not_promote_230_points_early() {
     let app = TestApp::new().await;
-    let answer = app.ingest(SEED_001).header("x-grps-evaluate", "true").header("x-grps-apply", "true").expect(200).await;
+    let answer =
+        app.ingest(SEED_001).header("x-grps-evaluate", "true").header("x-grps-apply", "true").expect(200).await;
     let decision = &answer.json()["decision"];
     assert_eq!(decision["action"], "NONE");
     assert_eq!(decision["targetRank"], json!(null));

@@ -11,7 +11,10 @@ use crate::harness::Answer;
 pub fn check_answer(spec: &Spec, method: &str, target: &str, answer: &Answer) {
     let path = target.split('?').next().unwrap_or(target);
     let Some((template, item)) = operation_at(spec.value(), path) else {
-        assert!(answer.status.as_u16() == 404 || answer.status.is_success(), "{method} {target} is not in the document");
+        assert!(
+            answer.status.as_u16() == 404 || answer.status.is_success(),
+            "{method} {target} is not in the document"
+        );
         return;
     };
     let Some(operation) = item.get(method.to_ascii_lowercase()) else {
@@ -20,14 +23,19 @@ pub fn check_answer(spec: &Spec, method: &str, target: &str, answer: &Answer) {
     };
     let status = answer.status.as_str();
     let documented = &operation["responses"][status];
-    assert!(documented.is_object(), "{method} {template} answers {status}, which the document does not promise: {}", answer.text);
+    assert!(
+        documented.is_object(),
+        "{method} {template} answers {status}, which the document does not promise: {}",
+        answer.text
+    );
     let content = documented["content"].as_object().cloned().unwrap_or_default();
     if answer.text.is_empty() || content.is_empty() {
         return;
     }
     let kind = answer.header("content-type").split(';').next().unwrap_or_default().to_owned();
     let promised = content.iter().find(|(promised, _)| promised.split(';').next() == Some(kind.as_str()));
-    let (_, media) = promised.unwrap_or_else(|| panic!("{method} {template} {status} is {kind}, not one of {:?}", content.keys()));
+    let (_, media) =
+        promised.unwrap_or_else(|| panic!("{method} {template} {status} is {kind}, not one of {:?}", content.keys()));
     if kind.ends_with("json") {
         check_schema(spec.value(), &media["schema"], &answer.json(), &format!("{method} {template} {status}"));
     }
@@ -39,7 +47,8 @@ fn operation_at<'a>(spec: &'a Value, path: &str) -> Option<(&'a str, &'a Value)>
     let paths = spec["paths"].as_object()?;
     let covers = |template: &str| {
         let parts: Vec<&str> = template.split('/').collect();
-        parts.len() == given.len() && parts.iter().zip(&given).all(|(part, given)| part == given || part.starts_with('{'))
+        parts.len() == given.len()
+            && parts.iter().zip(&given).all(|(part, given)| part == given || part.starts_with('{'))
     };
     let fitting = paths.iter().filter(|(template, _)| covers(template));
     fitting.min_by_key(|(template, _)| template.matches('{').count()).map(|(template, item)| (template.as_str(), item))
@@ -49,7 +58,8 @@ fn check_schema(spec: &Value, schema: &Value, body: &Value, what: &str) {
     let mut document = serde_json::json!({ "components": spec["components"].clone(), "allOf": [schema] });
     nullable(&mut document);
     let validator = jsonschema::draft4::new(&document).unwrap();
-    let wrong: Vec<String> = validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let wrong: Vec<String> =
+        validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(wrong.is_empty(), "{what} does not fit its schema: {wrong:?}\n{body:#}");
 }
 

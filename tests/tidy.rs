@@ -105,7 +105,9 @@ fn modules_import_downwards_only() {
             }
             match floor(&imported) {
                 Some(other) if other < own => {}
-                other => wrong.push(format!("{}:{line}: {module} ({own}) imports {imported} ({other:?})", path.display())),
+                other => {
+                    wrong.push(format!("{}:{line}: {module} ({own}) imports {imported} ({other:?})", path.display()))
+                }
             }
         }
     }
@@ -138,7 +140,11 @@ fn files_and_folders_stay_small() {
             .filter(|(_, files)| *files > MAX_FILES)
             .map(|(folder, files)| format!("{} has {files} files", folder.display())),
     );
-    assert!(wrong.is_empty(), "something wants to move out (at most {MAX_LINES} lines, {MAX_FILES} files):\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "something wants to move out (at most {MAX_LINES} lines, {MAX_FILES} files):\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]

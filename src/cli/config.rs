@@ -61,16 +61,20 @@ pub struct OpenapiArgs {
 pub async fn openapi(args: OpenapiArgs) -> Result<ExitCode> {
     let spec = app::published_api().await?;
     let Some(dir) = args.write else {
-        print!("{}", match args.format {
-            Format::Json => spec.json(),
-            Format::Yaml => spec.yaml(),
-        });
+        print!(
+            "{}",
+            match args.format {
+                Format::Json => spec.json(),
+                Format::Yaml => spec.yaml(),
+            }
+        );
         return Ok(ExitCode::SUCCESS);
     };
     for (name, text) in [("openapi.json", spec.json()), ("openapi.yaml", spec.yaml())] {
         let path = dir.join(name);
-        std::fs::write(&path, text)
-            .map_err(|error| Error::invalid("openapi.unwritable", format!("cannot write {}: {error}", path.display())))?;
+        std::fs::write(&path, text).map_err(|error| {
+            Error::invalid("openapi.unwritable", format!("cannot write {}: {error}", path.display()))
+        })?;
     }
     Ok(ExitCode::SUCCESS)
 }

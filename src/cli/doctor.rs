@@ -91,7 +91,10 @@ fn settings(sources: &Sources) -> Result<(Config, String)> {
 fn policy(config: &Config) -> Result<((), String)> {
     let search = Search::standard(&config.policy_dir);
     let Some(dir) = search.find() else {
-        return Ok(((), format!("{} has no policy files: the built-in policy is in force", config.policy_dir.display())));
+        return Ok((
+            (),
+            format!("{} has no policy files: the built-in policy is in force", config.policy_dir.display()),
+        ));
     };
     let report = lint_report(&search.read(dir)?);
     match report.errors().next() {

@@ -65,7 +65,11 @@ fn issued(answer: &Value) -> String {
     } else {
         "Requests must be signed with it (A6): `grps sign a6 --kid … --secret-file …` shows how."
     };
-    format!("key id  {}\nsecret  {}\n\nThe secret is shown this once. {way}", text(&answer["key"]["kid"]), text(&answer["secret"]))
+    format!(
+        "key id  {}\nsecret  {}\n\nThe secret is shown this once. {way}",
+        text(&answer["key"]["kid"]),
+        text(&answer["secret"])
+    )
 }
 
 fn list(answer: &Value) -> String {

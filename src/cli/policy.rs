@@ -11,8 +11,8 @@ use super::session::Session;
 use super::{Common, print};
 use crate::base::{Clock, Error, Result, RobloxId};
 use crate::config::{Config, Generated, Sources};
-use crate::domains::policy::{Policy, Search, lint_report, schemas, shipped_sources};
 use crate::domains::policy::Sources as PolicySources;
+use crate::domains::policy::{Policy, Search, lint_report, schemas, shipped_sources};
 use crate::domains::ranks::decide::{Subject, explain};
 
 #[derive(Subcommand)]
@@ -104,8 +104,9 @@ fn print_schemas(write: Option<&Path>) -> Result<ExitCode> {
             continue;
         };
         let path = dir.join(name);
-        std::fs::write(&path, text)
-            .map_err(|error| Error::invalid("policy.unwritable", format!("cannot write {}: {error}", path.display())))?;
+        std::fs::write(&path, text).map_err(|error| {
+            Error::invalid("policy.unwritable", format!("cannot write {}: {error}", path.display()))
+        })?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -139,7 +140,8 @@ async fn explain_stored(args: &ExplainArgs, common: &Common, sources: &Sources) 
     let decision = answer?["decisions"][0].clone();
     print(common.json, &decision, || {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let mut out = format!("{} {}: {}\n", text(&decision["action"]), text(&decision["targetRank"]), text(&decision["reason"]));
+        let mut out =
+            format!("{} {}: {}\n", text(&decision["action"]), text(&decision["targetRank"]), text(&decision["reason"]));
         for rule in decision["explain"].as_array().into_iter().flatten() {
             let mark = if rule["passed"] == Value::Bool(true) { "ok" } else { "--" };
             out += &format!("  [{mark}] {:<16} {}\n", text(&rule["rule"]), text(&rule["text"]));

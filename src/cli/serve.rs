@@ -34,7 +34,7 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
     let generated = Generated::load_or_create(dir.path())?;
     let config = Config::build(sources, &generated)?;
     let level = if verbosity == Verbosity::Debug { "info,grps=debug" } else { &config.log_level };
-    logging::start(config.log_format, level)?;
+    let _logs = logging::start(config.log_format, level)?;
     let (address, data_dir) = (config.address(), config.data_dir.clone());
     let http = config.http.clone();
     let app = App::open(config, dir, Clock::system()).await?;
@@ -87,7 +87,8 @@ fn write_curl_headers(data_dir: &Path, config: &Config) -> Result<()> {
 fn banner(app: &App, address: &str) -> String {
     let config = &app.config;
     let policy = app.policy.status();
-    let bold = |text: &str| if std::io::stderr().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
+    let bold =
+        |text: &str| if std::io::stderr().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
     let mut out = format!("\n{} {} on http://{address}\n", bold("grps"), env!("CARGO_PKG_VERSION"));
     out += &format!("  data    {} ({} players)\n", config.data_dir.display(), app.player_count());
     let from = if policy.built_in { "built in".to_owned() } else { config.policy_dir.display().to_string() };

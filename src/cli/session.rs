@@ -45,8 +45,11 @@ impl Session {
         if let Some(owner) = DataDir::owner(&path) {
             let generated = Generated::load_or_create(&path)?;
             let address = owner.addr.ok_or_else(|| {
-                Error::busy("server.starting", format!("process {} holds {} and does not listen yet", owner.pid, path.display()))
-                    .hint("try again in a moment")
+                Error::busy(
+                    "server.starting",
+                    format!("process {} holds {} and does not listen yet", owner.pid, path.display()),
+                )
+                .hint("try again in a moment")
             })?;
             let client = reqwest::Client::builder()
                 .timeout(CALL_DEADLINE)
@@ -135,10 +138,16 @@ async fn here(
     body: String,
 ) -> Result<(StatusCode, Vec<u8>)> {
     let uri = target.parse().map_err(|error| Error::broken("cli.bad_target", error))?;
-    let request = headers.iter().fold(Request::builder().method(method).uri(uri), |request, (name, value)| request.header(*name, value));
+    let request = headers
+        .iter()
+        .fold(Request::builder().method(method).uri(uri), |request, (name, value)| request.header(*name, value));
     let answer = endpoint.get_response(request.body(body)).await;
     let status = answer.status();
-    let bytes = answer.into_body().into_bytes_limit(MAX_ANSWER).await.map_err(|error| Error::broken("cli.bad_answer", error))?;
+    let bytes = answer
+        .into_body()
+        .into_bytes_limit(MAX_ANSWER)
+        .await
+        .map_err(|error| Error::broken("cli.bad_answer", error))?;
     Ok((status, bytes.to_vec()))
 }
 

@@ -104,12 +104,15 @@ fn headers(args: &SignArgs, config: &Config, body: &str) -> Result<(Headers, Str
 fn signer(args: &SignArgs, config: &Config) -> Result<(String, Secret)> {
     let auth = &config.auth;
     if let (Some(kid), Some(path)) = (&args.kid, &args.secret_file) {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::invalid("config.file_unreadable", format!("cannot read {}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::invalid("config.file_unreadable", format!("cannot read {}: {error}", path.display()))
+        })?;
         return Ok((kid.clone(), Secret::new(text.trim())));
     }
     match args.kid.as_deref() {
-        Some("automation") => Ok(("automation".into(), first(&auth.automation, "AUTOMATION_SIGNATURE_SECRET")?.clone())),
+        Some("automation") => {
+            Ok(("automation".into(), first(&auth.automation, "AUTOMATION_SIGNATURE_SECRET")?.clone()))
+        }
         Some("gateway") => Ok(("gateway".into(), first(&auth.gateway_hmac, "HMAC_SECRET")?.clone())),
         Some("operator") => Ok(("operator".into(), auth.operator.clone())),
         wanted => {
@@ -134,7 +137,8 @@ fn unset(name: &str) -> Error {
 /// A command for a POSIX shell; single quotes in values are escaped.
 fn curl(args: &SignArgs, config: &Config, body: &str, headers: &Headers) -> String {
     let quote = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let mut out = format!("curl -s -X {} {}", args.method, quote(&format!("{}{}", config.service_base_url, args.target)));
+    let mut out =
+        format!("curl -s -X {} {}", args.method, quote(&format!("{}{}", config.service_base_url, args.target)));
     for (name, value) in headers {
         out += &format!(" \\\n  -H {}", quote(&format!("{name}: {value}")));
     }

@@ -61,7 +61,8 @@ impl Generated {
 
     fn create(path: &Path) -> Result<Self> {
         let made = Self::ephemeral()?;
-        let text = serde_json::to_string_pretty(&made).map_err(|error| Error::broken("config.secrets_unwritable", error))?;
+        let text =
+            serde_json::to_string_pretty(&made).map_err(|error| Error::broken("config.secrets_unwritable", error))?;
         // Written beside, synced, then renamed: a crash leaves either no file or a whole one.
         let beside = path.with_extension("json.new");
         let _ = std::fs::remove_file(&beside);

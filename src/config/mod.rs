@@ -164,9 +164,13 @@ fn warnings(read: &Reader<'_>) -> Result<Vec<String>> {
         let value = read.text(name)?;
         for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             if part.len() < GOOD_SECRET {
-                out.push(format!("{name} is shorter than {GOOD_SECRET} characters; make one with `openssl rand -hex 32`"));
+                out.push(format!(
+                    "{name} is shorter than {GOOD_SECRET} characters; make one with `openssl rand -hex 32`"
+                ));
             }
-            if let Some((other, _)) = seen.iter().find(|(other, secret)| *other != name && secret.matches(part.as_bytes())) {
+            if let Some((other, _)) =
+                seen.iter().find(|(other, secret)| *other != name && secret.matches(part.as_bytes()))
+            {
                 out.push(format!("{name} and {other} are the same secret; a leak of one would open both"));
             }
             seen.push((name, Secret::new(part)));
@@ -348,7 +352,8 @@ mod tests {
     #[test]
     fn weak_and_shared_secrets_are_told() {
         let shared = "x".repeat(32);
-        let config = build(&[("API_KEY", "short"), ("HMAC_SECRET", &shared), ("WEBHOOK_VERIFICATION_KEY", &shared)]).unwrap();
+        let config =
+            build(&[("API_KEY", "short"), ("HMAC_SECRET", &shared), ("WEBHOOK_VERIFICATION_KEY", &shared)]).unwrap();
         assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
         assert!(config.warnings.iter().all(|line| !line.contains("xxxx")));
     }

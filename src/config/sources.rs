@@ -58,7 +58,8 @@ impl Sources {
     /// # Errors
     /// `config.file_unreadable` for a file that is named but missing, too large or malformed.
     pub fn read(flags: Vec<(String, String)>, environment: Vec<(String, String)>, directory: &Path) -> Result<Self> {
-        let mut sources = Self { layers: vec![(Origin::Flag, upper(flags)), (Origin::Environment, upper(environment))] };
+        let mut sources =
+            Self { layers: vec![(Origin::Flag, upper(flags)), (Origin::Environment, upper(environment))] };
         let app_env = sources.get("APP_ENV")?.map(|found| found.value);
         let named = app_env.filter(|name| !name.is_empty()).map(|name| directory.join(format!(".env.{name}")));
         for path in named.into_iter().chain([directory.join(".env")]) {
@@ -109,13 +110,16 @@ fn dotenv(path: &Path) -> Result<BTreeMap<String, String>> {
     let text = read_small(path)?;
     let pairs: std::result::Result<Vec<_>, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
     // The parser's own message quotes the line, which may hold a secret.
-    pairs.map(upper).map_err(|_| unreadable(path, "a line is not NAME=value").hint("quote values that hold spaces or #"))
+    pairs
+        .map(upper)
+        .map_err(|_| unreadable(path, "a line is not NAME=value").hint("quote values that hold spaces or #"))
 }
 
 fn settings_file(path: &Path) -> Result<BTreeMap<String, String>> {
     let text = read_small(path)?;
-    let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)
-        .map_err(|error| unreadable(path, &format!("line {}, column {}: not a JSON object", error.line(), error.column())))?;
+    let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).map_err(|error| {
+        unreadable(path, &format!("line {}, column {}: not a JSON object", error.line(), error.column()))
+    })?;
     let mut values = Vec::new();
     for (name, value) in parsed {
         let text = match value {
@@ -157,7 +161,9 @@ mod tests {
         std::fs::write(dir.path().join(".env"), "PORT=3\nHMAC_SECRET='with space'\nAPI_KEY=dot\n").unwrap();
         std::fs::write(dir.path().join(".env.production"), "API_KEY=prod\n").unwrap();
         std::fs::write(dir.path().join("app_settings.json"), r#"{"port": 4, "headless_mode": false}"#).unwrap();
-        let sources = Sources::read(pairs(&[("PORT", "1")]), pairs(&[("port", "2"), ("App_Env", "production")]), dir.path()).unwrap();
+        let sources =
+            Sources::read(pairs(&[("PORT", "1")]), pairs(&[("port", "2"), ("App_Env", "production")]), dir.path())
+                .unwrap();
         let get = |name: &str| sources.get(name).unwrap().unwrap();
         assert_eq!(get("PORT"), Found { value: "1".into(), origin: Origin::Flag });
         assert_eq!(get("API_KEY").value, "prod");

@@ -37,7 +37,7 @@ use feed::Feed;
 use stats::Meters;
 
 pub use dir::{DataDir, Owner};
-pub use engine::{Batch, Engine, Health, MAX_BATCH_WRITES, Memory, Order, Outcome, Publish, Row, Sled, Span, Turn};
+pub use engine::{Batch, Engine, Health, MAX_BATCH_WRITES, Memory, Order, Outcome, Publish, Row, Sled, Span};
 pub use key::{Key, Leading};
 pub use record::{MAX_VALUE, Record, unpack};
 pub use stats::Stats;
@@ -50,7 +50,7 @@ pub const MAX_PAGE: usize = 1000;
 /// How often a transaction is run again before the caller is told to come back.
 pub const MAX_RERUNS: usize = 16;
 
-/// Conflicts after which a transaction waits for its turn and then goes first.
+/// Conflicts after which a transaction waits for its turn: of those that keep losing, one runs at a time.
 const PATIENCE: usize = 4;
 
 /// When to come back after [`MAX_RERUNS`].
@@ -129,16 +129,15 @@ impl Store {
         F: Fn(Tx) -> Fut,
         Fut: Future<Output = Result<T>>,
     {
-        let mut turn = None;
+        let mut _turn = None;
         for attempt in 0..=MAX_RERUNS {
             if attempt == PATIENCE {
-                turn = Some(self.0.turn.lock().await);
+                _turn = Some(self.0.turn.lock().await);
             }
             let freshness = if attempt == 0 { Freshness::Cached } else { Freshness::Engine };
             let tx = Tx::new(self.clone(), freshness);
             let answer = work(tx.clone()).await;
-            let place = if turn.is_some() { Turn::First } else { Turn::Any };
-            if let Some(done) = self.conclude(&tx, answer, place).await {
+            if let Some(done) = self.conclude(&tx, answer).await {
                 return done;
             }
             self.0.meters.conflicts.inc();
@@ -150,7 +149,7 @@ impl Store {
     }
 
     /// Commits an attempt; none when it must run again.
-    async fn conclude<T>(&self, tx: &Tx, answer: Result<T>, turn: Turn) -> Option<Result<T>> {
+    async fn conclude<T>(&self, tx: &Tx, answer: Result<T>) -> Option<Result<T>> {
         let (mut batch, refused) = tx.finish();
         let answer = refused.map_or(answer, Err);
         if answer.is_err() {
@@ -160,7 +159,6 @@ impl Store {
         if batch.writes.is_empty() && batch.asserts.len() <= 1 {
             return Some(answer);
         }
-        batch.turn = turn;
         let watch = Stopwatch::start();
         match self.0.engine.commit(batch).await {
             Ok(Outcome::Conflict) => None,

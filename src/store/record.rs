@@ -44,8 +44,8 @@ macro_rules! plain_records {
     )*};
 }
 
-// What index rows hold: nothing, a count, or who the row points to.
-plain_records!((), u64, Id, RobloxId, UserKey);
+// What index rows hold: nothing, a count, a name, or who the row points to.
+plain_records!((), u64, String, Id, RobloxId, UserKey);
 
 /// Reads MessagePack written for a stored shape; for use in [`Record::lift`].
 ///

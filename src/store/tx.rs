@@ -124,7 +124,7 @@ impl Tx {
         let oversized = || too_large(format!("writes {} rows, more than {MAX_BATCH_WRITES}", writes.len()));
         let refused = refused.or_else(|| (writes.len() > MAX_BATCH_WRITES).then(oversized));
         let rows = |map: BTreeMap<_, _>| map.into_iter().map(|(key, value)| Row { key, value }).collect();
-        (Batch { asserts: rows(reads), writes: rows(writes), ..Batch::default() }, refused)
+        (Batch { asserts: rows(reads), writes: rows(writes) }, refused)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -101,7 +101,13 @@ impl Supervisor {
     }
 }
 
-async fn run(mut worker: Box<dyn Worker>, slot: usize, clock: Clock, board: StatusBoard, mut stop: watch::Receiver<bool>) {
+async fn run(
+    mut worker: Box<dyn Worker>,
+    slot: usize,
+    clock: Clock,
+    board: StatusBoard,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut failures = 0u32;
     while !*stop.borrow() {
         let outcome = worker.tick().await;

@@ -109,10 +109,16 @@ impl KeysApi {
 
     /// Make a key
     #[oai(path = "/admin/api/keys", method = "post", operation_id = "createKey")]
-    async fn create(&self, caller: Caller, context: Context, wanted: Json<KeyRequest>) -> poem::Result<Json<IssuedView>> {
+    async fn create(
+        &self,
+        caller: Caller,
+        context: Context,
+        wanted: Json<KeyRequest>,
+    ) -> poem::Result<Json<IssuedView>> {
         let KeyRequest { name, scopes, compat } = wanted.0;
-        let scopes = Scopes::parse(&scopes.join(" "), ' ')
-            .map_err(|error| Error::field(&["body", "scopes"], "enum", error.detail().to_owned()).hint(error.hint_text().unwrap_or("")))?;
+        let scopes = Scopes::parse(&scopes.join(" "), ' ').map_err(|error| {
+            Error::field(&["body", "scopes"], "enum", error.detail().to_owned()).hint(error.hint_text().unwrap_or(""))
+        })?;
         if scopes == Scopes::default() {
             return Err(Error::field(&["body", "scopes"], "too_short", "a key without scopes could do nothing").into());
         }

@@ -42,8 +42,11 @@ impl Caller {
         if self.may(scope) {
             return Ok(());
         }
-        Err(Error::denied("auth.scope_missing", format!("the credential \"{}\" may not do this: it lacks {scope}", self.id))
-            .hint(format!("use a key with {scope}; `grps keys list` shows the scopes of each key")))
+        Err(Error::denied(
+            "auth.scope_missing",
+            format!("the credential \"{}\" may not do this: it lacks {scope}", self.id),
+        )
+        .hint(format!("use a key with {scope}; `grps keys list` shows the scopes of each key")))
     }
 }
 

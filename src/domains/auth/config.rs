@@ -22,7 +22,9 @@ impl Mode {
         match text {
             "compat" => Ok(Mode::Compat),
             "strict" => Ok(Mode::Strict),
-            other => Err(Error::invalid("config.invalid", format!("AUTH_MODE is \"{other}\": expected compat or strict"))),
+            other => {
+                Err(Error::invalid("config.invalid", format!("AUTH_MODE is \"{other}\": expected compat or strict")))
+            }
         }
     }
 }
@@ -89,8 +91,11 @@ impl Config {
             None => (part, INBOUND_SCOPES),
         };
         if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::invalid("config.invalid", "INBOUND_API_KEYS holds a key that cannot travel in a header")
-                .hint("use visible ASCII characters only, for example `openssl rand -hex 32`"));
+            return Err(Error::invalid(
+                "config.invalid",
+                "INBOUND_API_KEYS holds a key that cannot travel in a header",
+            )
+            .hint("use visible ASCII characters only, for example `openssl rand -hex 32`"));
         }
         Ok(InboundKey { secret: Secret::new(key), scopes })
     }

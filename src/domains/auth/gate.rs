@@ -106,8 +106,11 @@ impl Auth {
         // Nonces are kept in memory, so a signature made before we started could be a replay that we no longer remember.
         let made = evidence.headers.get("x-grps-timestamp").and_then(|at| at.to_str().ok()?.parse::<i64>().ok());
         if made.is_some_and(|seconds| seconds < self.started.seconds()) {
-            return Err(Error::unauthenticated("auth.signed_before_start", "This request was signed before the server started")
-                .hint("sign it again with the current time"));
+            return Err(Error::unauthenticated(
+                "auth.signed_before_start",
+                "This request was signed before the server started",
+            )
+            .hint("sign it again with the current time"));
         }
         self.nonces.claim(signed.kid, signed.nonce)?;
         self.keys.note_use(signed.kid, slot);

@@ -81,7 +81,11 @@ impl Keys {
     /// `keys.full` past [`MAX_KEYS`]; `keys.name_invalid`.
     pub async fn create(&self, wanted: Wanted, actor: Actor, request_id: &str) -> Result<Issued> {
         if !(1..=64).contains(&wanted.name.chars().count()) || wanted.name.chars().any(char::is_control) {
-            return Err(Error::field(&["body", "name"], "string_length", "a key's name has 1 to 64 printable characters"));
+            return Err(Error::field(
+                &["body", "name"],
+                "string_length",
+                "a key's name has 1 to 64 printable characters",
+            ));
         }
         if self.store.scan(KEYS.all(), MAX_KEYS).await?.items.len() >= MAX_KEYS {
             return Err(Error::full("keys.full", format!("there are {MAX_KEYS} keys already"))
@@ -130,7 +134,9 @@ impl Keys {
         let key = self
             .change(kid, &trail, "key.rotated", |key| {
                 if key.revoked_at.is_some() {
-                    return Err(Error::conflict("keys.revoked", format!("key {kid} is revoked")).hint("create a new one"));
+                    return Err(
+                        Error::conflict("keys.revoked", format!("key {kid} is revoked")).hint("create a new one")
+                    );
                 }
                 key.sealed.insert(0, sealed.clone());
                 key.last_used.insert(0, None);
@@ -235,7 +241,13 @@ impl Keys {
         Ok((secrets, scopes, Some(key)))
     }
 
-    async fn change(&self, kid: &str, trail: &Trail<'_>, verb: &str, edit: impl Fn(&mut Key) -> Result<()>) -> Result<Key> {
+    async fn change(
+        &self,
+        kid: &str,
+        trail: &Trail<'_>,
+        verb: &str,
+        edit: impl Fn(&mut Key) -> Result<()>,
+    ) -> Result<Key> {
         let (edit, id) = (&edit, &kid.to_owned());
         self.store
             .transact(|tx| async move {

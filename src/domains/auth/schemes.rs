@@ -82,7 +82,10 @@ pub fn gateway(config: &Config, evidence: &Evidence<'_>) -> Result<Caller> {
     if config.gateway_hmac.iter().any(|secret| verifies(secret, timestamp.as_bytes(), &tag)) {
         return Ok(caller("gateway", GATEWAY_SCOPES, Strength::Replayable));
     }
-    Err(Error::unauthenticated("auth.gateway_signature_invalid", "X-SIGNATURE is not HMAC_SHA256(HMAC_SECRET, X-TIMESTAMP)"))
+    Err(Error::unauthenticated(
+        "auth.gateway_signature_invalid",
+        "X-SIGNATURE is not HMAC_SHA256(HMAC_SECRET, X-TIMESTAMP)",
+    ))
 }
 
 /// The parts of an A6 signature, read and timed but not yet verified.
@@ -186,13 +189,18 @@ fn configured(secrets: &Secrets, variable: &str) -> Result<()> {
 fn check_time(config: &Config, text: &str, now: Time, header: &str) -> Result<()> {
     let digits = text.len() <= 12 && text.bytes().all(|b| b.is_ascii_digit());
     let Some(at) = text.parse::<i64>().ok().filter(|_| digits) else {
-        return Err(Error::unauthenticated("auth.timestamp_invalid", format!("{header} must be unix seconds in digits")));
+        return Err(Error::unauthenticated(
+            "auth.timestamp_invalid",
+            format!("{header} must be unix seconds in digits"),
+        ));
     };
     let skew = (now.seconds() - at).unsigned_abs();
     if skew <= config.tolerance.as_secs() {
         return Ok(());
     }
     let side = if at < now.seconds() { "behind" } else { "ahead of" };
-    let detail = format!("{header} is {skew} s {side} this server's clock; {} s are allowed", config.tolerance.as_secs());
-    Err(Error::unauthenticated("auth.timestamp_skewed", detail).hint("set the sender's clock, or raise TIMESTAMP_TOLERANCE"))
+    let detail =
+        format!("{header} is {skew} s {side} this server's clock; {} s are allowed", config.tolerance.as_secs());
+    Err(Error::unauthenticated("auth.timestamp_skewed", detail)
+        .hint("set the sender's clock, or raise TIMESTAMP_TOLERANCE"))
 }

@@ -26,8 +26,11 @@ impl Sealer {
     pub fn new(secret: &Secret) -> Result<Self> {
         let bytes = data_encoding::HEXLOWER.decode(secret.expose().as_bytes()).unwrap_or_default();
         let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| {
-            Error::invalid("auth.sealing_key_invalid", "the sealing key in the data directory's secrets.json is not 64 hex characters")
-                .hint("restore secrets.json from a backup; without it the keys made by `grps keys create` cannot be read")
+            Error::invalid(
+                "auth.sealing_key_invalid",
+                "the sealing key in the data directory's secrets.json is not 64 hex characters",
+            )
+            .hint("restore secrets.json from a backup; without it the keys made by `grps keys create` cannot be read")
         })?;
         Ok(Self { key: LessSafeKey::new(key) })
     }

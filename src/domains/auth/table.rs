@@ -113,7 +113,9 @@ mod tests {
         assert_eq!(find("GET", "/players/5").unwrap().path, "/players/{userId}");
         assert_eq!(find("HEAD", "/players/5").unwrap().path, "/players/{userId}");
         assert_eq!(find("POST", "/leaderboards/submit").unwrap().path, "/leaderboards/submit");
-        for (method, path) in [("GET", "/players"), ("GET", "/players/"), ("POST", "/players/5"), ("GET", "/players/5/x")] {
+        for (method, path) in
+            [("GET", "/players"), ("GET", "/players/"), ("POST", "/players/5"), ("GET", "/players/5/x")]
+        {
             assert!(find(method, path).is_none(), "{method} {path}");
         }
     }

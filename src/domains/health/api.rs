@@ -4,8 +4,8 @@ use poem_openapi::payload::PlainText;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::checks::{Check, Checks};
-use crate::base::metrics::Metrics;
 use crate::base::Error;
+use crate::base::metrics::Metrics;
 use crate::domains::auth::{Caller, Strength};
 use crate::domains::standings::{BoardId, Standings};
 use crate::http::{Area, Json};

@@ -130,7 +130,11 @@ pub struct PlayersApi {
 impl PlayersApi {
     /// One player
     #[oai(path = "/players/:userId", method = "get", operation_id = "getPlayer")]
-    async fn player(&self, _caller: Caller, #[oai(name = "userId")] id: Path<RobloxIdIn>) -> poem::Result<Json<PlayerDetail>> {
+    async fn player(
+        &self,
+        _caller: Caller,
+        #[oai(name = "userId")] id: Path<RobloxIdIn>,
+    ) -> poem::Result<Json<PlayerDetail>> {
         let player = self.players.find(id.0.0).await?;
         Ok(Json(PlayerDetail {
             player: PlayerView::of(&player, &self.policy.current()),

@@ -228,7 +228,8 @@ mod tests {
         assert_eq!(player.observe(&seen(Some(Some("B"))), Time(5)), Some(Some("A".to_owned())));
         assert_eq!((player.rank.as_deref(), player.rank_since), (Some("B"), Some(Time(5))));
         let status = Status::Applied;
-        player.decided = Some(Decided { id: Id(1), at: Time(6), action: Action::Promote, target_rank: Some("B".into()), status });
+        player.decided =
+            Some(Decided { id: Id(1), at: Time(6), action: Action::Promote, target_rank: Some("B".into()), status });
         assert_eq!(player.observe(&seen(Some(Some("A"))), Time(7)), None);
         assert_eq!((player.rank.as_deref(), player.reported_rank.as_deref()), (Some("B"), Some("A")));
     }

@@ -10,7 +10,8 @@ use poem_openapi::{Object, OpenApi};
 use super::service::{Ask, Ranks, Sender};
 use super::simulate::Move;
 use super::wire::{
-    ActionView, DecisionPage, DecisionRequest, DecisionView, Detail, PlayerActivity, PlayerDecision, SnapshotIngestResponse, Whom,
+    ActionView, DecisionPage, DecisionRequest, DecisionView, Detail, PlayerActivity, PlayerDecision,
+    SnapshotIngestResponse, Whom,
 };
 use crate::base::{Cursor, Error, Result, RobloxId};
 use crate::domains::audit::Actor;
@@ -141,7 +142,12 @@ impl RanksApi {
     /// Each player is decided about in a commit of their own. A player who is not stored is a 404 when asked for alone and left out of
     /// `decisions` among many.
     #[oai(path = "/automation/decisions", method = "post", operation_id = "decide")]
-    async fn decisions(&self, caller: Caller, context: Context, wanted: Json<DecisionRequest>) -> poem::Result<Json<DecisionPage>> {
+    async fn decisions(
+        &self,
+        caller: Caller,
+        context: Context,
+        wanted: Json<DecisionRequest>,
+    ) -> poem::Result<Json<DecisionPage>> {
         let wanted = wanted.0;
         let ask = ask(&caller, wanted.apply);
         let sender = Sender { actor: Actor::of(caller.id), request_id: context.request_id.to_string() };
@@ -156,7 +162,11 @@ impl RanksApi {
             .try_filter_map(|decision| std::future::ready(Ok(decision)))
             .try_collect()
             .await?;
-        Ok(Json(DecisionPage { evaluated: decisions.len() as u32, decisions, next_cursor: next.as_ref().map(Cursor::encode) }))
+        Ok(Json(DecisionPage {
+            evaluated: decisions.len() as u32,
+            decisions,
+            next_cursor: next.as_ref().map(Cursor::encode),
+        }))
     }
 
     /// Who would move, over all stored players; nothing is written
@@ -208,9 +218,9 @@ fn ask(caller: &Caller, apply: bool) -> Ask {
 
 fn claimed_actor(value: Option<&str>) -> Result<Option<u64>> {
     let parse = |text: &str| {
-        text.parse::<RobloxId>().map(RobloxId::get).map_err(|error| {
-            Error::field(&["header", "x-grps-actor"], "user_id", error.detail().to_owned())
-        })
+        text.parse::<RobloxId>()
+            .map(RobloxId::get)
+            .map_err(|error| Error::field(&["header", "x-grps-actor"], "user_id", error.detail().to_owned()))
     };
     value.filter(|text| !text.is_empty()).map(parse).transpose()
 }

@@ -70,7 +70,11 @@ pub fn subject(player: &Player) -> Subject<'_> {
         punishment_status: player.punishment.as_deref(),
         in_force: None,
         rank_since: player.rank_since,
-        last_decision: acted.map(|acted| LastDecision { at: acted.at, action: acted.action, target: acted.target_rank.as_deref() }),
+        last_decision: acted.map(|acted| LastDecision {
+            at: acted.at,
+            action: acted.action,
+            target: acted.target_rank.as_deref(),
+        }),
         experience: player.experience.as_deref(),
         marks: Marks {
             points_below_since: player.marks.points_below_since,
@@ -124,7 +128,9 @@ impl Case<'_> {
             Ask::Apply if verdict.mode == Mode::Propose => {
                 (Some(Status::Proposed), Some("The policy's mode is \"propose\": a person must approve".into()))
             }
-            Ask::Apply if verdict.requires_approval => (Some(Status::Proposed), Some("Waits for a person's approval".into())),
+            Ask::Apply if verdict.requires_approval => {
+                (Some(Status::Proposed), Some("Waits for a person's approval".into()))
+            }
             Ask::Apply => (Some(Status::Queued), None),
         }
     }

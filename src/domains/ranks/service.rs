@@ -167,7 +167,9 @@ fn keep_audit(tx: &Tx, case: &Case<'_>, before: Option<&Player>, seen: &Seen) {
         (_, Some(_)) => "player.rank_reported",
         _ => "player.snapshot",
     };
-    let text = |map: serde_json::Map<String, serde_json::Value>| (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string());
+    let text = |map: serde_json::Map<String, serde_json::Value>| {
+        (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string())
+    };
     let entry = audit::Entry {
         at: case.now,
         actor: case.sender.actor.clone(),

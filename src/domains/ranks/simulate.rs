@@ -40,7 +40,8 @@ impl Ranks {
     pub async fn simulate(&self, policy: &Policy, after: Option<&Cursor>, limit: usize) -> Result<Simulation> {
         let now = self.clock.now();
         let page = self.store.scan(PLAYERS.all().after(after), limit).await?;
-        let mut out = Simulation { evaluated: page.items.len(), counts: BTreeMap::new(), moves: Vec::new(), next: page.next };
+        let mut out =
+            Simulation { evaluated: page.items.len(), counts: BTreeMap::new(), moves: Vec::new(), next: page.next };
         for (user_id, player) in page.items {
             let verdict = decide(policy, &subject(&player), now);
             *out.counts.entry(verdict.action.as_str()).or_default() += 1;

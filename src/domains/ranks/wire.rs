@@ -203,7 +203,13 @@ impl From<Status> for StatusView {
 
 impl From<Rule> for RuleView {
     fn from(rule: Rule) -> Self {
-        Self { rule: rule.rule.into_owned(), passed: rule.passed, value: rule.value, limit: rule.limit, text: rule.text }
+        Self {
+            rule: rule.rule.into_owned(),
+            passed: rule.passed,
+            value: rule.value,
+            limit: rule.limit,
+            text: rule.text,
+        }
     }
 }
 

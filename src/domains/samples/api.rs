@@ -63,7 +63,12 @@ impl SamplesApi {
 
     /// Write a slice of an invented group
     #[oai(path = "/admin/api/demo", method = "post", operation_id = "loadDemo")]
-    async fn load(&self, caller: Caller, context: Context, wanted: Json<DemoRequest>) -> poem::Result<Json<DemoAnswer>> {
+    async fn load(
+        &self,
+        caller: Caller,
+        context: Context,
+        wanted: Json<DemoRequest>,
+    ) -> poem::Result<Json<DemoAnswer>> {
         let DemoRequest { from, players } = wanted.0;
         self.samples.demo(from, players, &Actor::of(caller.id), &context.request_id).await?;
         Ok(Json(DemoAnswer { loaded: players, removed: 0, more: false }))

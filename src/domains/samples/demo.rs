@@ -12,12 +12,12 @@ pub const DEMO_BASE: u64 = 9_000_000_000_000_000;
 pub const MAX_DEMO_PLAYERS: u64 = 1_000_000;
 
 const FIRST: [&str; 24] = [
-    "Storm", "Arc", "Volt", "Nova", "Iron", "Frost", "Ember", "Lunar", "Solar", "Shadow", "Crimson", "Azure", "Silent", "Rapid",
-    "Ghost", "Cobalt", "Amber", "Onyx", "Jade", "Echo", "Vortex", "Delta", "Sable", "Titan",
+    "Storm", "Arc", "Volt", "Nova", "Iron", "Frost", "Ember", "Lunar", "Solar", "Shadow", "Crimson", "Azure", "Silent",
+    "Rapid", "Ghost", "Cobalt", "Amber", "Onyx", "Jade", "Echo", "Vortex", "Delta", "Sable", "Titan",
 ];
 const SECOND: [&str; 24] = [
-    "Trooper", "Falcon", "Wolf", "Ranger", "Knight", "Raven", "Tiger", "Viper", "Hawk", "Scout", "Fox", "Bear", "Lynx", "Cobra",
-    "Otter", "Badger", "Heron", "Drake", "Comet", "Pilot", "Sniper", "Medic", "Rider", "Smith",
+    "Trooper", "Falcon", "Wolf", "Ranger", "Knight", "Raven", "Tiger", "Viper", "Hawk", "Scout", "Fox", "Bear", "Lynx",
+    "Cobra", "Otter", "Badger", "Heron", "Drake", "Comet", "Pilot", "Sniper", "Medic", "Rider", "Smith",
 ];
 const EXPERIENCES: [&str; 3] = ["training", "nexus", "arena"];
 

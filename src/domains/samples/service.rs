@@ -76,13 +76,17 @@ impl Samples {
     pub async fn demo(&self, from: u64, count: u64, actor: &Actor, request_id: &str) -> Result<()> {
         let end = from.saturating_add(count);
         if end > MAX_DEMO_PLAYERS {
-            return Err(Error::invalid("samples.too_many", format!("an invented group has at most {MAX_DEMO_PLAYERS} players")));
+            return Err(Error::invalid(
+                "samples.too_many",
+                format!("an invented group has at most {MAX_DEMO_PLAYERS} players"),
+            ));
         }
         let policy = self.policy.current();
         let now = self.clock.now();
         for start in (from..end).step_by(PER_COMMIT as usize) {
-            let batch: Vec<Player> =
-                (start..end.min(start + PER_COMMIT)).map(|index| demo::invent(index, &policy, now)).collect::<Result<_>>()?;
+            let batch: Vec<Player> = (start..end.min(start + PER_COMMIT))
+                .map(|index| demo::invent(index, &policy, now))
+                .collect::<Result<_>>()?;
             let batch = &batch;
             self.store.transact(|tx| async move { write(&tx, batch).await }).await?;
         }
@@ -97,7 +101,8 @@ impl Samples {
         let first = RobloxId::new(DEMO_BASE)?;
         let last = RobloxId::new(DEMO_BASE + MAX_DEMO_PLAYERS)?;
         let page = self.store.scan(PLAYERS.between(&first, &last), limit).await?;
-        let doomed: Vec<Player> = page.items.into_iter().map(|(_, player)| player).filter(|player| player.demo).collect();
+        let doomed: Vec<Player> =
+            page.items.into_iter().map(|(_, player)| player).filter(|player| player.demo).collect();
         for player in &doomed {
             self.remove(player).await?;
         }

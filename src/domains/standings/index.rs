@@ -34,14 +34,15 @@ impl Standings {
         let standings = Self { inner: Arc::new(inner) };
         let follower = Arc::clone(&standings.inner);
         store.follow(&RANKED, move |(board, place), placed| follower.apply(board, place, placed));
-        let mut rest = RANKED.all();
+        // From last to first: nodes that fill from their front are split into full ones, half the memory of the other way round.
+        let mut rest = RANKED.all().newest_first();
         loop {
             let page = store.scan(rest, MAX_PAGE).await?;
             for ((board, place), placed) in page.items {
                 standings.inner.apply(board, place, Some(placed));
             }
             let Some(next) = page.next else { break };
-            rest = RANKED.all().after(Some(&next));
+            rest = RANKED.all().newest_first().after(Some(&next));
         }
         Ok(standings)
     }

@@ -22,8 +22,8 @@ use crate::base::clock::Stopwatch;
 use crate::base::metrics::Metrics;
 use crate::base::{Error, Result};
 
-/// How long a group may wait for submitters that were just answered to come back. Without it, groups alternate between nearly empty and
-/// nearly full, at half the throughput; the wait ends as soon as the group is as large as the one before.
+/// How long a group may wait for submitters that were just answered to come back; the wait ends as soon as the group is as large as the one
+/// before. It makes groups fuller, so the disk syncs less often; it was not seen to change throughput.
 const LINGER: Duration = Duration::from_micros(150);
 
 pub(super) enum Message {
@@ -128,7 +128,6 @@ impl Committer {
     }
 
     fn commit(&self, mut group: Vec<Pending>) {
-        group.sort_by_key(|pending| pending.batch.turn);
         if let Err(fault) = self.write_unless_faulty(&mut group) {
             group.into_iter().for_each(|pending| drop(pending.done.send(Err(fault.clone()))));
             return;

@@ -38,15 +38,6 @@ pub struct Row {
 pub struct Batch {
     pub asserts: Vec<Row>,
     pub writes: Vec<Row>,
-    pub turn: Turn,
-}
-
-/// Whether a batch has waited long enough to go first in its group.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Turn {
-    First,
-    #[default]
-    Any,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,17 @@
-//! The read operations through the router: shapes, paging, entity tags, and what is refused.
+//! The operations through the front layer: shapes, paging, entity tags, and what is refused.
+
+use std::sync::Arc;
 
 use poem::endpoint::BoxEndpoint;
-use poem::http::StatusCode;
-use poem::{Endpoint, EndpointExt, Request, Response};
+use poem::http::{Method, StatusCode};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response};
 use poem_openapi::OpenApiService;
+use poem_openapi::types::{Example, ToJSON};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domains::leaderboards::wire::ScoreSubmission;
+use crate::http::{Config, Contract, Front, Spec};
 
 struct Site {
     store: Store,
@@ -18,8 +23,11 @@ struct Site {
 async fn site() -> Site {
     let (store, clock) = (Store::in_memory(), Clock::fake(Time(1_740_852_944_000)));
     let boards = open(&store, &clock).await;
-    let routes = OpenApiService::new(LeaderboardsApi::new(boards.clone()), "test", "0").boxed();
-    Site { store, clock, boards, routes }
+    let service = OpenApiService::new(LeaderboardsApi::new(boards.clone()), "test", "0");
+    let spec = Spec::polish(&service.spec(), |_, _| vec![]).unwrap();
+    let contract = Arc::new(Contract::new(spec.value()).unwrap());
+    let front = Front::new(service.into_endpoint(), contract, &Config::default(), clock.clone(), &Metrics::default());
+    Site { store, clock, boards, routes: front.boxed() }
 }
 
 impl Site {
@@ -35,9 +43,15 @@ impl Site {
         response.into_body().into_json().await.unwrap()
     }
 
-    /// The error code of a refusal, and its status.
+    /// The status a request is refused with.
     async fn refused(&self, path: &str) -> u16 {
         self.send(path, None).await.status().as_u16()
+    }
+
+    async fn submit(&self, body: &Value) -> (u16, Value) {
+        let request = Request::builder().method(Method::POST).uri_str("/leaderboards/submit");
+        let response = self.routes.get_response(request.body(body.to_string())).await;
+        (response.status().as_u16(), response.into_body().into_json().await.unwrap())
     }
 
     /// Submits `scores` to `s1/ranked` as users 1, 2, 3, …, a second apart.
@@ -170,10 +184,55 @@ async fn limits_are_held() {
     assert_eq!(count(site.get("/leaderboard").await), 30);
     assert_eq!(count(site.get("/leaderboard?limit=500").await), 100, "more than 100 means 100");
     assert_eq!(site.get("/leaderboards/all-time/grps?limit=1000").await["entries"].as_array().unwrap().len(), 101);
-    // The bare router says 400 where the front layer says 422.
     let bad = ["/leaderboard?limit=0", "/leaderboard?limit=-1", "/leaderboard?limit=x", "/leaderboards/a/b?limit=0"];
     for path in bad.into_iter().chain(["/leaderboards/a/b?limit=1001", "/leaderboards/a/b?offset=-1"]) {
-        assert_eq!(site.refused(path).await, 400, "{path}");
+        assert_eq!(site.refused(path).await, 422, "{path}");
     }
     assert_eq!(site.refused("/leaderboards/a%20b/c").await, 422);
+}
+
+#[tokio::test]
+async fn a_submission_is_answered_in_the_seeds_shape() {
+    let site = site().await;
+    let sent = ScoreSubmission::example().to_json().unwrap();
+    let first = json!({ "rank": 1, "score": 1250, "previous_score": null, "improved": true });
+    assert_eq!(site.submit(&sent).await, (200, first));
+    let worse =
+        json!({ "user_id": "12345678", "score": 0.5, "season": "season-1", "mode": "ranked", "policy": "best" });
+    let kept = json!({ "rank": 1, "score": 1250, "previous_score": 1250, "improved": false });
+    assert_eq!(site.submit(&worse).await, (200, kept));
+    assert_eq!(site.get("/leaderboards/season-1/ranked").await["total"], 1);
+}
+
+#[tokio::test]
+async fn a_bad_submission_is_refused_and_changes_nothing() {
+    let site = site().await;
+    let good = json!({ "user_id": "guest-7", "score": 5, "season": "s1", "mode": "ranked" });
+    assert_eq!(site.submit(&good).await.0, 200);
+    let before = everyone(&site.boards, "ranked").await;
+    let cases = [
+        ("user_id", json!(0), 422),
+        ("user_id", json!("two words"), 422),
+        ("user_id", json!(9_007_199_254_740_992u64), 422),
+        ("score", json!("5"), 422),
+        ("score", json!(null), 422),
+        ("season", json!("a b"), 422),
+        ("season", json!(""), 422),
+        ("mode", json!("m".repeat(65)), 422),
+        ("mode", json!(7), 422),
+        ("policy", json!("worst"), 422),
+        ("policy", json!("sum"), 409),
+    ];
+    for (field, value, expected) in cases {
+        let mut body = good.clone();
+        body[field] = value;
+        let (status, problem) = site.submit(&body).await;
+        assert_eq!(status, expected, "{body}: {problem}");
+    }
+    let mut players = good.clone();
+    players["season"] = "all-time".into();
+    players["mode"] = "grps".into();
+    let (status, problem) = site.submit(&players).await;
+    assert_eq!((status, &problem["code"]), (403, &json!("leaderboard.players_only")));
+    assert_eq!(everyone(&site.boards, "ranked").await, before);
 }

@@ -1,0 +1,225 @@
+//! Promises, at 64 keep-alive connections with 100,000 players stored and every acknowledgement on disk:
+//! `GET /leaderboard?limit=30` and `GET /players/{id}` keep at least 70 % of the throughput of a bare poem endpoint that answers as many
+//! bytes; `POST /roblox/events/player-activity` with evaluation keeps at least 35 % of a bare poem POST of the same body, and its p99 is at
+//! most 10 times that one's.
+//!
+//! `cargo bench --bench http [rounds] [players]` prints the median of alternating rounds, beside a raw loop of append and fdatasync. Access
+//! logs are formatted as in production and thrown away.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/load.rs"]
+mod load;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use grps::app::App;
+use grps::base::Clock;
+use grps::config::{Config, Generated, Sources};
+use grps::domains::audit::Actor;
+use grps::domains::samples::{DEMO_BASE, Samples};
+use grps::http::{self, Server};
+use grps::store::DataDir;
+use load::{Load, Report};
+use poem::listener::TcpAcceptor;
+use poem::{IntoResponse, Route, get, handler, post};
+use serde::{Deserialize, Serialize};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const LOAD: Load = Load { connections: 64, warm_up: Duration::from_millis(500), measured: Duration::from_millis(2500) };
+
+/// A snapshot of the size a game server sends; the id is filled in.
+fn snapshot(user: u64, points: u64) -> String {
+    format!(
+        r#"{{"userId":{user},"username":"ArcTrooper","displayName":"Arc","rank":"Volt Specialist II","rankPoints":{points},"kos":84,"wos":12,"warnings":1,"recommendations":0,"punishmentStatus":null,"experience":{{"universeId":987654321,"placeId":1234567890,"server":"vip-3"}}}}"#
+    )
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    user_id: u64,
+    username: String,
+    display_name: String,
+    rank: String,
+    rank_points: u64,
+    kos: u64,
+    wos: u64,
+    warnings: u64,
+    recommendations: u64,
+    punishment_status: Option<String>,
+    experience: serde_json::Value,
+}
+
+#[derive(Clone, Serialize)]
+struct Row {
+    user_id: u64,
+    username: &'static str,
+    rank: &'static str,
+    points: u64,
+    kos: u64,
+    wos: u64,
+    updated_at: &'static str,
+}
+
+const ROW: Row = Row {
+    user_id: 9_000_000_000_012_345,
+    username: "StormTrooper12345",
+    rank: "Storm Corporal I",
+    points: 8200,
+    kos: 1200,
+    wos: 340,
+    updated_at: "2025-03-01T18:15:44Z",
+};
+
+#[handler]
+fn bare_rows() -> impl IntoResponse {
+    poem::web::Json(vec![ROW; 30])
+}
+
+#[handler]
+fn bare_player() -> impl IntoResponse {
+    poem::web::Json(vec![ROW; 3])
+}
+
+/// Reads the body and answers about as much as an ingest with its explanation.
+#[handler]
+fn bare_ingest(body: poem::web::Json<Body>) -> impl IntoResponse {
+    poem::web::Json((body.0, vec![ROW; 6]))
+}
+
+struct Ours {
+    address: SocketAddr,
+    key: String,
+}
+
+async fn bare() -> SocketAddr {
+    let routes =
+        Route::new().at("/rows", get(bare_rows)).at("/player", get(bare_player)).at("/ingest", post(bare_ingest));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = TcpAcceptor::from_std(listener).unwrap();
+    tokio::spawn(poem::Server::new_with_acceptor(acceptor).run(routes));
+    address
+}
+
+async fn ours(dir: &Path, players: u64) -> Ours {
+    let data = DataDir::open(dir).unwrap();
+    let generated = Generated::load_or_create(dir).unwrap();
+    let settings = vec![("DATA_DIR".to_owned(), dir.display().to_string())];
+    let config = Config::build(&Sources::read(settings, Vec::new(), dir).unwrap(), &generated).unwrap();
+    let key = config.auth.inbound[0].secret.expose().to_owned();
+    let app = App::open(config, data, Clock::system()).await.unwrap();
+    let samples = Samples {
+        store: app.store.clone(),
+        policy: app.policy.clone(),
+        clock: app.clock.clone(),
+        ids: app.ids.clone(),
+    };
+    samples.demo(0, players, &Actor::of("bench"), "bench").await.unwrap();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), &http::Config::default(), &app.metrics).unwrap();
+    let address = server.address();
+    let endpoint = app.endpoint().unwrap();
+    tokio::spawn(async move {
+        let _open = app;
+        server.serve(endpoint, std::future::pending()).await
+    });
+    Ours { address, key }
+}
+
+fn raw_loop(dir: &Path) -> f64 {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("raw")).unwrap();
+    let (bytes, started, mut done) = ([7u8; 1200], Instant::now(), 0);
+    while started.elapsed() < Duration::from_secs(2) {
+        file.write_all(&bytes).unwrap();
+        file.sync_data().unwrap();
+        done += 1;
+    }
+    f64::from(done) / started.elapsed().as_secs_f64()
+}
+
+/// One figure over all rounds.
+struct Series {
+    name: &'static str,
+    reports: Vec<Report>,
+}
+
+impl Series {
+    fn middle(&self, figure: impl Fn(&Report) -> f64) -> f64 {
+        let mut all: Vec<f64> = self.reports.iter().map(figure).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    }
+
+    fn print(&self) {
+        let failures: u64 = self.reports.iter().map(|report| report.failures).sum();
+        let (rate, p50, p99) =
+            (self.middle(|r| r.per_second), self.middle(|r| micros(r.p50)), self.middle(|r| micros(r.p99)));
+        println!("{:<44} {rate:>9.0}/s  p50 {p50:>7.0} us  p99 {p99:>7.0} us  failures {failures}", self.name);
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let rounds: usize = args.next().and_then(|arg| arg.parse().ok()).unwrap_or(5);
+    let players: u64 = args.next().and_then(|arg| arg.parse().ok()).unwrap_or(100_000);
+    let logs = tracing_subscriber::fmt().json().with_writer(std::io::sink).finish();
+    tracing::subscriber::set_global_default(logs).unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let raw = raw_loop(dir.path());
+    println!(
+        "raw append + fdatasync of 1,200 B: {raw:.0}/s; {players} players, {} connections, {rounds} rounds",
+        LOAD.connections
+    );
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run(
+        dir.path(),
+        rounds,
+        players,
+        raw,
+    ));
+}
+
+async fn run(dir: &Path, rounds: usize, players: u64, raw: f64) {
+    let bare = bare().await;
+    let ours = ours(&dir.join("data"), players).await;
+    let auth = format!("x-grps-api-key: {}\r\n", ours.key);
+    let ids = |n: u64| DEMO_BASE + (n * 7919) % players;
+    let read_one = |n| format!("GET /players/{} HTTP/1.1\r\nhost: bench\r\n{auth}\r\n", ids(n)).into_bytes();
+    let evaluated = format!("{auth}x-grps-evaluate: true\r\n");
+    let send = |n: u64| load::post("/roblox/events/player-activity", &evaluated, &snapshot(ids(n), 500 + n % 240));
+    let cases: Vec<(&'static str, SocketAddr, Vec<Vec<u8>>)> = vec![
+        ("bare GET, 30 rows", bare, vec![load::get("/rows")]),
+        ("GET /leaderboard?limit=30", ours.address, vec![load::get("/leaderboard?limit=30")]),
+        ("bare GET, one player", bare, vec![load::get("/player")]),
+        ("GET /players/{id}", ours.address, (0..10_000).map(read_one).collect()),
+        ("bare POST", bare, vec![load::post("/ingest", "", &snapshot(1, 520))]),
+        ("POST /roblox/events/player-activity, evaluated", ours.address, (0..10_000).map(send).collect()),
+    ];
+    let mut series: Vec<Series> = cases.iter().map(|(name, _, _)| Series { name, reports: Vec::new() }).collect();
+    for _ in 0..rounds {
+        for (case, series) in cases.iter().zip(&mut series) {
+            series.reports.push(load::press(case.1, LOAD, case.2.clone()).await);
+        }
+    }
+    series.iter().for_each(Series::print);
+    let rate = |at: usize| series[at].middle(|report| report.per_second);
+    let p99 = |at: usize| series[at].middle(|report| micros(report.p99));
+    println!("leaderboard / bare {:.2} (promise 0.70)", rate(1) / rate(0));
+    println!("player      / bare {:.2} (promise 0.70)", rate(3) / rate(2));
+    println!(
+        "ingest      / bare {:.2} (promise 0.35), p99 {:.1} times (promise 10)",
+        rate(5) / rate(4),
+        p99(5) / p99(4)
+    );
+    println!("ingest      / raw append + fdatasync {:.2}", rate(5) / raw);
+}
