@@ -101,7 +101,7 @@ fn bare() -> impl Endpoint<Output = Response> {
 
 fn fronted() -> impl Endpoint<Output = Response> {
     let service = OpenApiService::new(Api, "bench", "1");
-    let spec = Spec::polish(&service.spec(), |_, _| vec![]).unwrap();
+    let spec = Spec::polish(&service.spec(), |_, _| Default::default()).unwrap();
     let contract = Arc::new(Contract::new(spec.value()).unwrap());
     Front::new(service.into_endpoint(), contract, &Config::default(), Clock::system(), &Metrics::default())
 }

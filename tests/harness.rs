@@ -1,18 +1,24 @@
 //! [`TestApp`]: the whole program on a store of its own, spoken to in HTTP, with a clock that stands still until told.
 
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use grps::app::App;
 use grps::base::metrics::Metrics;
-use grps::base::{Clock, Time};
+use grps::base::{Clock, Secret, Time};
 use grps::config::{Config, Generated, Sources};
 use grps::domains::auth::{Signable, message, sign};
+use grps::domains::policy::write_shipped;
 use grps::http::Spec;
 use grps::store::{DataDir, Memory, Settings, Store};
+use grps::workers::Next;
 use poem::endpoint::BoxEndpoint;
-use poem::http::{HeaderMap, Method, StatusCode};
-use poem::{Endpoint, Request, Response};
+use poem::http::uri::Scheme;
+use poem::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Body, Endpoint, Request, Response};
 use serde_json::Value;
 
 /// When the tests' clocks start.
@@ -25,6 +31,9 @@ pub const SEED_001: &str = r#"{
   "userId": 12345678, "username": "ArcTrooper", "displayName": "Arc", "rank": "Volt Specialist II", "rankPoints": 520,
   "kos": 84, "wos": 12, "warnings": 1, "recommendations": 0, "punishmentStatus": null,
   "experience": { "universeId": 987654321, "placeId": 1234567890, "server": "vip-3" } }"#;
+
+/// Where requests come from unless they say otherwise: not this machine.
+const SOMEWHERE: &str = "203.0.113.9:4711";
 
 pub struct TestApp {
     pub app: App,
@@ -41,57 +50,92 @@ pub struct Answer {
     pub text: String,
 }
 
-impl TestApp {
-    pub async fn new() -> Self {
-        Self::with(&[]).await
-    }
+/// A program about to be built: its settings and its policy files.
+pub struct Setup {
+    dir: tempfile::TempDir,
+    settings: Vec<(String, String)>,
+}
 
-    /// A program with these settings.
-    pub async fn with(settings: &[(&str, &str)]) -> Self {
+impl Setup {
+    /// No settings, the shipped policy.
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let policy = dir.path().join("policy");
         std::fs::create_dir(&policy).unwrap();
-        grps::domains::policy::write_shipped(&policy).unwrap();
-        Self::in_dir(dir, settings).await
+        write_shipped(&policy).unwrap();
+        Self { dir, settings: Vec::new() }
     }
 
-    /// The same, with the files of `policy/examples/<name>` laid over the shipped policy.
-    pub async fn with_example(name: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let policy = dir.path().join("policy");
-        std::fs::create_dir(&policy).unwrap();
-        grps::domains::policy::write_shipped(&policy).unwrap();
-        let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policy/examples").join(name);
+    /// The files of `policy/examples/<name>` laid over the shipped policy.
+    pub fn example(name: &str) -> Self {
+        let setup = Self::new();
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("policy/examples").join(name);
         for entry in std::fs::read_dir(example).unwrap() {
             let path = entry.unwrap().path();
-            std::fs::copy(&path, policy.join(path.file_name().unwrap())).unwrap();
+            std::fs::copy(&path, setup.dir.path().join("policy").join(path.file_name().unwrap())).unwrap();
         }
-        Self::in_dir(dir, &[]).await
+        setup
     }
 
-    async fn in_dir(dir: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Changes a policy file before the start.
+    pub fn policy(self, file: &str, change: impl FnOnce(&mut Value)) -> Self {
+        edit_json(&self.dir.path().join("policy").join(file), change);
+        self
+    }
+
+    pub async fn start(self) -> TestApp {
+        let Self { dir, settings } = self;
         let data = DataDir::open(&dir.path().join("data")).unwrap();
         let generated = Generated::load_or_create(data.path()).unwrap();
-        let mut env: Vec<(String, String)> = vec![
-            ("DATA_DIR".into(), data.path().display().to_string()),
-            ("POLICY_DIR".into(), dir.path().join("policy").display().to_string()),
-        ];
-        env.extend(settings.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+        let place = |path: &Path| path.display().to_string();
+        let mut env: Vec<(String, String)> =
+            vec![("DATA_DIR".into(), place(data.path())), ("POLICY_DIR".into(), place(&dir.path().join("policy")))];
+        env.extend(settings);
         let config = Config::build(&Sources::read(Vec::new(), env, dir.path()).unwrap(), &generated).unwrap();
         let clock = Clock::fake(START);
         let metrics = Metrics::default();
         let app = App::build(config, store(&data, &metrics), clock.clone(), metrics).await.unwrap();
         let endpoint = app.endpoint().unwrap();
         let spec = Arc::new(grps::app::published_api().await.unwrap());
-        Self { app, clock, spec, endpoint, dir }
+        TestApp { app, clock, spec, endpoint, dir }
+    }
+}
+
+/// Rewrites a JSON file.
+pub fn edit_json(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+impl TestApp {
+    pub async fn new() -> Self {
+        Setup::new().start().await
     }
 
-    pub fn policy_dir(&self) -> std::path::PathBuf {
+    /// A program with these settings.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        settings.iter().fold(Setup::new(), |setup, (name, value)| setup.set(name, *value)).start().await
+    }
+
+    pub fn policy_dir(&self) -> PathBuf {
         self.dir.path().join("policy")
     }
 
     pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Runs one tick of the worker called `name`, as new as the program just started.
+    pub async fn tick(&self, name: &str) -> Next {
+        let mut workers = self.app.workers();
+        let worker = workers.iter_mut().find(|worker| worker.name() == name);
+        worker.unwrap_or_else(|| panic!("no worker is called {name}")).tick().await.unwrap()
     }
 
     /// The key game servers use here.
@@ -104,6 +148,7 @@ impl TestApp {
             app: self,
             method: method.parse().unwrap(),
             target: target.to_owned(),
+            peer: SOMEWHERE.parse().unwrap(),
             headers: Vec::new(),
             body: Vec::new(),
         }
@@ -114,14 +159,31 @@ impl TestApp {
     }
 
     pub fn post(&self, target: &str, body: impl Into<Vec<u8>>) -> Call<'_> {
-        let mut call = self.request("POST", target).header("content-type", "application/json");
-        call.body = body.into();
-        call
+        self.request("POST", target).header("content-type", "application/json").body(body)
     }
 
     /// Posts a snapshot as a game server would.
     pub fn ingest(&self, body: impl Into<Vec<u8>>) -> Call<'_> {
         self.post(INGEST, body).key()
+    }
+
+    /// Posts a snapshot, has it decided on, and gives the whole answer.
+    pub async fn evaluate(&self, snapshot: Value) -> Value {
+        self.ingest(snapshot.to_string()).header("x-grps-evaluate", "true").expect(200).await.json()
+    }
+
+    /// Posts a snapshot and lets the decision on it take effect; gives the decision.
+    pub async fn apply(&self, snapshot: Value) -> Value {
+        let call = self.ingest(snapshot.to_string()).header("x-grps-evaluate", "true").header("x-grps-apply", "true");
+        call.expect(200).await.json()["decision"].take()
+    }
+
+    /// No answer may carry one of these.
+    fn secrets(&self) -> Vec<Secret> {
+        let auth = &self.app.config.auth;
+        let inbound = auth.inbound.iter().map(|key| &key.secret);
+        let pairs = auth.automation.iter().chain(auth.gateway_key.iter()).chain(auth.gateway_hmac.iter());
+        inbound.chain(pairs).chain([&auth.operator, &auth.sealing]).cloned().collect()
     }
 }
 
@@ -134,7 +196,7 @@ fn store(data: &DataDir, metrics: &Metrics) -> Store {
     }
     match setting("GRPS_TEST_CONFLICT_EVERY").and_then(|every| every.parse().ok()) {
         Some(every) => Store::new(Memory::conflicting_every(every), &Settings::default(), metrics),
-        None => Store::in_memory(),
+        None => Store::new(Memory::new(), &Settings::default(), metrics),
     }
 }
 
@@ -143,6 +205,7 @@ pub struct Call<'a> {
     app: &'a TestApp,
     method: Method,
     target: String,
+    peer: SocketAddr,
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
 }
@@ -153,8 +216,18 @@ impl Call<'_> {
         self
     }
 
+    pub fn headers(self, headers: &[(&str, String)]) -> Self {
+        headers.iter().fold(self, |call, (name, value)| call.header(name, value))
+    }
+
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
+        self
+    }
+
+    /// Sends it from this address.
+    pub fn from(mut self, peer: &str) -> Self {
+        self.peer = peer.parse().unwrap();
         self
     }
 
@@ -171,7 +244,7 @@ impl Call<'_> {
     }
 
     /// Signs this request with any key (A6).
-    pub fn signed(self, kid: &str, secret: &grps::base::Secret) -> Self {
+    pub fn signed(self, kid: &str, secret: &Secret) -> Self {
         let at = self.app.clock.now().seconds().to_string();
         let nonce = format!("{:016x}", fastrand::u64(..));
         let request = Signable { method: self.method.as_str(), target: &self.target, body: &self.body };
@@ -181,16 +254,40 @@ impl Call<'_> {
             .header("x-grps-signature-v2", format!("v2,{kid},{signature}"))
     }
 
+    /// Signs the body with the automation secret (A1).
+    pub fn automation(self) -> Self {
+        let secret = self.app.app.config.auth.automation.first().unwrap().clone();
+        let signature = sign(&secret, &self.body);
+        self.header("x-grps-signature", signature)
+    }
+
+    /// Sends the job gateway's three headers (A3).
+    pub fn gateway(self) -> Self {
+        let auth = self.app.app.config.auth.clone();
+        let at = self.app.clock.now().seconds().to_string();
+        let signature = sign(auth.gateway_hmac.first().unwrap(), at.as_bytes());
+        self.header("x-api-key", auth.gateway_key.first().unwrap().expose())
+            .header("x-timestamp", at)
+            .header("x-signature", signature)
+    }
+
     pub async fn send(self) -> Answer {
-        let mut request = Request::builder().method(self.method.clone()).uri(self.target.parse().unwrap());
+        let mut request = poem::http::Request::builder().method(self.method.clone()).uri(self.target.as_str());
         for (name, value) in &self.headers {
-            request = request.header(name.as_str(), poem::http::HeaderValue::from_bytes(value).unwrap());
+            request = request.header(name.as_str(), HeaderValue::from_bytes(value).unwrap());
         }
-        let response = self.app.endpoint.get_response(request.body(self.body)).await;
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let peer = RemoteAddr(Addr::SocketAddr(self.peer));
+        let parts = (parts, LocalAddr::default(), peer, Scheme::HTTP).into();
+        let response = self.app.endpoint.get_response(Request::from_parts(parts, Body::from(self.body))).await;
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(body.into_vec().await.unwrap()).unwrap();
         let answer = Answer { status: parts.status, headers: parts.headers, text };
         super::openapi::check_answer(&self.app.spec, self.method.as_str(), &self.target, &answer);
+        if !answer.status.is_success() {
+            let leaked = self.app.secrets().into_iter().any(|secret| answer.text.contains(secret.expose()));
+            assert!(!leaked, "{} {} tells a secret: {}", self.method, self.target, answer.text);
+        }
         answer
     }
 
@@ -199,6 +296,14 @@ impl Call<'_> {
         let what = format!("{} {}", self.method, self.target);
         let answer = self.send().await;
         assert_eq!(answer.status.as_u16(), status, "{what}: {}", answer.text);
+        answer
+    }
+
+    /// Sends and expects to be refused with this status and code.
+    pub async fn refused(self, status: u16, code: &str) -> Answer {
+        let what = format!("{} {} {:?}", self.method, self.target, self.headers);
+        let answer = self.send().await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{what}: {}", answer.text);
         answer
     }
 }
@@ -219,5 +324,21 @@ impl Answer {
 
     pub fn detail(&self) -> String {
         self.json()["detail"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn hint(&self) -> String {
+        self.json()["hint"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The places the problem complains of, as dotted text: `body.userId`.
+    pub fn complaints(&self) -> Vec<String> {
+        let join = |loc: &Value| {
+            let parts: Vec<&str> = loc.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            parts.join(".")
+        };
+        let mut all: Vec<String> =
+            self.json()["errors"].as_array().into_iter().flatten().map(|error| join(&error["loc"])).collect();
+        all.sort();
+        all
     }
 }

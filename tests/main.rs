@@ -2,7 +2,12 @@
 //! against the published API. `GRPS_TEST_CONFLICT_EVERY=3` runs them with every third commit refused once; `GRPS_TEST_ENGINE=sled` runs
 //! them on disk.
 
+mod access;
 mod harness;
+mod history;
 mod ingest;
+mod keys;
 mod openapi;
+mod schemes;
+mod state;
 mod tidy;

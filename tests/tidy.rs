@@ -34,7 +34,7 @@ fn root() -> PathBuf {
 }
 
 /// Every Rust file under `dir`, with its text.
-fn sources(dir: &str) -> Vec<(PathBuf, String)> {
+pub fn sources(dir: &str) -> Vec<(PathBuf, String)> {
     let mut out = Vec::new();
     let mut todo = vec![root().join(dir)];
     while let Some(dir) = todo.pop() {
@@ -178,7 +178,8 @@ fn every_file_says_what_it_is() {
 
 #[test]
 fn no_stub_is_left() {
-    let marks = ["todo!(", "unimplemented!(", "#[ignore", "assert!(true"];
+    // A test may stand aside (`#[ignore = "why"]`), but it has to say why.
+    let marks = ["todo!(", "unimplemented!(", "#[ignore]", "assert!(true"];
     for (path, text) in sources("src") {
         for mark in marks {
             assert!(!text.contains(mark), "{} contains {mark}", path.display());

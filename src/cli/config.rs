@@ -10,6 +10,7 @@ use super::{Common, print};
 use crate::app;
 use crate::base::{Error, Result};
 use crate::config::{self, Config, Generated, Sources, markdown};
+use crate::domains::auth::access_markdown;
 
 #[derive(Subcommand)]
 pub enum ConfigCommand {
@@ -18,15 +19,22 @@ pub enum ConfigCommand {
         /// Print the README's table of settings instead
         #[arg(long)]
         markdown: bool,
+        /// Print the README's table of who may call what instead
+        #[arg(long, conflicts_with = "markdown")]
+        access: bool,
     },
 }
 
 pub fn run(command: ConfigCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let ConfigCommand::Print { markdown: table } = command;
-    if table {
-        print!("{}", markdown());
-        return Ok(ExitCode::SUCCESS);
+    match command {
+        ConfigCommand::Print { markdown: true, .. } => print!("{}", markdown()),
+        ConfigCommand::Print { access: true, .. } => print!("{}", access_markdown()),
+        ConfigCommand::Print { .. } => return settings(common, sources),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(common: &Common, sources: &Sources) -> Result<ExitCode> {
     let generated = Generated::load_or_create(&config::data_dir(sources)?)?;
     Config::build(sources, &generated)?;
     let rows = config::print(sources, &generated)?;

@@ -84,7 +84,9 @@ fn list(answer: &Value) -> String {
             (_, Some(true)) => "compat",
             _ => "strict",
         };
-        let used = key["lastUsedAt"].as_str().or(key["previousLastUsedAt"].as_str()).unwrap_or("never");
+        let used =
+            key["values"].as_array().and_then(|values| values.iter().find_map(|value| value["lastUsedAt"].as_str()));
+        let used = used.unwrap_or("never");
         let scopes: Vec<&str> = key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let text = |name: &str| key[name].as_str().unwrap_or_default().to_owned();
         out += &format!("{:<10} {:<20} {mode:<8} {used:<21} {}\n", text("kid"), text("name"), scopes.join(" "));

@@ -135,11 +135,10 @@ fn swagger_ui() -> Result<(Bytes, Bytes)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::Security;
     use super::*;
 
     fn spec() -> Spec {
-        Spec::polish(&OpenApiService::new((), "t", "1").spec(), |_, _| Security::Open).unwrap()
+        Spec::polish(&OpenApiService::new((), "t", "1").spec(), |_, _| Default::default()).unwrap()
     }
 
     async fn get(site: &Site<poem::Route>, path: &str) -> poem::Result<Response> {

@@ -62,24 +62,13 @@ impl Scheme {
     }
 }
 
-/// What the document says of who may call an operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Security {
-    /// Anyone; credentials are not looked at.
-    Open,
-    /// Anyone, or only some without credentials; one that is presented must hold.
-    Optional(Vec<Scheme>),
-    /// Only who proves itself by one of these.
-    Needed(Vec<Scheme>),
-}
-
-impl Security {
-    fn schemes(&self) -> &[Scheme] {
-        match self {
-            Self::Open => &[],
-            Self::Optional(schemes) | Self::Needed(schemes) => schemes,
-        }
-    }
+/// What an operation asks of its caller, as the document says it. The default is open to all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Security {
+    /// Each of these opens it.
+    pub schemes: &'static [Scheme],
+    /// So does nothing at all; but what is shown must hold.
+    pub optional: bool,
 }
 
 /// Key order of the document's top level; below it keys stay as declared.
@@ -97,8 +86,8 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Completes `raw`, the output of `OpenApiService::spec()`. `security` tells by path template and lower-case method who may call an
-    /// operation.
+    /// Completes `raw`, the output of `OpenApiService::spec()`. `security` tells by path template and lower-case method what an
+    /// operation asks of its caller.
     ///
     /// # Errors
     /// `spec.invalid` when `raw` is not a JSON object.
@@ -111,7 +100,7 @@ impl Spec {
         tidy(&mut value);
         for (path, item) in members(&mut value["paths"]) {
             for (method, operation) in members(item).filter(|(method, _)| METHODS.contains(&method.as_str())) {
-                complete(path, operation, &security(path, method));
+                complete(path, operation, security(path, method));
             }
         }
         components(&mut value);
@@ -198,15 +187,15 @@ fn optional(schema: &mut Map<String, Value>) {
 }
 
 /// Adds to one operation its security, the failures it can answer with, and the request id on every response.
-fn complete(path: &str, operation: &mut Value, security: &Security) {
-    let schemes = security.schemes();
+fn complete(path: &str, operation: &mut Value, Security { schemes, optional }: Security) {
     if !schemes.is_empty() {
-        let nothing = matches!(security, Security::Optional(_)).then(|| json!({}));
+        // An empty requirement is OpenAPI's word for "or nothing".
+        let nothing = optional.then(|| json!({}));
         operation["security"] = nothing.into_iter().chain(schemes.iter().map(|scheme| requirement(*scheme))).collect();
         let names: Vec<&str> = schemes.iter().map(|scheme| scheme.short()).collect();
         let told = operation["description"].as_str().map(|text| format!("{}\n\n", text.trim_end())).unwrap_or_default();
-        let may = if matches!(security, Security::Needed(_)) { "Takes" } else { "May come with" };
-        operation["description"] = format!("{told}{may} credentials of the kind {}.", names.join(", ")).into();
+        let takes = if optional { "May come with" } else { "Takes" };
+        operation["description"] = format!("{told}{takes} credentials of the kind {}.", names.join(", ")).into();
     }
     let has_body = operation.get("requestBody").is_some();
     let has_params = operation.get("parameters").is_some();
@@ -331,8 +320,8 @@ mod tests {
 
     fn polished() -> Value {
         let security = |_: &str, method: &str| match method {
-            "post" => Security::Needed(vec![Scheme::ApiKey, Scheme::Gateway]),
-            _ => Security::Open,
+            "post" => Security { schemes: &[Scheme::ApiKey, Scheme::Gateway], optional: false },
+            _ => Security::default(),
         };
         Spec::polish(RAW, security).unwrap().value
     }
@@ -375,10 +364,10 @@ mod tests {
 
     #[test]
     fn output_is_stable_and_references_resolve() {
-        let security = |_: &str, _: &str| Security::Optional(vec![Scheme::SignedRequest]);
+        let security = |_: &str, _: &str| Security { schemes: &[Scheme::SignedRequest], optional: true };
         let spec = Spec::polish(RAW, security).unwrap();
         assert_eq!(spec.json(), Spec::polish(RAW, security).unwrap().json());
-        assert_eq!(spec.value["paths"]["/players/{userId}"]["get"]["security"][0], json!({}));
+        assert_eq!(spec.value["paths"]["/players/{userId}"]["get"]["security"][0], json!({}), "nothing will do");
         assert!(spec.json().starts_with("{\n  \"openapi\": \"3.0.3\",\n  \"info\": {"));
         assert_eq!(serde_json::from_str::<Value>(&spec.json()).unwrap(), spec.value);
         assert!(spec.yaml().starts_with("openapi: \"3.0.3\"\ninfo:\n"));

@@ -49,10 +49,16 @@ struct KeyView {
     created_at: Timestamp,
     rotated_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
-    /// When its newest secret was last used, to within a minute.
+    /// The live values of its secret, newest first; none once revoked.
+    values: Vec<LiveValue>,
+}
+
+/// One live value of a key's secret, which is not shown.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct LiveValue {
+    /// When it was last used, to within a minute; null for never.
     last_used_at: Option<Timestamp>,
-    /// When the secret before that was last used; once nobody uses it any more, rotating again ends nothing in use.
-    previous_last_used_at: Option<Timestamp>,
 }
 
 /// All keys, at most 1,000.
@@ -72,7 +78,6 @@ struct IssuedView {
 
 impl KeyView {
     fn of(kid: &str, key: &Key) -> Self {
-        let used = |slot: usize| key.last_used.get(slot).copied().flatten().map(Timestamp);
         Self {
             kid: kid.to_owned(),
             name: key.name.clone(),
@@ -81,8 +86,7 @@ impl KeyView {
             created_at: Timestamp(key.created_at),
             rotated_at: key.rotated_at.map(Timestamp),
             revoked_at: key.revoked_at.map(Timestamp),
-            last_used_at: used(0),
-            previous_last_used_at: used(1),
+            values: key.last_used.iter().map(|used| LiveValue { last_used_at: used.map(Timestamp) }).collect(),
         }
     }
 }

@@ -22,4 +22,4 @@ pub use keys::{Issued, KEYS, Key, KeyUses, Keys, MAX_KEYS, Wanted};
 pub use schemes::{Evidence, Signable, fingerprint, message, sign};
 pub use scope::{Scope, Scopes};
 pub use seal::Sealer;
-pub use table::{Access, Rule, TABLE, find, security};
+pub use table::{Access, Rule, TABLE, access_markdown, find, security};

@@ -80,15 +80,32 @@ pub fn lists(path: &str) -> bool {
     TABLE.iter().any(|rule| covers(rule.path, path))
 }
 
-/// Who may call the operation at a published path, by lower-case method, as the published API says it.
+/// What the operation at a published path asks of its caller, by lower-case method.
 pub fn security(path: &str, method: &str) -> Security {
     let rule = TABLE.iter().find(|rule| rule.path == path && rule.method.eq_ignore_ascii_case(method));
     match rule.map(|rule| rule.access) {
-        Some(Access::Needs(schemes, _)) => Security::Needed(schemes.to_vec()),
-        Some(Access::LocalOr(schemes, _)) => Security::Optional(schemes.to_vec()),
-        Some(Access::OpenUnlessWrong) => Security::Optional(Scheme::ALL.to_vec()),
-        Some(Access::Open) | None => Security::Open,
+        Some(Access::Needs(schemes, _)) => Security { schemes, optional: false },
+        Some(Access::LocalOr(schemes, _)) => Security { schemes, optional: true },
+        Some(Access::OpenUnlessWrong) => Security { schemes: &Scheme::ALL, optional: true },
+        Some(Access::Open) | None => Security::default(),
     }
+}
+
+/// The README's table, made from [`TABLE`].
+pub fn access_markdown() -> String {
+    let mut out = String::from("| endpoint | who may call it | scope |\n| --- | --- | --- |\n");
+    for Rule { method, path, access } in TABLE {
+        let names = |schemes: &[Scheme]| schemes.iter().map(|scheme| scheme.short()).collect::<Vec<_>>().join(", ");
+        let (who, scope) = match access {
+            Access::Open => ("anyone".to_owned(), None),
+            Access::OpenUnlessWrong => ("anyone; a credential that is shown must hold".to_owned(), None),
+            Access::LocalOr(schemes, scope) => (format!("this machine, or {}", names(schemes)), Some(scope)),
+            Access::Needs(schemes, scope) => (names(schemes), Some(scope)),
+        };
+        let scope = scope.map_or_else(|| "–".to_owned(), |scope| format!("`{scope}`"));
+        out.push_str(&format!("| `{method} {path}` | {who} | {scope} |\n"));
+    }
+    out
 }
 
 /// Whether `path` is an instance of `pattern`, segment by segment; a `{name}` stands for one non-empty segment.

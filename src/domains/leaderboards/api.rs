@@ -13,8 +13,8 @@ use super::service::{Leaderboards, Submission, View};
 use super::wire::{BoardEntry, BoardPage, BoardStanding, LeaderboardPlayer, ScoreResult, ScoreSubmission};
 use crate::base::{Error, Result as BaseResult, UserKey};
 use crate::domains::standings::{BoardId, Place, Slice, Start};
-use crate::http::{Area, Json};
 use crate::http::wire::UserKeyIn;
+use crate::http::{Area, Json};
 
 /// Most players `GET /leaderboard` shows; a larger limit means this one, as the seed has it.
 pub const MAX_PLAYERS: u64 = 100;

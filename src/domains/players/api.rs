@@ -12,8 +12,8 @@ use super::tables::Snapshot;
 use crate::base::{Cursor, Id};
 use crate::domains::auth::Caller;
 use crate::domains::policy::{Policy, PolicyStore};
-use crate::http::{Area, Json};
 use crate::http::wire::{RobloxIdIn, RobloxIdOut, Timestamp};
+use crate::http::{Area, Json};
 
 /// A player with what surrounds their rank on the ladder.
 #[derive(Debug, Object)]

@@ -51,12 +51,14 @@ impl Retention {
         let page = self.store.scan(SNAPSHOTS.all().newest_first().after(self.at.as_ref()), PAGE).await?;
         let oldest = Id::floor(self.clock.now() - Duration::from_secs(u64::from(self.config.days) * 86_400));
         let mut doomed = Vec::new();
+        // Moves on only with the commit: a page that is walked again must be counted from where it began.
+        let mut counting = self.counting;
         for ((player, id), _) in &page.items {
-            let seen = match self.counting {
+            let seen = match counting {
                 Some((counted, seen)) if counted == *player => seen + 1,
                 _ => 1,
             };
-            self.counting = Some((*player, seen));
+            counting = Some((*player, seen));
             if seen > self.config.per_player || *id < oldest {
                 doomed.push((*player, *id));
             }
@@ -70,7 +72,7 @@ impl Retention {
                 })
                 .await?;
         }
-        self.at = page.next;
+        (self.at, self.counting) = (page.next, counting);
         Ok(self.at.is_none())
     }
 }

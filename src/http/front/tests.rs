@@ -93,7 +93,7 @@ impl Api {
 
 fn front(config: Config) -> Front<impl Endpoint> {
     let service = OpenApiService::new(Api, "test", "1");
-    let spec = Spec::polish(&service.spec(), |_, _| crate::http::Security::Open).unwrap();
+    let spec = Spec::polish(&service.spec(), |_, _| Default::default()).unwrap();
     let contract = Arc::new(Contract::new(spec.value()).unwrap());
     Front::new(service.into_endpoint(), contract, &config, Clock::fake(Time(0)), &Metrics::default())
 }
@@ -344,7 +344,7 @@ async fn used_up_clients_are_told_when_to_come_back() {
 async fn metrics_speak_of_routes_not_of_urls() {
     let metrics = Metrics::default();
     let service = OpenApiService::new(Api, "test", "1");
-    let spec = Spec::polish(&service.spec(), |_, _| crate::http::Security::Open).unwrap();
+    let spec = Spec::polish(&service.spec(), |_, _| Default::default()).unwrap();
     let contract = Arc::new(Contract::new(spec.value()).unwrap());
     let front = Front::new(service.into_endpoint(), contract, &Config::default(), Clock::fake(Time(0)), &metrics);
     let strange = Request::builder().method(Method::from_bytes(b"BREW").unwrap()).uri_str("/nowhere/77").finish();
