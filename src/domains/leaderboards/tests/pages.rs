@@ -24,7 +24,7 @@ async fn site() -> Site {
     let (store, clock) = (Store::in_memory(), Clock::fake(Time(1_740_852_944_000)));
     let boards = open(&store, &clock).await;
     let service = OpenApiService::new(LeaderboardsApi::new(boards.clone()), "test", "0");
-    let spec = Spec::polish(&service.spec(), |_, _| vec![]).unwrap();
+    let spec = Spec::polish(&service.spec(), |_, _| Default::default()).unwrap();
     let contract = Arc::new(Contract::new(spec.value()).unwrap());
     let front = Front::new(service.into_endpoint(), contract, &Config::default(), clock.clone(), &Metrics::default());
     Site { store, clock, boards, routes: front.boxed() }
