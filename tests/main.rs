@@ -3,6 +3,8 @@
 //! them on disk.
 
 mod access;
+mod apply;
+mod decisions;
 mod harness;
 mod history;
 mod ingest;

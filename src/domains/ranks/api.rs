@@ -177,8 +177,8 @@ impl RanksApi {
             None => self.ranks.policy.current(),
             Some(files) => std::sync::Arc::new(tried(files)?),
         };
-        let after = wanted.cursor.as_deref().map(Cursor::decode).transpose()?;
-        let found = self.ranks.simulate(&policy, after.as_ref(), wanted.limit as usize).await?;
+        let after = cursor(wanted.cursor.as_deref())?;
+        let found = self.ranks.simulate(&policy, after.as_ref(), wanted.limit as usize).await.map_err(in_body)?;
         Ok(Json(SimulationPage {
             policy_version: policy.version().to_string(),
             evaluated: found.evaluated as u32,
@@ -191,8 +191,9 @@ impl RanksApi {
 
 impl RanksApi {
     async fn everyone(&self, wanted: &DecisionRequest) -> Result<(Vec<RobloxId>, Option<Cursor>)> {
-        let after = wanted.cursor.as_deref().map(Cursor::decode).transpose()?;
-        let page = self.ranks.store.scan(PLAYERS.all().after(after.as_ref()), wanted.limit as usize).await?;
+        let after = cursor(wanted.cursor.as_deref())?;
+        let page =
+            self.ranks.store.scan(PLAYERS.all().after(after.as_ref()), wanted.limit as usize).await.map_err(in_body)?;
         Ok((page.items.into_iter().map(|(user, _)| user).collect(), page.next))
     }
 
@@ -213,6 +214,20 @@ fn ask(caller: &Caller, apply: bool) -> Ask {
         (false, _) => Ask::Evaluate,
         (true, true) => Ask::Apply,
         (true, false) => Ask::ApplyDenied,
+    }
+}
+
+fn cursor(text: Option<&str>) -> Result<Option<Cursor>> {
+    text.map(Cursor::decode).transpose().map_err(in_body)
+}
+
+/// These requests carry their cursor in the body, where most lists have it in the query.
+fn in_body(error: Error) -> Error {
+    match error.field_list() {
+        [field] if field.loc == ["query", "cursor"] => {
+            Error::field(&["body", "cursor"], "cursor_invalid", field.msg.clone())
+        }
+        _ => error,
     }
 }
 
