@@ -108,6 +108,6 @@ mod tests {
     #[test]
     fn it_looks_like_yaml() {
         let value = json!({"info": {"title": "GRPS"}, "tags": [{"name": "x"}], "200": 1});
-        assert_eq!(write(&value), "\"200\": 1\ninfo:\n  title: \"GRPS\"\ntags:\n  -\n    name: \"x\"\n");
+        assert_eq!(write(&value), "info:\n  title: \"GRPS\"\ntags:\n  -\n    name: \"x\"\n\"200\": 1\n");
     }
 }
