@@ -36,6 +36,10 @@ pub struct UserKeyIn(pub UserKey);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserKeyOut(pub UserKey);
 
+/// A header that says `true` or `false`, in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flag(pub bool);
+
 /// A time that goes out: RFC 3339 in UTC with whole seconds. Comes in as any RFC 3339 time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp(pub Time);
@@ -128,6 +132,15 @@ fn show_time(time: &Time) -> Value {
     time.to_string().into()
 }
 
+fn read_flag(text: &str) -> Result<bool, &'static str> {
+    let says = |word: &str| text.eq_ignore_ascii_case(word);
+    if says("true") || says("false") { Ok(says("true")) } else { Err("expected true or false") }
+}
+
+fn show_flag(flag: &bool) -> Value {
+    (*flag).into()
+}
+
 fn id_number() -> MetaSchema {
     MetaSchema {
         minimum: Some(1.0),
@@ -178,6 +191,7 @@ wire_type!(
     show_key,
     either("a Roblox user id, or the name of a user who is not on Roblox", NAME)
 );
+wire_type!(Flag(bool), "flag", read_flag, show_flag, MetaSchema::new("boolean"));
 wire_type!(
     Timestamp(Time),
     "timestamp",

@@ -14,7 +14,7 @@ use crate::base::{Cursor, Id};
 use crate::domains::auth::Caller;
 use crate::domains::policy::{Policy, PolicyStore};
 use crate::http::wire::{RobloxIdIn, RobloxIdOut, Timestamp};
-use crate::http::{Json, Rendered};
+use crate::http::{Area, Json, Rendered};
 
 /// A player with what surrounds their rank on the ladder.
 #[derive(Debug, Object, Serialize)]
@@ -130,7 +130,7 @@ pub struct PlayersApi {
 }
 
 /// Players
-#[OpenApi]
+#[OpenApi(tag = "Area::Players")]
 impl PlayersApi {
     /// One player
     #[oai(path = "/players/:userId", method = "get", operation_id = "getPlayer")]

@@ -249,7 +249,7 @@ impl DecisionView {
 
 /// Whom to decide about: exactly one of `userId`, `userIds` and `all`.
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase", example)]
 pub struct DecisionRequest {
     pub user_id: Option<RobloxIdIn>,
     /// At most 500.
@@ -270,6 +270,13 @@ pub struct DecisionRequest {
 
 fn default_limit() -> u32 {
     100
+}
+
+impl poem_openapi::types::Example for DecisionRequest {
+    fn example() -> Self {
+        let one = RobloxIdIn(RobloxId::EXAMPLE);
+        Self { user_id: Some(one), user_ids: None, all: false, limit: default_limit(), cursor: None, apply: false }
+    }
 }
 
 /// Whom a request names.
