@@ -48,7 +48,7 @@ pub use tx::{MAX_TX_READS, Tx};
 pub const MAX_PAGE: usize = 1000;
 
 /// How often a transaction is run again before the caller is told to come back.
-pub const MAX_RERUNS: usize = 16;
+pub const MAX_RERUNS: usize = 64;
 
 /// Conflicts after which a transaction waits for its turn: of those that keep losing, one runs at a time.
 const PATIENCE: usize = 4;
