@@ -4,6 +4,7 @@
 
 mod access;
 mod apply;
+mod bad_input;
 mod decisions;
 mod harness;
 mod history;
