@@ -2,6 +2,8 @@
 //! against the published API. `GRPS_TEST_CONFLICT_EVERY=3` runs them with every third commit refused once; `GRPS_TEST_ENGINE=sled` runs
 //! them on disk.
 
+#![allow(clippy::unwrap_used)] // in a test, a panic is the report
+
 mod access;
 mod apply;
 mod bad_input;
