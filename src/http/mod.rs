@@ -6,6 +6,7 @@
 //!
 //! Not here: who the caller is. The gate of `domains::auth` stands between [`Front`] and the routes and reads [`Context`].
 
+pub mod area;
 pub mod config;
 pub mod docs;
 pub mod failure;
@@ -15,6 +16,7 @@ pub mod server;
 pub mod spec;
 pub mod wire;
 
+pub use area::Area;
 pub use config::{Config, Origins, Proxies};
 pub use docs::{Docs, Site};
 pub use front::log::JsonLines;

@@ -192,6 +192,10 @@ fn complete(path: &str, operation: &mut Value, Security { schemes, optional }: S
         // An empty requirement is OpenAPI's word for "or nothing".
         let nothing = optional.then(|| json!({}));
         operation["security"] = nothing.into_iter().chain(schemes.iter().map(|scheme| requirement(*scheme))).collect();
+        let names: Vec<&str> = schemes.iter().map(|scheme| scheme.short()).collect();
+        let told = operation["description"].as_str().map(|text| format!("{}\n\n", text.trim_end())).unwrap_or_default();
+        let takes = if optional { "May come with" } else { "Takes" };
+        operation["description"] = format!("{told}{takes} credentials of the kind {}.", names.join(", ")).into();
     }
     let has_body = operation.get("requestBody").is_some();
     let has_params = operation.get("parameters").is_some();

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use poem::http::HeaderValue;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToHeader, ToJSON, Type};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::base::{Error, RobloxId, Time, UserKey};
@@ -25,7 +26,8 @@ const NAME: &str = "^[!-~]*[!-,./:-~][!-~]*$";
 pub struct RobloxIdIn(pub RobloxId);
 
 /// A Roblox user id that goes out: a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct RobloxIdOut(pub RobloxId);
 
 /// Someone on a board who came in: a Roblox id as above, or a name of 1 to 64 visible ASCII characters.
@@ -36,9 +38,19 @@ pub struct UserKeyIn(pub UserKey);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserKeyOut(pub UserKey);
 
+/// A header that says `true` or `false`, in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flag(pub bool);
+
 /// A time that goes out: RFC 3339 in UTC with whole seconds. Comes in as any RFC 3339 time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp(pub Time);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
 
 macro_rules! wire_type {
     ($name:ident($inner:ty), $label:literal, $read:ident, $show:ident, $schema:expr) => {
@@ -122,6 +134,15 @@ fn show_time(time: &Time) -> Value {
     time.to_string().into()
 }
 
+fn read_flag(text: &str) -> Result<bool, &'static str> {
+    let says = |word: &str| text.eq_ignore_ascii_case(word);
+    if says("true") || says("false") { Ok(says("true")) } else { Err("expected true or false") }
+}
+
+fn show_flag(flag: &bool) -> Value {
+    (*flag).into()
+}
+
 fn id_number() -> MetaSchema {
     MetaSchema {
         minimum: Some(1.0),
@@ -172,6 +193,7 @@ wire_type!(
     show_key,
     either("a Roblox user id, or the name of a user who is not on Roblox", NAME)
 );
+wire_type!(Flag(bool), "flag", read_flag, show_flag, MetaSchema::new("boolean"));
 wire_type!(
     Timestamp(Time),
     "timestamp",

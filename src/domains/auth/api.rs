@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use poem_openapi::param::Path;
+use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 
 use super::caller::Caller;
@@ -12,11 +13,11 @@ use super::scope::Scopes;
 use crate::base::Error;
 use crate::domains::audit::Actor;
 use crate::http::wire::Timestamp;
-use crate::http::{Context, Json};
+use crate::http::{Area, Context, Json};
 
 /// A key to make.
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase", example)]
 struct KeyRequest {
     /// What you call it: 1 to 64 characters.
     #[oai(validator(min_length = 1, max_length = 64))]
@@ -27,6 +28,13 @@ struct KeyRequest {
     /// Whether the key itself may travel as `x-grps-api-key`; otherwise its requests must be signed.
     #[oai(default)]
     compat: bool,
+}
+
+impl Example for KeyRequest {
+    fn example() -> Self {
+        let scopes = ["ingest", "decisions:evaluate"].map(str::to_owned).into();
+        Self { name: "training server".into(), scopes, compat: false }
+    }
 }
 
 /// A key without its secret.
@@ -94,7 +102,7 @@ pub struct KeysApi {
 }
 
 /// Keys
-#[OpenApi]
+#[OpenApi(tag = "Area::Operation")]
 impl KeysApi {
     /// All keys, without their secrets
     #[oai(path = "/admin/api/keys", method = "get", operation_id = "listKeys")]
@@ -115,6 +123,9 @@ impl KeysApi {
         let scopes = Scopes::parse(&scopes.join(" "), ' ').map_err(|error| {
             Error::field(&["body", "scopes"], "enum", error.detail().to_owned()).hint(error.hint_text().unwrap_or(""))
         })?;
+        if scopes == Scopes::default() {
+            return Err(Error::field(&["body", "scopes"], "too_short", "a key without scopes could do nothing").into());
+        }
         let wanted = Wanted { name, scopes, compat };
         let issued = self.auth.keys().create(wanted, Actor::of(caller.id), &context.request_id).await?;
         Ok(Json(issued.into()))

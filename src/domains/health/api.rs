@@ -8,7 +8,7 @@ use crate::base::Error;
 use crate::base::metrics::Metrics;
 use crate::domains::auth::{Caller, Strength};
 use crate::domains::standings::{BoardId, Standings};
-use crate::http::Json;
+use crate::http::{Area, Json};
 
 /// The process serves.
 #[derive(Debug, Object)]
@@ -71,7 +71,7 @@ pub struct HealthApi {
 }
 
 /// Health
-#[OpenApi]
+#[OpenApi(tag = "Area::Health")]
 impl HealthApi {
     /// Whether the process serves
     #[oai(path = "/health/live", method = "get", operation_id = "healthLive")]

@@ -13,8 +13,8 @@ use super::service::{Leaderboards, Submission, View};
 use super::wire::{BoardEntry, BoardPage, BoardStanding, LeaderboardPlayer, ScoreResult, ScoreSubmission};
 use crate::base::{Error, Result as BaseResult, UserKey};
 use crate::domains::standings::{BoardId, Place, Slice, Start};
-use crate::http::Json;
 use crate::http::wire::UserKeyIn;
+use crate::http::{Area, Json};
 
 /// Most players `GET /leaderboard` shows; a larger limit means this one, as the seed has it.
 pub const MAX_PLAYERS: u64 = 100;
@@ -35,7 +35,7 @@ impl LeaderboardsApi {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Area::Leaderboards")]
 #[allow(clippy::too_many_arguments)] // an argument per parameter of the query is how poem-openapi reads them
 impl LeaderboardsApi {
     /// The group's best players
@@ -65,6 +65,7 @@ impl LeaderboardsApi {
         mode: Path<String>,
         #[oai(default = "default_entries", validator(minimum(value = "1"), maximum(value = "1000")))] limit: Query<u64>,
         /// How many entries to skip; 0 when left out. Not together with `cursor`.
+        #[oai(validator(maximum(value = "9007199254740991")))]
         offset: Query<Option<u64>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,

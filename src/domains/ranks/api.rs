@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt};
 use poem_openapi::param::Header;
-use poem_openapi::types::Any;
+use poem_openapi::types::{Any, Example};
 use poem_openapi::{Object, OpenApi};
 
 use super::service::{Ask, Ranks, Sender};
@@ -18,8 +18,8 @@ use crate::domains::audit::Actor;
 use crate::domains::auth::{Caller, Scope};
 use crate::domains::players::{PLAYERS, PlayerView};
 use crate::domains::policy::{FileKind, Policy};
-use crate::http::wire::RobloxIdOut;
-use crate::http::{Context, Json};
+use crate::http::wire::{Flag, RobloxIdOut};
+use crate::http::{Area, Context, Json, Rendered};
 
 /// Players decided about at once within one request; they share the store's flushes.
 const AT_ONCE: usize = 64;
@@ -29,7 +29,7 @@ const SIMULATED: u32 = 1_000;
 
 /// Whose moves to foresee.
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase", example)]
 struct SimulationRequest {
     /// Policy files to try, by name without `.json` (`policy.ranks`, `permissions`, …); left out, the policy in force.
     policy: Option<BTreeMap<String, Any<serde_json::Value>>>,
@@ -38,6 +38,12 @@ struct SimulationRequest {
     limit: u32,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
+}
+
+impl Example for SimulationRequest {
+    fn example() -> Self {
+        Self { policy: None, limit: SIMULATED, cursor: None }
+    }
 }
 
 fn default_simulated() -> u32 {
@@ -88,7 +94,7 @@ pub struct RanksApi {
 }
 
 /// Snapshots and decisions
-#[OpenApi]
+#[OpenApi(tag = "Area::Decisions")]
 impl RanksApi {
     /// Post a player snapshot
     ///
@@ -107,25 +113,25 @@ impl RanksApi {
         actor: Header<Option<String>>,
         /// `true` to decide on the snapshot, `false` (the default) not to.
         #[oai(name = "x-grps-evaluate")]
-        evaluate: Header<Option<String>>,
+        evaluate: Header<Option<Flag>>,
         /// `true` to let the decision take effect; counts only with `x-grps-evaluate: true`.
         #[oai(name = "x-grps-apply")]
-        apply: Header<Option<String>>,
+        apply: Header<Option<Flag>>,
         /// `false` to leave out everything but the seed's fields of the decision.
         #[oai(name = "x-grps-explain")]
-        explain: Header<Option<String>>,
+        explain: Header<Option<Flag>>,
         body: Json<PlayerActivity>,
-    ) -> poem::Result<Json<SnapshotIngestResponse>> {
-        let evaluate = flag("x-grps-evaluate", evaluate.0.as_deref(), false)?;
-        let apply = flag("x-grps-apply", apply.0.as_deref(), false)?;
-        let detail = if flag("x-grps-explain", explain.0.as_deref(), true)? { Detail::Explained } else { Detail::Seed };
+    ) -> poem::Result<Rendered<SnapshotIngestResponse>> {
+        let said = |flag: Header<Option<Flag>>, default| flag.0.map_or(default, |Flag(said)| said);
+        let (evaluate, apply) = (said(evaluate, false), said(apply, false));
+        let detail = if said(explain, true) { Detail::Explained } else { Detail::Seed };
         let ask = if evaluate { ask(&caller, apply) } else { Ask::Nothing };
         let claimed = claimed_actor(actor.0.as_deref())?;
         let sender = Sender { actor: Actor { id: caller.id, claimed }, request_id: context.request_id.to_string() };
         let seen = body.0.observation(experience.0.filter(|key| !key.is_empty()));
         let text = std::str::from_utf8(&context.body).map_err(|error| Error::broken("ingest.not_text", error))?;
         let taken = self.ranks.ingest(&seen, text, ask, &sender).await?;
-        Ok(Json(SnapshotIngestResponse {
+        Ok(Rendered::serialize(&SnapshotIngestResponse {
             player: PlayerView::of(&taken.player, &taken.policy),
             decision: taken.outcome.map(|outcome| DecisionView::of(outcome, detail)),
         }))
@@ -208,16 +214,6 @@ fn ask(caller: &Caller, apply: bool) -> Ask {
         (false, _) => Ask::Evaluate,
         (true, true) => Ask::Apply,
         (true, false) => Ask::ApplyDenied,
-    }
-}
-
-/// A header that says `true` or `false`, in any case.
-fn flag(name: &str, value: Option<&str>, default: bool) -> Result<bool> {
-    match value {
-        None => Ok(default),
-        Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
-        Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-        Some(_) => Err(Error::field(&["header", name], "bool_parsing", "expected true or false")),
     }
 }
 

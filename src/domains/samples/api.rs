@@ -1,11 +1,12 @@
 //! `/admin/api/bootstrap` and `/admin/api/demo`: what `grps bootstrap` and `grps demo` call.
 
+use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 
 use super::service::Samples;
 use crate::domains::audit::Actor;
 use crate::domains::auth::Caller;
-use crate::http::{Context, Json};
+use crate::http::{Area, Context, Json};
 
 /// How many players bootstrap added.
 #[derive(Debug, Object)]
@@ -16,6 +17,7 @@ struct Bootstrapped {
 
 /// A slice of the invented group.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct DemoRequest {
     /// Number of the first player of this slice.
     #[oai(default, validator(maximum(value = "1000000")))]
@@ -23,6 +25,12 @@ struct DemoRequest {
     /// Players in this slice: at most 10,000, so that one request stays short.
     #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
     players: u64,
+}
+
+impl Example for DemoRequest {
+    fn example() -> Self {
+        Self { from: 0, players: 100 }
+    }
 }
 
 /// What happened to the invented group.
@@ -44,7 +52,7 @@ pub struct SamplesApi {
 }
 
 /// Sample data
-#[OpenApi]
+#[OpenApi(tag = "Area::Operation")]
 impl SamplesApi {
     /// Add the seed's bootstrap player
     #[oai(path = "/admin/api/bootstrap", method = "post", operation_id = "bootstrap")]

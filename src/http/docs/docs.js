@@ -1,104 +1,88 @@
-// The documentation page: the signing form, and Swagger UI with an interceptor that adds the headers.
-"use strict";
+// Starts Swagger UI, and signs what it sends with the credentials typed into the form above it.
 
-(() => {
-  const STORE = "grps.docs.signer";
-  const NEEDS = { none: [], A1: ["secret"], A2: ["apiKey"], A3: ["apiKey", "secret"], A6: ["secret"] };
-  const NAMES = { apiKey: "the API key", secret: "the secret" };
-  const field = (id) => document.getElementById(id);
-  const hashes = Boolean(globalThis.crypto && crypto.subtle);
+import { SCHEMES, hex } from "/docs/sign.js";
 
-  function keys() {
-    return { apiKey: field("apiKey").value, secret: field("secret").value, keyId: field("keyId").value || "default" };
-  }
+const STORE = "grps.docs.credentials";
 
-  function missing(scheme) {
-    return NEEDS[scheme].filter((id) => !field(id).value).map((id) => NAMES[id]);
-  }
+const form = document.getElementById("signer");
+const status = document.getElementById("signer-status");
+const keeping = document.getElementById("keep");
+const signedText = document.getElementById("signed-text");
 
-  function describe() {
-    const scheme = field("scheme").value;
-    const lacks = missing(scheme);
-    if (scheme === "none") return ["", "Requests are sent without a credential."];
-    if (!hashes && scheme !== "A2") {
-      return ["bad", `This browser computes signatures only on https pages and on localhost. Open this page as ` +
-        `${location.protocol}//localhost:${location.port || 80}${location.pathname} on the server's own machine, or through https.`];
-    }
-    if (lacks.length) return ["bad", `Enter ${lacks.join(" and ")}.`];
-    return ["good", `Each request is signed with ${scheme}${scheme === "A6" ? ` as key “${keys().keyId}”` : ""}.`];
-  }
+/** The chosen scheme and its fields, or null while a field is empty. */
+function credentials() {
+  const scheme = form.elements.scheme.value;
+  const inputs = [...form.querySelectorAll(`[data-scheme="${scheme}"] input`)];
+  const fields = Object.fromEntries(inputs.map((input) => [input.dataset.field, input.value.trim()]));
+  return { scheme, fields, complete: inputs.every((input) => input.value.trim() !== "") };
+}
 
-  function update() {
-    const scheme = field("scheme").value;
-    for (const element of document.querySelectorAll("[data-for]")) {
-      element.hidden = !element.dataset.for.split(" ").includes(scheme);
-    }
-    const type = field("show").checked ? "text" : "password";
-    field("apiKey").type = type;
-    field("secret").type = type;
-    const [kind, text] = describe();
-    field("status").className = kind;
-    field("status").textContent = text;
-    save();
-  }
+function showFields() {
+  const { scheme } = credentials();
+  for (const part of form.querySelectorAll("[data-scheme]")) part.hidden = part.dataset.scheme !== scheme;
+  announce();
+}
 
-  // sessionStorage belongs to this tab and ends with it; without the tick nothing is written at all.
-  function save() {
-    try {
-      if (!field("keep").checked) return sessionStorage.removeItem(STORE);
-      const { apiKey, secret } = keys();
-      sessionStorage.setItem(STORE, JSON.stringify({ scheme: field("scheme").value, apiKey, secret, keyId: field("keyId").value }));
-    } catch {
-      // Storage may be forbidden; the form works without it.
-    }
-  }
+/** Leaves the fields to the tab's own storage, or takes them out of it. Storage may be forbidden; the form works without. */
+function keep() {
+  const inputs = [...form.querySelectorAll("[data-field]")];
+  const kept = JSON.stringify({ scheme: form.elements.scheme.value, fields: inputs.map((input) => [input.id, input.value]) });
+  try {
+    if (keeping.checked) sessionStorage.setItem(STORE, kept);
+    else sessionStorage.removeItem(STORE);
+  } catch {}
+}
 
-  function restore() {
-    try {
-      const kept = JSON.parse(sessionStorage.getItem(STORE) || "null");
-      if (!kept) return;
-      for (const id of ["scheme", "apiKey", "secret", "keyId"]) field(id).value = kept[id] || "";
-      field("keep").checked = true;
-    } catch {
-      // As above.
-    }
-  }
+function restore() {
+  try {
+    const { scheme, fields } = JSON.parse(sessionStorage.getItem(STORE));
+    form.elements.scheme.value = scheme;
+    for (const [id, value] of fields) document.getElementById(id).value = value;
+    keeping.checked = true;
+  } catch {}
+}
 
-  function forget() {
-    for (const id of ["apiKey", "secret", "keyId"]) field(id).value = "";
-    field("keep").checked = false;
-    update();
-    field("scheme").focus();
-  }
+/** Says what the next request will carry. */
+function announce() {
+  const { scheme, complete } = credentials();
+  status.textContent = complete ? `Requests are sent with ${scheme}.` : "Requests are sent without credentials: a field is empty.";
+}
 
-  async function sign(request) {
-    const scheme = field("scheme").value;
-    if (request.loadSpec || scheme === "none" || missing(scheme).length || (!hashes && scheme !== "A2")) return request;
-    const url = new URL(request.url, location.href);
-    const body = typeof request.body === "string" ? request.body : "";
-    const seconds = Math.floor(Date.now() / 1000);
-    const sent = { method: request.method || "GET", target: url.pathname + url.search, body };
-    const added = await grpsSign.headers(scheme, keys(), sent, seconds, grpsSign.nonce());
-    request.headers = { ...request.headers, ...added };
-    return request;
-  }
+/** Swagger UI calls this before it sends; loading the document needs no credentials. */
+function sign(request) {
+  const { scheme, fields, complete } = credentials();
+  if (request.loadSpec || !complete) return request;
+  const url = new URL(request.url, location.href);
+  const given = { method: request.method.toUpperCase(), target: url.pathname + url.search, body: request.body ?? "" };
+  const nonce = hex(crypto.getRandomValues(new Uint8Array(16)));
+  const { signed, headers } = SCHEMES[scheme](fields, given, Math.floor(Date.now() / 1000), nonce);
+  Object.assign(request.headers, headers);
+  status.textContent = `${given.method} ${given.target} was sent with ${scheme}.`;
+  signedText.textContent = signed ?? "Nothing: A2 sends the key itself.";
+  return request;
+}
 
-  restore();
-  field("signer").addEventListener("input", update);
-  field("signer").addEventListener("submit", (event) => event.preventDefault());
-  field("forget").addEventListener("click", forget);
-  update();
+form.addEventListener("input", () => {
+  showFields();
+  keep();
+});
+form.addEventListener("submit", (event) => event.preventDefault());
+restore();
+showFields();
 
-  globalThis.ui = SwaggerUIBundle({
-    dom_id: "#api",
-    url: "/openapi.json",
-    deepLinking: true,
-    displayRequestDuration: true,
-    docExpansion: "list",
-    filter: true,
-    persistAuthorization: false,
-    requestInterceptor: sign,
-    tryItOutEnabled: true,
-    validatorUrl: null,
-  });
-})();
+// The form stands in for Swagger UI's own "Authorize", which cannot compute a signature.
+const nothing = () => () => null;
+const withoutAuthorize = () => ({ wrapComponents: { authorizeBtn: nothing, authorizeOperationBtn: nothing } });
+
+window.SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  plugins: [withoutAuthorize],
+  requestInterceptor: sign,
+  validatorUrl: null,
+  deepLinking: true,
+  tryItOutEnabled: true,
+  displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
+  defaultModelExpandDepth: 2,
+});

@@ -1,0 +1,76 @@
+"""Credentials for fuzzed requests, and a bound on what one of them may cost."""
+
+import hashlib
+import hmac
+import itertools
+import os
+import time
+import uuid
+
+import requests
+import schemathesis
+
+# One request in so many goes without credentials, so that refusals are held against the document too.
+UNSIGNED_EVERY = 20
+
+# Players one request may invent. The endpoint takes 10,000, which is seconds of work each time; larger numbers still arrive, and are refused.
+AFFORDABLE_PLAYERS = 50
+
+_count = itertools.count()
+
+
+def _mac(secret, message):
+    return hmac.new(os.environ[secret].encode(), message, hashlib.sha256).hexdigest()
+
+
+def signed_request(request, now):
+    """A6, as the operator."""
+    nonce = uuid.uuid4().hex
+    body = hashlib.sha256(_bytes(request)).hexdigest()
+    message = f"{now}.{nonce}.{request.method}.{request.path_url}.{body}"
+    signature = f"v2,operator,{_mac('OPERATOR_SECRET', message.encode())}"
+    return {"x-grps-timestamp": now, "x-grps-nonce": nonce, "x-grps-signature-v2": signature}
+
+
+def api_key(_request, _now):
+    """A2."""
+    return {"x-grps-api-key": os.environ["INBOUND_API_KEYS"]}
+
+
+def signature(request, _now):
+    """A1."""
+    return {"x-grps-signature": _mac("AUTOMATION_SIGNATURE_SECRET", _bytes(request))}
+
+
+def gateway(_request, now):
+    """A3."""
+    return {"x-api-key": os.environ["API_KEY"], "x-timestamp": now, "x-signature": _mac("HMAC_SECRET", now.encode())}
+
+
+SCHEMES = {"/admin/": signed_request, "/metrics": signed_request, "/leaderboards/submit": gateway, "/automation/decisions": signature}
+
+
+def _bytes(request):
+    body = request.body or b""
+    return body.encode() if isinstance(body, str) else body
+
+
+class Credentials(requests.auth.AuthBase):
+    """Signs the request as it will be sent, byte for byte."""
+
+    def __call__(self, request):
+        if next(_count) % UNSIGNED_EVERY:
+            scheme = next((scheme for start, scheme in SCHEMES.items() if request.path_url.startswith(start)), api_key)
+            request.headers.update(scheme(request, str(int(time.time()))))
+        return request
+
+
+schemathesis.auth.set_from_requests(Credentials())
+
+
+@schemathesis.hook("map_body").apply_to(path="/admin/api/demo")
+def affordable(ctx, body):
+    players = body.get("players") if isinstance(body, dict) else None
+    if isinstance(players, int) and AFFORDABLE_PLAYERS < players <= 10_000:
+        return {**body, "players": AFFORDABLE_PLAYERS}
+    return body
