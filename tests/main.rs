@@ -2,14 +2,26 @@
 //! against the published API. `GRPS_TEST_CONFLICT_EVERY=3` runs them with every third commit refused once; `GRPS_TEST_ENGINE=sled` runs
 //! them on disk.
 
+#![allow(clippy::unwrap_used)] // in a test, a panic is the report
+
 mod access;
 mod apply;
+mod bad_input;
+mod boards;
+mod cli;
 mod decisions;
+mod docs;
 mod harness;
+mod health;
 mod history;
 mod ingest;
 mod keys;
+mod limits;
 mod openapi;
+mod policy_reload;
+mod process;
+mod samples;
 mod schemes;
+mod server;
 mod state;
 mod tidy;

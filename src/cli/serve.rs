@@ -43,12 +43,14 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
         tracing::warn!(?error, "fewer connections can be held open than asked for");
     }
     let server = Server::bind(address, &http, &app.metrics)?;
+    // Before anyone can know that we listen: whoever stops us from then on gets an orderly end.
+    let stop = stop_signal()?;
     app.announce(server.address())?;
     write_curl_headers(&data_dir, &app.config)?;
     eprintln!("{}", banner(&app, &server.address().to_string()));
     let mut supervisor = Supervisor::new(app.clock.clone(), app.board.clone());
     app.workers().into_iter().for_each(|worker| supervisor.start(worker));
-    let drained = server.serve(app.endpoint()?, stop_signal()?).await;
+    let drained = server.serve(app.endpoint()?, stop).await;
     tracing::info!(?drained, "no more requests; finishing background work (a second signal skips this)");
     let again = stop_signal()?;
     tokio::select! {

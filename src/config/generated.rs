@@ -1,9 +1,9 @@
 //! Secrets made on the first start, so that a server without any configuration is still a closed one. They live in `secrets.json` in the
 //! data directory, readable by its owner only, and a setting of the same name wins over them.
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub struct Generated {
 }
 
 impl Generated {
-    /// Reads the file, or makes it with fresh secrets.
+    /// Reads the file, or makes it with fresh secrets, and the directory with it: a command may come before the first start.
     ///
     /// # Errors
     /// `config.secrets_unreadable` when the file exists but is not ours, or cannot be written.
@@ -67,11 +67,13 @@ impl Generated {
         let beside = path.with_extension("json.new");
         let _ = std::fs::remove_file(&beside);
         let write = || -> std::io::Result<()> {
+            let parent = path.parent().unwrap_or(Path::new("."));
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&beside, path)?;
-            path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+            std::fs::File::open(parent)?.sync_all()
         };
         write().map_err(|error| unusable(path, &error))?;
         Ok(made)

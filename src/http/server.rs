@@ -131,7 +131,9 @@ impl Server {
                 drop(seat);
             });
         }
-        self.drain(&stage, &seats).await
+        // Closed at once: a client that connects now is refused and goes elsewhere, instead of waiting for someone who never comes.
+        drop(self.listener);
+        self.limits.drain(&stage, &seats).await
     }
 
     /// Tells a client over the cap so, instead of letting it wait in a queue it cannot see: it can then back off or try elsewhere.
@@ -153,14 +155,16 @@ impl Server {
             drop(turn);
         });
     }
+}
 
+impl Limits {
     async fn drain(&self, stage: &watch::Sender<Stage>, seats: &Semaphore) -> Drained {
-        let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
         stage.send_replace(Stage::Draining);
-        if timeout(self.limits.drain, seats.acquire_many(all)).await.is_ok() {
+        if timeout(self.drain, seats.acquire_many(all)).await.is_ok() {
             return Drained::Clean;
         }
-        let left = self.limits.max_connections - seats.available_permits();
+        let left = self.max_connections - seats.available_permits();
         stage.send_replace(Stage::Cut);
         tracing::warn!(connections = left, "cut connections that did not finish in time");
         Drained::Cut(left)
