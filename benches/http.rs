@@ -3,8 +3,8 @@
 //! bytes; `POST /roblox/events/player-activity` with evaluation keeps at least 35 % of a bare poem POST of the same body, and its p99 is at
 //! most 10 times that one's.
 //!
-//! `cargo bench --bench http [rounds] [players]` prints the median of alternating rounds, beside a raw loop of append and fdatasync. Access
-//! logs are formatted as in production and thrown away.
+//! `cargo bench --bench http [rounds] [players] [only]` prints the median of alternating rounds, beside a raw loop of append and fdatasync. Access
+//! logs are formatted as in production and thrown away. `only` leaves the cases whose name holds it, for a profiler.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 
@@ -152,16 +152,17 @@ struct Series {
 
 impl Series {
     fn middle(&self, figure: impl Fn(&Report) -> f64) -> f64 {
-        let mut all: Vec<f64> = self.reports.iter().map(figure).collect();
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2]
+        middle(self.reports.iter().map(figure).collect())
     }
 
     fn print(&self) {
         let failures: u64 = self.reports.iter().map(|report| report.failures).sum();
-        let (rate, p50, p99) =
-            (self.middle(|r| r.per_second), self.middle(|r| micros(r.p50)), self.middle(|r| micros(r.p99)));
-        println!("{:<44} {rate:>9.0}/s  p50 {p50:>7.0} us  p99 {p99:>7.0} us  failures {failures}", self.name);
+        let (rate, cpu) = (self.middle(|r| r.per_second), self.middle(|r| micros(r.cpu)));
+        let (p50, p99) = (self.middle(|r| micros(r.p50)), self.middle(|r| micros(r.p99)));
+        let name = self.name;
+        println!(
+            "{name:<47} {rate:>7.0}/s  p50 {p50:>6.0} us  p99 {p99:>6.0} us  cpu {cpu:>5.1} us  failures {failures}"
+        );
     }
 }
 
@@ -173,7 +174,11 @@ fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let rounds: usize = args.next().and_then(|arg| arg.parse().ok()).unwrap_or(5);
     let players: u64 = args.next().and_then(|arg| arg.parse().ok()).unwrap_or(100_000);
-    let logs = tracing_subscriber::fmt().json().with_writer(std::io::sink).finish();
+    let only = args.next();
+    let logs = tracing_subscriber::fmt()
+        .event_format(http::JsonLines::new(Clock::system()))
+        .with_writer(std::io::sink)
+        .finish();
     tracing::subscriber::set_global_default(logs).unwrap();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let raw = raw_loop(dir.path());
@@ -185,11 +190,12 @@ fn main() {
         dir.path(),
         rounds,
         players,
+        only.as_deref(),
         raw,
     ));
 }
 
-async fn run(dir: &Path, rounds: usize, players: u64, raw: f64) {
+async fn run(dir: &Path, rounds: usize, players: u64, only: Option<&str>, raw: f64) {
     let bare = bare().await;
     let ours = ours(&dir.join("data"), players).await;
     let auth = format!("x-grps-api-key: {}\r\n", ours.key);
@@ -205,6 +211,8 @@ async fn run(dir: &Path, rounds: usize, players: u64, raw: f64) {
         ("bare POST", bare, vec![load::post("/ingest", "", &snapshot(1, 520))]),
         ("POST /roblox/events/player-activity, evaluated", ours.address, (0..10_000).map(send).collect()),
     ];
+    let wanted = |case: &(&'static str, SocketAddr, Vec<Vec<u8>>)| only.is_none_or(|only| case.0.contains(only));
+    let cases: Vec<_> = cases.into_iter().filter(wanted).collect();
     let mut series: Vec<Series> = cases.iter().map(|(name, _, _)| Series { name, reports: Vec::new() }).collect();
     for _ in 0..rounds {
         for (case, series) in cases.iter().zip(&mut series) {
@@ -212,14 +220,24 @@ async fn run(dir: &Path, rounds: usize, players: u64, raw: f64) {
         }
     }
     series.iter().for_each(Series::print);
-    let rate = |at: usize| series[at].middle(|report| report.per_second);
-    let p99 = |at: usize| series[at].middle(|report| micros(report.p99));
-    println!("leaderboard / bare {:.2} (promise 0.70)", rate(1) / rate(0));
-    println!("player      / bare {:.2} (promise 0.70)", rate(3) / rate(2));
-    println!(
-        "ingest      / bare {:.2} (promise 0.35), p99 {:.1} times (promise 10)",
-        rate(5) / rate(4),
-        p99(5) / p99(4)
-    );
-    println!("ingest      / raw append + fdatasync {:.2}", rate(5) / raw);
+    if only.is_some() {
+        return;
+    }
+    // Pair by pair within a round, so that a machine that slows down slows both.
+    let ratio = |ours: usize, bare: usize, figure: &dyn Fn(&Report) -> f64| {
+        let pairs = series[ours].reports.iter().zip(&series[bare].reports);
+        middle(pairs.map(|(ours, bare)| figure(ours) / figure(bare)).collect())
+    };
+    let (rate, cpu, p99) = (|r: &Report| r.per_second, |r: &Report| 1.0 / micros(r.cpu), |r: &Report| micros(r.p99));
+    for (name, ours, bare, promise) in [("leaderboard", 1, 0, 0.70), ("player", 3, 2, 0.70), ("ingest", 5, 4, 0.35)] {
+        let (rate, cpu) = (ratio(ours, bare, &rate), ratio(ours, bare, &cpu));
+        println!("{name:<11} / bare: throughput {rate:.2} (promise {promise:.2}), by CPU time {cpu:.2}");
+    }
+    println!("ingest p99 / bare p99: {:.1} (promise: at most 10)", ratio(5, 4, &p99));
+    println!("ingest / raw append + fdatasync: {:.2}", series[5].middle(rate) / raw);
+}
+
+fn middle(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }

@@ -1,6 +1,7 @@
 //! Secrets: values that no log, error or debug print can show.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -36,15 +37,14 @@ impl Secret {
 
     /// Whether `candidate` is this secret, in time that depends on neither.
     ///
-    /// Both sides are hashed under a fresh random key and the tags compared with ring's constant-time verification, so lengths do not leak.
+    /// Both sides are hashed under a key that is random per process and the tags compared with ring's constant-time verification, so
+    /// lengths do not leak either.
     pub fn matches(&self, candidate: &[u8]) -> bool {
-        let mut seed = [0u8; 32];
-        if SystemRandom::new().fill(&mut seed).is_err() {
-            return false;
-        }
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
-        let tag = hmac::sign(&key, candidate);
-        hmac::verify(&key, self.expose().as_bytes(), tag.as_ref()).is_ok()
+        static KEY: LazyLock<Option<hmac::Key>> =
+            LazyLock::new(|| hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok());
+        let Some(key) = KEY.as_ref() else { return false };
+        let tag = hmac::sign(key, candidate);
+        hmac::verify(key, self.expose().as_bytes(), tag.as_ref()).is_ok()
     }
 }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use poem::http::HeaderValue;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToHeader, ToJSON, Type};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::base::{Error, RobloxId, Time, UserKey};
@@ -23,7 +24,8 @@ const NAME: &str = "^[!-~]*[!-,./:-~][!-~]*$";
 pub struct RobloxIdIn(pub RobloxId);
 
 /// A Roblox user id that goes out: a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct RobloxIdOut(pub RobloxId);
 
 /// Someone on a board who came in: a Roblox id as above, or a name of 1 to 64 visible ASCII characters.
@@ -41,6 +43,12 @@ pub struct Flag(pub bool);
 /// A time that goes out: RFC 3339 in UTC with whole seconds. Comes in as any RFC 3339 time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp(pub Time);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
 
 macro_rules! wire_type {
     ($name:ident($inner:ty), $label:literal, $read:ident, $show:ident, $schema:expr) => {

@@ -182,7 +182,7 @@ impl<E: Endpoint> Endpoint for Gate<E> {
             // operation that the table has not, which `App::endpoint` checks.
             return if table::lists(path) { self.inner.call(request).await } else { Err(NotFoundError.into()) };
         };
-        let context = Context::of(&request)?.clone();
+        let context = Context::of(&request)?;
         let evidence = Evidence {
             method: request.method().as_str(),
             target: &context.target,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::types::Any;
 use poem_openapi::{Object, OpenApi};
+use serde::Serialize;
 
 use super::model::Player;
 use super::service::Players;
@@ -13,11 +14,12 @@ use crate::base::{Cursor, Id};
 use crate::domains::auth::Caller;
 use crate::domains::policy::{Policy, PolicyStore};
 use crate::http::wire::{RobloxIdIn, RobloxIdOut, Timestamp};
-use crate::http::{Area, Json};
+use crate::http::{Area, Json, Rendered};
 
 /// A player with what surrounds their rank on the ladder.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct PlayerView {
     pub user_id: RobloxIdOut,
     pub username: String,
@@ -40,10 +42,12 @@ pub struct PlayerView {
 }
 
 /// A player in full.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct PlayerDetail {
     #[oai(flatten)]
+    #[serde(flatten)]
     pub player: PlayerView,
     pub display_name: Option<String>,
     pub kos: i64,
@@ -134,9 +138,9 @@ impl PlayersApi {
         &self,
         _caller: Caller,
         #[oai(name = "userId")] id: Path<RobloxIdIn>,
-    ) -> poem::Result<Json<PlayerDetail>> {
+    ) -> poem::Result<Rendered<PlayerDetail>> {
         let player = self.players.find(id.0.0).await?;
-        Ok(Json(PlayerDetail {
+        Ok(Rendered::serialize(&PlayerDetail {
             player: PlayerView::of(&player, &self.policy.current()),
             display_name: player.display_name,
             kos: player.kos,

@@ -19,7 +19,7 @@ use crate::domains::auth::{Caller, Scope};
 use crate::domains::players::{PLAYERS, PlayerView};
 use crate::domains::policy::{FileKind, Policy};
 use crate::http::wire::{Flag, RobloxIdOut};
-use crate::http::{Area, Context, Json};
+use crate::http::{Area, Context, Json, Rendered};
 
 /// Players decided about at once within one request; they share the store's flushes.
 const AT_ONCE: usize = 64;
@@ -121,7 +121,7 @@ impl RanksApi {
         #[oai(name = "x-grps-explain")]
         explain: Header<Option<Flag>>,
         body: Json<PlayerActivity>,
-    ) -> poem::Result<Json<SnapshotIngestResponse>> {
+    ) -> poem::Result<Rendered<SnapshotIngestResponse>> {
         let said = |flag: Header<Option<Flag>>, default| flag.0.map_or(default, |Flag(said)| said);
         let (evaluate, apply) = (said(evaluate, false), said(apply, false));
         let detail = if said(explain, true) { Detail::Explained } else { Detail::Seed };
@@ -131,7 +131,7 @@ impl RanksApi {
         let seen = body.0.observation(experience.0.filter(|key| !key.is_empty()));
         let text = std::str::from_utf8(&context.body).map_err(|error| Error::broken("ingest.not_text", error))?;
         let taken = self.ranks.ingest(&seen, text, ask, &sender).await?;
-        Ok(Json(SnapshotIngestResponse {
+        Ok(Rendered::serialize(&SnapshotIngestResponse {
             player: PlayerView::of(&taken.player, &taken.policy),
             decision: taken.outcome.map(|outcome| DecisionView::of(outcome, detail)),
         }))

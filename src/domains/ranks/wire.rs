@@ -2,6 +2,7 @@
 
 use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 use super::decide::Rule;
 use super::outcome::Outcome;
@@ -106,7 +107,7 @@ fn said(field: MaybeUndefined<String>) -> Option<Option<String>> {
 }
 
 /// What a snapshot brought.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct SnapshotIngestResponse {
     /// The player as evaluated: before any effect of the decision.
     pub player: PlayerView,
@@ -115,8 +116,9 @@ pub struct SnapshotIngestResponse {
 }
 
 /// What a decision does, most severe first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "UPPERCASE")]
+#[serde(rename_all = "UPPERCASE")]
 pub enum ActionView {
     Ban,
     Suspend,
@@ -126,8 +128,9 @@ pub enum ActionView {
 }
 
 /// Where a decision stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum StatusView {
     Proposed,
     Queued,
@@ -137,7 +140,7 @@ pub enum StatusView {
 }
 
 /// One rule the decision rests on.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct RuleView {
     /// A stable name, such as `points` or `warnings`.
     pub rule: String,
@@ -151,8 +154,9 @@ pub struct RuleView {
 }
 
 /// A decision.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct DecisionView {
     pub action: ActionView,
     /// Where PROMOTE and DEMOTE lead.
@@ -164,15 +168,19 @@ pub struct DecisionView {
     pub request_id: String,
     /// Left out when there is nothing to do.
     #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<StatusView>,
     /// Why it does not take effect although that was asked for.
     #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked_reason: Option<String>,
     /// The policy set that decided.
     #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_version: Option<String>,
     /// The rules gone through, in order; left out with `x-grps-explain: false`.
     #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub explain: Option<Vec<RuleView>>,
 }
 
