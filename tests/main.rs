@@ -6,12 +6,19 @@
 
 mod access;
 mod apply;
+mod bad_input;
+mod boards;
 mod decisions;
+mod docs;
 mod harness;
+mod health;
 mod history;
 mod ingest;
 mod keys;
+mod limits;
 mod openapi;
+mod policy_reload;
+mod samples;
 mod schemes;
 mod state;
 mod tidy;

@@ -54,6 +54,7 @@ impl<T: ParseFromJSON> ParsePayload for Json<T> {
 fn read<T: ParseFromJSON>(request: &Request, context: &Context) -> Result<T> {
     let value = if context.body.is_empty() && !T::IS_REQUIRED { Value::Null } else { strict::parse(&context.body)? };
     if let Some(operation) = context.contract().operation(request) {
+        operation.check_headers(request.headers())?;
         operation.check(&value)?;
     }
     T::parse_from_json(Some(value)).map_err(|err| Error::field(&["body"], "value_error", plain(err.message())))

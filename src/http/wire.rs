@@ -13,8 +13,10 @@ use serde_json::Value;
 
 use crate::base::{Error, RobloxId, Time, UserKey};
 
-/// Digit strings from 1 to (all but exactly) 2^53 − 1; the last few are turned away when parsed.
-const DIGITS: &str = "^([1-9][0-9]{0,14}|[1-8][0-9]{15}|900[0-6][0-9]{12}|9007[01][0-9]{11})$";
+/// Digit strings from 1 to 2^53 − 1, digit by digit: a looser pattern would promise ids that are then turned away.
+const DIGITS: &str = "^([1-9][0-9]{0,14}|[1-8][0-9]{15}|900[0-6][0-9]{12}|90070[0-9]{11}|90071[0-8][0-9]{10}|900719[0-8][0-9]{9}\
+    |9007199[01][0-9]{8}|90071992[0-4][0-9]{7}|900719925[0-3][0-9]{6}|9007199254[0-6][0-9]{5}\
+    |90071992547[0-3][0-9]{4}|9007199254740[0-8][0-9]{2}|90071992547409[0-8][0-9]|900719925474099[01])$";
 
 /// Visible ASCII with at least one character that no number has.
 const NAME: &str = "^[!-~]*[!-,./:-~][!-~]*$";

@@ -19,8 +19,8 @@ const BOOTSTRAP: &str = include_str!("../../../data/samples/bootstrap.json");
 /// Players written or removed in one commit.
 const PER_COMMIT: u64 = 100;
 
-/// Snapshots and decisions removed with one player in one commit; more than an invented player gathers.
-const ROWS_PER_PLAYER: usize = 400;
+/// Snapshots and as many decisions removed in one commit.
+const ROWS_PER_COMMIT: usize = 400;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -100,9 +100,16 @@ impl Samples {
     pub async fn remove_demo(&self, limit: usize, actor: &Actor, request_id: &str) -> Result<usize> {
         let first = RobloxId::new(DEMO_BASE)?;
         let last = RobloxId::new(DEMO_BASE + MAX_DEMO_PLAYERS)?;
-        let page = self.store.scan(PLAYERS.between(&first, &last), limit).await?;
-        let doomed: Vec<Player> =
-            page.items.into_iter().map(|(_, player)| player).filter(|player| player.demo).collect();
+        let (mut doomed, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.store.scan(PLAYERS.between(&first, &last).after(after.as_ref()), limit).await?;
+            let invented = page.items.into_iter().map(|(_, player)| player).filter(|player| player.demo);
+            doomed.extend(invented.take(limit - doomed.len()));
+            after = page.next;
+            if doomed.len() == limit || after.is_none() {
+                break;
+            }
+        }
         for player in &doomed {
             self.remove(player).await?;
         }
@@ -110,21 +117,28 @@ impl Samples {
         Ok(doomed.len())
     }
 
+    /// Their history goes a slice a commit, they themselves with the last one.
     async fn remove(&self, player: &Player) -> Result<()> {
         let id = player.user_id;
-        let snapshots = self.store.scan(SNAPSHOTS.under(&id), ROWS_PER_PLAYER).await?.items;
-        let decisions = self.store.scan(DECISIONS.under(&id), ROWS_PER_PLAYER).await?.items;
-        let (snapshots, decisions) = (&snapshots, &decisions);
-        self.store
-            .transact(|tx| async move {
-                let Some(stored) = tx.get(&PLAYERS, &id).await? else { return Ok(()) };
-                standings::place(&tx, BoardId::PLAYERS, Some(&stored.place()), None);
-                snapshots.iter().for_each(|(key, _)| tx.delete(&SNAPSHOTS, key));
-                decisions.iter().for_each(|(key, _)| tx.delete(&DECISIONS, key));
-                tx.delete(&PLAYERS, &id);
-                Ok(())
-            })
-            .await
+        loop {
+            let snapshots = self.store.scan(SNAPSHOTS.under(&id), ROWS_PER_COMMIT).await?.items;
+            let decisions = self.store.scan(DECISIONS.under(&id), ROWS_PER_COMMIT).await?.items;
+            let more = snapshots.len().max(decisions.len()) == ROWS_PER_COMMIT;
+            let (snapshots, decisions) = (&snapshots, &decisions);
+            self.store
+                .transact(|tx| async move {
+                    snapshots.iter().for_each(|(key, _)| tx.delete(&SNAPSHOTS, key));
+                    decisions.iter().for_each(|(key, _)| tx.delete(&DECISIONS, key));
+                    let Some(stored) = tx.get(&PLAYERS, &id).await?.filter(|_| !more) else { return Ok(()) };
+                    standings::place(&tx, BoardId::PLAYERS, Some(&stored.place()), None);
+                    tx.delete(&PLAYERS, &id);
+                    Ok(())
+                })
+                .await?;
+            if !more {
+                return Ok(());
+            }
+        }
     }
 
     async fn note(&self, entry: audit::Entry) -> Result<()> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jsonschema::Validator;
-use poem::http::{HeaderValue, Method};
+use poem::http::{HeaderMap, HeaderValue, Method};
 use poem::{PathPattern, Request};
 use serde_json::{Value, json};
 
@@ -134,6 +134,23 @@ impl Operation {
         self.params.iter().filter(|param| param.place == "path").nth(position)
     }
 
+    /// Holds the headers the operation reads against what a header can carry: poem-openapi takes one it cannot read for one not sent.
+    ///
+    /// # Errors
+    /// `request.invalid` naming every header that is not visible ASCII.
+    pub fn check_headers(&self, headers: &HeaderMap) -> Result<()> {
+        let read = self.params.iter().filter(|param| param.place == "header");
+        let unreadable = read.filter(|param| headers.get(&param.name).is_some_and(|value| value.to_str().is_err()));
+        let fields: Vec<Field> = unreadable
+            .map(|param| Field {
+                loc: vec!["header".into(), param.name.clone()],
+                msg: "must be visible ASCII".into(),
+                kind: "value_error".into(),
+            })
+            .collect();
+        if fields.is_empty() { Ok(()) } else { Err(refusal(fields)) }
+    }
+
     /// Holds a JSON body against its schema.
     ///
     /// # Errors
@@ -150,6 +167,8 @@ impl Operation {
                 break;
             }
         }
+        // A value of the wrong type is also none of the listed ones; that is one complaint.
+        fields.dedup_by(|later, first| later.loc == first.loc && later.msg == first.msg);
         Err(refusal(fields))
     }
 }
