@@ -41,14 +41,17 @@ async fn the_version_names_the_content_not_the_spelling() {
     let path = app.policy_dir().join(RANKS);
     let pretty: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     std::fs::write(&path, serde_json::to_string_pretty(&pretty).unwrap() + "\n\n").unwrap();
-    (look(&app).await, look(&app).await);
+    look(&app).await;
+    look(&app).await;
     assert_eq!(app.app.policy.status().version, before);
     edit_json(&path, promote_at_500);
-    (look(&app).await, look(&app).await);
+    look(&app).await;
+    look(&app).await;
     edit_json(&path, |ranks| {
         ranks["ranks"][2].as_object_mut().unwrap().remove("promoteAt");
     });
-    (look(&app).await, look(&app).await);
+    look(&app).await;
+    look(&app).await;
     assert_eq!(app.app.policy.status().version, before, "taken back, it is what it was");
 }
 
@@ -61,7 +64,8 @@ async fn an_edit_with_an_error_changes_nothing_and_is_explained() {
         promote_at_500(ranks);
         ranks["ranks"][2]["promotAt"] = 1.into();
     });
-    (look(&app).await, look(&app).await);
+    look(&app).await;
+    look(&app).await;
     let after = decision(&app).await;
     assert_eq!((&after["policyVersion"], &after["action"]), (&before, &json!("NONE")), "no file of the set is taken");
     let refusal = app.app.policy.status().last_error.unwrap().message;
@@ -69,7 +73,8 @@ async fn an_edit_with_an_error_changes_nothing_and_is_explained() {
     edit_json(&app.policy_dir().join(RANKS), |ranks| {
         ranks["ranks"][2].as_object_mut().unwrap().remove("promotAt");
     });
-    (look(&app).await, look(&app).await);
+    look(&app).await;
+    look(&app).await;
     assert_eq!(decision(&app).await["action"], "PROMOTE");
     assert_eq!(app.app.policy.status().last_error, None);
 }
@@ -79,7 +84,8 @@ async fn a_file_that_is_gone_keeps_the_set_in_force() {
     let app = TestApp::new().await;
     let before = app.app.policy.status().version;
     std::fs::remove_file(app.policy_dir().join(RANKS)).unwrap();
-    (look(&app).await, look(&app).await);
+    look(&app).await;
+    look(&app).await;
     assert_eq!(app.app.policy.status().version, before);
     assert!(app.app.policy.status().last_error.is_some());
     assert_eq!(decision(&app).await["action"], "NONE");
@@ -92,7 +98,8 @@ async fn an_open_decision_follows_the_policy() {
     let one_step = app.apply(snapshot.clone()).await;
     assert_eq!(one_step["targetRank"], "Volt Specialist II");
     edit_json(&app.policy_dir().join(RANKS), |ranks| ranks["settings"]["maxStepsPerDecision"] = 2.into());
-    (look(&app).await, look(&app).await);
+    look(&app).await;
+    look(&app).await;
     let two_steps = app.apply(snapshot).await;
     assert_eq!(two_steps["targetRank"], "Storm Corporal I");
     assert_ne!(one_step["requestId"], two_steps["requestId"]);
