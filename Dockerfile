@@ -1,6 +1,5 @@
-# One static-ish binary on a small base. Data and policy are volumes; nothing else is written.
+# One binary on a small base. Data and policy are volumes; nothing else is written.
 FROM rust:1.95-slim-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked
@@ -9,9 +8,9 @@ FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /data grps \
-    && mkdir -p /data /policy && chown grps:grps /data /policy
+    && install --directory --owner=grps --mode=0700 /data
 COPY --from=build /src/target/release/grps /usr/local/bin/grps
-COPY --chown=grps:grps policy /policy
+COPY --chown=grps policy /policy
 USER grps
 ENV HOST=0.0.0.0 PORT=8000 DATA_DIR=/data POLICY_DIR=/policy LOG_FORMAT=json
 VOLUME ["/data"]

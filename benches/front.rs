@@ -162,11 +162,9 @@ fn main() {
         for _ in 0..rounds {
             let reports: Vec<Report> = places.iter().map(|(_, address)| press(*address, &request)).collect();
             for (at, ((name, _), report)) in places.iter().zip(&reports).enumerate() {
-                let Report { requests, per_second, p50, p99, cpu, .. } = report;
+                let Report { per_second, p50, p99, cpu, .. } = report;
                 ratios[at].push((per_second / reports[0].per_second, reports[0].cpu.as_secs_f64() / cpu.as_secs_f64()));
-                println!(
-                    "{method:5} {name:26} {requests:8} sent {per_second:8.0} /s  p50 {p50:?}  p99 {p99:?}  cpu {cpu:?}"
-                );
+                println!("{method:5} {name:26} {per_second:8.0} /s  p50 {p50:?}  p99 {p99:?}  cpu {cpu:?}");
             }
         }
         for ((name, _), ratios) in places.iter().zip(ratios) {

@@ -2,7 +2,7 @@
 //! against the published API. `GRPS_TEST_CONFLICT_EVERY=3` runs them with every third commit refused once; `GRPS_TEST_ENGINE=sled` runs
 //! them on disk.
 
-#![allow(clippy::unwrap_used)] // in a test, a panic is the report
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
 mod access;
 mod apply;

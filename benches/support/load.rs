@@ -20,7 +20,6 @@ pub struct Load {
 /// What came out.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    pub requests: u64,
     /// Answers other than 2xx, and connections that broke.
     pub failures: u64,
     pub per_second: f64,
@@ -62,12 +61,12 @@ pub async fn press(address: SocketAddr, load: Load, requests: Vec<Vec<u8>>) -> R
         let index = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
         Duration::from_micros(times.get(index).copied().unwrap_or_default().into())
     };
-    let requests = times.len() as u64;
-    let per_second = requests as f64 / load.measured.as_secs_f64();
+    let sent = times.len() as f64;
+    let per_second = sent / load.measured.as_secs_f64();
     // The warm-up's share of the time is taken to be its share of the work.
     let whole = (load.warm_up + load.measured).as_secs_f64() / load.measured.as_secs_f64();
-    let cpu = (cpu_time() - spent).div_f64((requests as f64 * whole).max(1.0));
-    Report { requests, failures, per_second, p50: at(0.5), p99: at(0.99), cpu }
+    let cpu = (cpu_time() - spent).div_f64((sent * whole).max(1.0));
+    Report { failures, per_second, p50: at(0.5), p99: at(0.99), cpu }
 }
 
 /// User and system time of this process so far: fields 14 and 15 of `/proc/self/stat`, in ticks of 10 ms; zero where there is no `/proc`.
