@@ -90,7 +90,8 @@ fn what_sign_prints_opens_the_server() {
     assert_eq!(send("/admin/api/bootstrap", &operator, "").status, 200);
     let curl = home.run(&["sign", "a6", "--sample", "--curl"]);
     assert!(
-        curl.stdout.starts_with("curl -s -X POST 'http://127.0.0.1:8000/roblox") && curl.stdout.contains("-d '{"),
+        curl.stdout.starts_with(&format!("curl -s -X POST 'http://{}/roblox", server.address))
+            && curl.stdout.contains("-d '{"),
         "{}",
         curl.stdout
     );

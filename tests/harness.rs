@@ -189,6 +189,7 @@ impl TestApp {
 
 /// The store the environment asks for: in memory, in memory with forced conflicts, or on disk.
 fn store(data: &DataDir, metrics: &Metrics) -> Store {
+    #[allow(clippy::disallowed_methods)] // how a test run is told which store to use
     let setting = |name: &str| std::env::vars().find(|(key, _)| key == name).map(|(_, value)| value);
     if setting("GRPS_TEST_ENGINE").as_deref() == Some("sled") {
         let settings = Settings { page_cache_bytes: 16 << 20, ..Settings::default() };

@@ -156,8 +156,8 @@ fn the_playbooks_environment_boots() {
     let server = home.serve();
     let told = until("the banner is written", || Some(server.told()).filter(|told| told.contains("| sh")));
     for part in [
-        "on      Turnstile",
-        "on      Postgres export",
+        "later   Turnstile",
+        "later   Postgres export",
         "off     Roblox data store: set ROBLOX_DATASTORE_NAME",
         "AUTOMATION_SIGNATURE_SECRET is shorter",
     ] {

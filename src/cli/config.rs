@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{Common, print};
+use super::{Common, print, write_out};
 use crate::app;
 use crate::base::{Error, Result};
 use crate::config::{self, Config, Generated, Sources, markdown};
@@ -27,8 +27,8 @@ pub enum ConfigCommand {
 
 pub fn run(command: ConfigCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
     match command {
-        ConfigCommand::Print { markdown: true, .. } => print!("{}", markdown()),
-        ConfigCommand::Print { access: true, .. } => print!("{}", access_markdown()),
+        ConfigCommand::Print { markdown: true, .. } => write_out(&markdown()),
+        ConfigCommand::Print { access: true, .. } => write_out(&access_markdown()),
         ConfigCommand::Print { .. } => return settings(common, sources),
     }
     Ok(ExitCode::SUCCESS)
@@ -69,13 +69,10 @@ pub struct OpenapiArgs {
 pub async fn openapi(args: OpenapiArgs) -> Result<ExitCode> {
     let spec = app::published_api().await?;
     let Some(dir) = args.write else {
-        print!(
-            "{}",
-            match args.format {
-                Format::Json => spec.json(),
-                Format::Yaml => spec.yaml(),
-            }
-        );
+        write_out(&match args.format {
+            Format::Json => spec.json(),
+            Format::Yaml => spec.yaml(),
+        });
         return Ok(ExitCode::SUCCESS);
     };
     for (name, text) in [("openapi.json", spec.json()), ("openapi.yaml", spec.yaml())] {

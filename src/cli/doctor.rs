@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::session::Session;
 use super::{Common, print};
-use crate::base::{Error, Result};
-use crate::config::{self, Config, Generated, Sources};
+use crate::base::{Clock, Error, Result};
+use crate::config::{self, Config, FeatureState, Generated, Sources};
+use crate::domains::policy::Sources as PolicySources;
 use crate::domains::policy::{Search, lint_report};
 use crate::store::DataDir;
 use poem::http::Method;
@@ -45,7 +46,7 @@ pub async fn run(common: &Common, sources: &Sources) -> Result<ExitCode> {
             name: "secrets",
             state: State::Fail,
             detail: warning.clone(),
-            fix: None,
+            fix: Some("set another value, `openssl rand -hex 32` makes one, and restart".into()),
         }));
         check(&mut findings, "policy", policy(&config));
         check(&mut findings, "store", store(sources).await);
@@ -98,9 +99,16 @@ fn policy(config: &Config) -> Result<((), String)> {
     };
     let report = lint_report(&search.read(dir)?);
     match report.errors().next() {
-        None => Ok(((), format!("{} is in order", dir.display()))),
+        None => Ok(((), format!("{} is in order{}", dir.display(), last_changed(&search.read(dir)?)))),
         Some(_) => Err(Error::from(&report)),
     }
+}
+
+/// When the newest file was written (requirement P18: somebody should look every quarter).
+fn last_changed(files: &PolicySources) -> String {
+    let newest = files.list.iter().filter_map(|source| source.changed_at).max();
+    let days = newest.map(|at| Clock::system().now().since(at).as_secs() / 86_400);
+    days.map(|days| format!("; last changed {days} days ago")).unwrap_or_default()
 }
 
 /// Opens the store, or asks the server that has it open.
@@ -109,7 +117,8 @@ async fn store(sources: &Sources) -> Result<((), String)> {
     let answer = session.call(Method::GET, "/metrics/health", None).await;
     let by = if session.is_remote() { "the running server" } else { "this command" };
     session.close().await?;
-    Ok(((), format!("opens; {} players, read by {by}", answer?["totalPlayers"])))
+    let players = answer?["totalPlayers"].as_f64().unwrap_or(0.0);
+    Ok(((), format!("opens; {players:.0} players, read by {by}")))
 }
 
 fn server(config: &Config) -> Result<((), String)> {
@@ -125,10 +134,14 @@ fn server(config: &Config) -> Result<((), String)> {
 
 fn features(findings: &mut Vec<Finding>, config: &Config) {
     for feature in &config.features {
-        let missing = feature.missing.join(", ");
-        let (state, detail, fix) = match feature.missing.is_empty() {
-            true => (State::Pass, feature.name.to_owned(), None),
-            false => (State::Off, format!("{}: {missing} missing", feature.name), Some(format!("set {missing}"))),
+        let name = feature.name;
+        let (state, detail, fix) = match &feature.state {
+            FeatureState::On => (State::Pass, name.to_owned(), None),
+            FeatureState::Later => (State::Off, format!("{name}: configured; this version does not use it yet"), None),
+            FeatureState::Off(missing) => {
+                let missing = missing.join(", ");
+                (State::Off, format!("{name}: {missing} missing"), Some(format!("set {missing}")))
+            }
         };
         findings.push(Finding { name: "feature", state, detail, fix });
     }

@@ -1,6 +1,7 @@
 //! The command line: one file a command. Commands that touch data speak to the API, through the running server when there is one and
 //! through one hosted in this process when there is not, so there is one way for data to flow.
 
+mod banner;
 mod config;
 mod doctor;
 mod health;
@@ -132,11 +133,7 @@ impl Common {
         flag("POLICY_DIR", self.policy_dir.as_ref().map(|path| path.display().to_string()));
         flag("HOST", self.host.clone());
         flag("PORT", self.port.map(|port| port.to_string()));
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let here = std::env::current_dir().map_err(|error| Error::broken("cli.no_directory", error))?;
-        Sources::read(flags, environment, &here)
+        Sources::of_process(flags)
     }
 }
 
@@ -169,8 +166,14 @@ fn report(error: &Error, json: bool) {
 /// Prints `value` as JSON, or `text` for people.
 fn print(json: bool, value: &serde_json::Value, text: impl FnOnce() -> String) {
     if json {
-        println!("{value:#}");
+        write_out(&format!("{value:#}\n"));
     } else {
-        println!("{}", text().trim_end());
+        write_out(&format!("{}\n", text().trim_end()));
     }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+fn write_out(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

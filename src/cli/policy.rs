@@ -8,7 +8,7 @@ use poem::http::Method;
 use serde_json::{Map, Value, json};
 
 use super::session::Session;
-use super::{Common, print};
+use super::{Common, print, write_out};
 use crate::base::{Clock, Error, Result, RobloxId};
 use crate::config::{Config, Generated, Sources};
 use crate::domains::policy::Sources as PolicySources;
@@ -100,7 +100,7 @@ fn print_schemas(write: Option<&Path>) -> Result<ExitCode> {
     for (name, schema) in schemas() {
         let text = format!("{schema:#}\n");
         let Some(dir) = write else {
-            print!("{text}");
+            write_out(&text);
             continue;
         };
         let path = dir.join(name);

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::base::{Clock, Error, Result, Secret};
 use crate::config::{self, Config, Generated, Sources};
 use crate::domains::auth;
+use crate::domains::policy::{PolicyStore, Search};
 use crate::store::DataDir;
 
 /// How long one call may take.
@@ -61,7 +62,12 @@ impl Session {
         }
         let dir = DataDir::open(&path)?;
         let generated = Generated::load_or_create(&path)?;
-        let config = Config::build(sources, &generated)?;
+        let mut config = Config::build(sources, &generated)?;
+        // A mistake in a policy file must not stand between an owner and revoking a key.
+        if let Err(error) = PolicyStore::open(Search::standard(&config.policy_dir), clock.clone()) {
+            eprintln!("warning: {}; this command goes on with the built-in policy", error.detail());
+            config.policy_dir = dir.path().join("no-policy");
+        }
         let app = Box::new(App::open(config, dir, clock.clone()).await?);
         let endpoint = app.endpoint()?;
         Ok(Self { operator: generated.operator(), clock, way: Way::Here { endpoint, app } })
@@ -161,6 +167,7 @@ fn problem(status: StatusCode, answer: &Value) -> Error {
         401 => Error::unauthenticated(code, detail),
         403 => Error::denied(code, detail),
         409 => Error::conflict(code, detail),
+        429 => Error::limited(code, detail),
         507 => Error::full(code, detail),
         500..=599 => Error::remote(code, detail),
         _ => Error::invalid(code, detail),

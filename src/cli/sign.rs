@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::{Common, print};
+use super::{Common, print, write_out};
 use crate::base::{Clock, Error, Result, Secret, Secrets};
 use crate::config::{self, Config, Generated, Sources};
 use crate::domains::auth::{Signable, fingerprint, message, sign};
+use crate::store::DataDir;
 
 /// The seed's snapshot, as it is shown first to everyone.
 pub const SAMPLE: &str = r#"{"userId":12345678,"username":"ArcTrooper","displayName":"Arc","rank":"Volt Specialist II","rankPoints":520,"kos":84,"wos":12,"warnings":1,"recommendations":0,"punishmentStatus":null,"experience":{"universeId":987654321,"placeId":1234567890,"server":"vip-3"}}"#;
@@ -55,7 +56,11 @@ pub fn run(args: SignArgs, common: &Common, sources: &Sources) -> Result<ExitCod
     let body = if args.sample { SAMPLE } else { &args.body };
     let (headers, signed) = headers(&args, &config, body)?;
     if args.curl {
-        println!("{}", curl(&args, &config, body, &headers));
+        let base = match DataDir::owner(&config.data_dir).and_then(|owner| owner.addr) {
+            Some(address) => format!("http://{address}"),
+            None => config.service_base_url.clone(),
+        };
+        write_out(&format!("{}\n", curl(&args, &base, body, &headers)));
         return Ok(ExitCode::SUCCESS);
     }
     let shown: serde_json::Map<String, serde_json::Value> =
@@ -135,10 +140,9 @@ fn unset(name: &str) -> Error {
 }
 
 /// A command for a POSIX shell; single quotes in values are escaped.
-fn curl(args: &SignArgs, config: &Config, body: &str, headers: &Headers) -> String {
+fn curl(args: &SignArgs, base: &str, body: &str, headers: &Headers) -> String {
     let quote = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let mut out =
-        format!("curl -s -X {} {}", args.method, quote(&format!("{}{}", config.service_base_url, args.target)));
+    let mut out = format!("curl -s -X {} {}", args.method, quote(&format!("{base}{}", args.target)));
     for (name, value) in headers {
         out += &format!(" \\\n  -H {}", quote(&format!("{name}: {value}")));
     }

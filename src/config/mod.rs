@@ -46,6 +46,8 @@ pub struct Config {
     pub service_base_url: String,
     pub http: http::Config,
     pub auth: auth::Config,
+    /// The inbound key is the one made on first start.
+    pub generated_inbound: bool,
     pub retention: RetentionConfig,
     /// What is worth telling the owner at start.
     pub warnings: Vec<String>,
@@ -53,12 +55,21 @@ pub struct Config {
     pub features: Vec<Feature>,
 }
 
-/// A feature that is off until its settings are there.
+/// Something that needs settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
     pub name: &'static str,
-    /// The settings still missing; empty when the feature is configured.
-    pub missing: Vec<&'static str>,
+    pub state: FeatureState,
+}
+
+/// Whether a feature works here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeatureState {
+    On,
+    /// These settings are missing.
+    Off(Vec<&'static str>),
+    /// Its settings are there and well-formed; this version does not use them yet.
+    Later,
 }
 
 /// Shortest secret that is not warned about, in bytes (requirement R12).
@@ -99,6 +110,7 @@ impl Config {
             },
             http: http_section(&read)?,
             auth: auth_section(&read, generated, host)?,
+            generated_inbound: read.found("INBOUND_API_KEYS")?.is_none(),
             retention: RetentionConfig {
                 days: read.number("SNAPSHOT_RETENTION_DAYS", 1, 3650)? as u32,
                 per_player: read.number("SNAPSHOTS_PER_PLAYER", 1, 100_000)? as u32,
@@ -144,7 +156,7 @@ fn auth_section(read: &Reader<'_>, generated: &Generated, host: IpAddr) -> Resul
         .hint("set INBOUND_API_KEYS, remove the empty setting to have a key generated, or set ALLOW_OPEN_INGEST=1"));
     }
     Ok(auth::Config {
-        mode: Mode::parse(&read.text("AUTH_MODE")?)?,
+        mode: read.one_of("AUTH_MODE", &[("compat", Mode::Compat), ("strict", Mode::Strict)])?,
         inbound,
         open_ingest,
         automation: Secrets::parse(&read.text("AUTOMATION_SIGNATURE_SECRET")?)?,
@@ -160,9 +172,13 @@ fn auth_section(read: &Reader<'_>, generated: &Generated, host: IpAddr) -> Resul
 fn warnings(read: &Reader<'_>) -> Result<Vec<String>> {
     let mut out = Vec::new();
     let mut seen: Vec<(&str, Secret)> = Vec::new();
-    for name in ["AUTOMATION_SIGNATURE_SECRET", "HMAC_SECRET", "API_KEY", "WEBHOOK_VERIFICATION_KEY"] {
+    let names =
+        ["INBOUND_API_KEYS", "AUTOMATION_SIGNATURE_SECRET", "HMAC_SECRET", "API_KEY", "WEBHOOK_VERIFICATION_KEY"];
+    for name in names {
         let value = read.text(name)?;
         for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            // A scope list after an inbound key is no part of its secret.
+            let part = if name == "INBOUND_API_KEYS" { part.split(':').next().unwrap_or(part) } else { part };
             if part.len() < GOOD_SECRET {
                 out.push(format!(
                     "{name} is shorter than {GOOD_SECRET} characters; make one with `openssl rand -hex 32`"
@@ -182,27 +198,28 @@ fn warnings(read: &Reader<'_>) -> Result<Vec<String>> {
     Ok(out)
 }
 
-/// What needs settings, and which of them are missing.
+/// What needs settings, and whether it has them. Settings of features to come are checked all the same.
 fn features(read: &Reader<'_>) -> Result<Vec<Feature>> {
-    const NEEDS: &[(&str, &[&str])] = &[
+    const NOW: &[(&str, &[&str])] = &[
         ("snapshots from game servers", &["INBOUND_API_KEYS"]),
         ("signed automation calls", &["AUTOMATION_SIGNATURE_SECRET"]),
         ("job gateway credentials", &["API_KEY", "HMAC_SECRET"]),
+    ];
+    const LATER: &[(&str, &[&str])] = &[
         ("Roblox group", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"]),
         ("Roblox data store", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "ROBLOX_DATASTORE_NAME"]),
         ("Postgres export", &["DATABASE_URL"]),
         ("Turnstile", &["TURNSTILE_SECRET_KEY"]),
         ("Discord", &["DISCORD_TOKEN", "CHANNEL_ID"]),
     ];
+    read.well_formed()?;
     let mut out = Vec::new();
-    for (name, needs) in NEEDS {
-        let mut missing = Vec::new();
-        for variable in *needs {
-            if read.text(variable)?.is_empty() {
-                missing.push(*variable);
-            }
+    for (list, ready) in [(NOW, FeatureState::On), (LATER, FeatureState::Later)] {
+        for (name, needs) in list {
+            let missing = read.missing(needs)?;
+            let state = if missing.is_empty() { ready.clone() } else { FeatureState::Off(missing) };
+            out.push(Feature { name, state });
         }
-        out.push(Feature { name, missing });
     }
     Ok(out)
 }
@@ -228,16 +245,45 @@ impl Reader<'_> {
         Ok(generated.unwrap_or(default).to_owned())
     }
 
+    /// Which of `names` have no value.
+    fn missing(&self, names: &[&'static str]) -> Result<Vec<&'static str>> {
+        let mut out = Vec::new();
+        for name in names {
+            if self.text(name)?.is_empty() {
+                out.push(*name);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Checks the settings whose features come later: ids are numbers, the database is Postgres (requirements G13, G14).
+    fn well_formed(&self) -> Result<()> {
+        for name in ["ROBLOX_GROUP_ID", "ROBLOX_UNIVERSE_ID", "CHANNEL_ID"] {
+            let text = self.text(name)?;
+            if !text.bytes().all(|b| b.is_ascii_digit()) || text.len() > 20 {
+                return Err(self.invalid(name, &text, "a number"));
+            }
+        }
+        let url = self.text("DATABASE_URL")?;
+        let schemes = ["postgres://", "postgresql://", "postgresql+asyncpg://"];
+        if !url.is_empty() && !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+            // The value may hold a password, so it is not shown.
+            return Err(Error::invalid("config.invalid", "DATABASE_URL is not a Postgres address")
+                .hint("write it as postgresql://user:password@host:5432/name"));
+        }
+        Ok(())
+    }
+
     fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<T> {
         let text = self.text(name)?;
-        text.parse().map_err(|_| invalid(name, &text, expected))
+        text.parse().map_err(|_| self.invalid(name, &text, expected))
     }
 
     fn number(&self, name: &str, low: u64, high: u64) -> Result<u64> {
         let text = self.text(name)?;
         match text.parse() {
             Ok(number) if (low..=high).contains(&number) => Ok(number),
-            _ => Err(invalid(name, &text, &format!("a whole number from {low} to {high}"))),
+            _ => Err(self.invalid(name, &text, &format!("a whole number from {low} to {high}"))),
         }
     }
 
@@ -245,21 +291,23 @@ impl Reader<'_> {
         match self.text(name)?.to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => Ok(true),
             "" | "0" | "false" | "no" | "off" => Ok(false),
-            other => Err(invalid(name, other, "true or false")),
+            other => Err(self.invalid(name, other, "true or false")),
         }
     }
 
     fn one_of<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<T> {
-        let text = self.text(name)?;
+        let text = self.text(name)?.to_ascii_lowercase();
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let chosen = choices.iter().find(|(choice, _)| *choice == text);
-        chosen.map(|(_, value)| *value).ok_or_else(|| invalid(name, &text, &names.join(" or ")))
+        chosen.map(|(_, value)| *value).ok_or_else(|| self.invalid(name, &text, &names.join(" or ")))
     }
-}
 
-fn invalid(name: &str, value: &str, expected: &str) -> Error {
-    Error::invalid("config.invalid", format!("{name} is \"{value}\": expected {expected}"))
-        .hint("`grps config print` shows every setting and where its value comes from")
+    /// Names the setting, its value, where that comes from, and what is expected. Only settings that are not secret are read this way.
+    fn invalid(&self, name: &str, value: &str, expected: &str) -> Error {
+        let origin = self.found(name).ok().flatten().map_or(Origin::Default, |found| found.origin);
+        Error::invalid("config.invalid", format!("{name} is \"{value}\" (from {origin}): expected {expected}"))
+            .hint("`grps config print` shows every setting and where its value comes from")
+    }
 }
 
 /// Every setting with its value (secrets masked) and where it comes from, for `grps config print`.
@@ -336,6 +384,8 @@ mod tests {
             ("PORT", "http", "a port"),
             ("HOST", "localhost", "an IP address"),
             ("AUTH_MODE", "lax", "compat or strict"),
+            ("ROBLOX_GROUP_ID", "my-group", "a number"),
+            ("DATABASE_URL", "mysql://root:hunter2@db", "not a Postgres address"),
             ("LOG_FORMAT", "xml", "human or json"),
             ("MAX_BODY_BYTES", "1MB", "a whole number from 1024"),
             ("TIMESTAMP_TOLERANCE", "-1", "a whole number from 1"),

@@ -2,6 +2,7 @@
 //! wins (requirements J8, P4). Nothing else in the program reads the environment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,17 @@ const DEFAULT_SETTINGS_FILE: &str = "app_settings.json";
 const MAX_FILE: u64 = 256 * 1024;
 
 impl Sources {
+    /// The sources of this process: its flags, its environment, the files of the directory it was started in.
+    ///
+    /// # Errors
+    /// As [`Sources::read`].
+    #[allow(clippy::disallowed_methods)] // the one place
+    pub fn of_process(flags: Vec<(String, String)>) -> Result<Self> {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let here = std::env::current_dir().map_err(|error| Error::broken("config.no_directory", error))?;
+        Self::read(flags, std::env::vars_os().filter_map(text).collect(), &here)
+    }
+
     /// Reads every source. `flags` and `environment` are name–value pairs; files are looked for in `directory`.
     ///
     /// # Errors
@@ -110,9 +122,10 @@ fn dotenv(path: &Path) -> Result<BTreeMap<String, String>> {
     let text = read_small(path)?;
     let pairs: std::result::Result<Vec<_>, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
     // The parser's own message quotes the line, which may hold a secret.
-    pairs
-        .map(upper)
-        .map_err(|_| unreadable(path, "a line is not NAME=value").hint("quote values that hold spaces or #"))
+    pairs.map(upper).map_err(|_| {
+        unreadable(path, "a line is not NAME=value")
+            .hint("quote values that hold spaces or #, and put those that hold $ into single quotes")
+    })
 }
 
 fn settings_file(path: &Path) -> Result<BTreeMap<String, String>> {

@@ -15,20 +15,6 @@ pub enum Mode {
     Strict,
 }
 
-impl Mode {
-    /// # Errors
-    /// `config.invalid` for anything but `compat` and `strict`.
-    pub fn parse(text: &str) -> Result<Self> {
-        match text {
-            "compat" => Ok(Mode::Compat),
-            "strict" => Ok(Mode::Strict),
-            other => {
-                Err(Error::invalid("config.invalid", format!("AUTH_MODE is \"{other}\": expected compat or strict")))
-            }
-        }
-    }
-}
-
 /// One of `INBOUND_API_KEYS`.
 #[derive(Debug, Clone)]
 pub struct InboundKey {
