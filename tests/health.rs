@@ -144,3 +144,15 @@ async fn a_scrape_from_elsewhere_needs_a_key_that_may() {
     app.get("/metrics").header("x-grps-api-key", "the-key-of-a-game-server").refused(403, "auth.scope_missing").await;
     app.get("/metrics").from(HERE).header("x-grps-api-key", "guess").refused(401, "auth.key_invalid").await;
 }
+
+#[tokio::test]
+async fn what_a_proxy_or_a_foreign_page_passes_on_does_not_come_from_this_machine() {
+    let app = TestApp::new().await;
+    let scrape = || app.get("/metrics").from(HERE);
+    scrape().header("host", "localhost:8000").expect(200).await;
+    scrape().header("host", "[::1]:8000").expect(200).await;
+    for name in ["x-forwarded-for", "forwarded", "x-real-ip", "via"] {
+        scrape().header("host", "localhost").header(name, "127.0.0.1").refused(401, "auth.credentials_missing").await;
+    }
+    scrape().header("host", "metrics.example.com").refused(401, "auth.credentials_missing").await;
+}

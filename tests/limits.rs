@@ -12,17 +12,21 @@ async fn limited(extra: &[(&str, &str)]) -> TestApp {
 async fn who_asks_too_often_is_told_when_to_come_back() {
     let app = limited(&[]).await;
     for left in ["1", "0"] {
-        let answer = app.get("/health/live").expect(200).await;
+        let answer = app.get("/health").expect(200).await;
         assert_eq!((answer.header("ratelimit-limit"), answer.header("ratelimit-remaining")), ("2", left));
         assert!(answer.header("ratelimit-reset").parse::<u64>().unwrap() <= 3600);
     }
-    let answer = app.get("/health/live").refused(429, "request.rate_limited").await;
+    let answer = app.get("/health").refused(429, "request.rate_limited").await;
     let wait: u64 = answer.header("retry-after").parse().unwrap();
     assert!((1700..=1800).contains(&wait), "one of two an hour: {wait}");
     assert_eq!((answer.header("ratelimit-limit"), answer.header("ratelimit-remaining")), ("2", "0"));
     assert!(answer.hint().contains("Retry-After"));
-    app.get("/health/live").from("203.0.113.10:1").expect(200).await;
-    let off = TestApp::new().await.get("/health/live").expect(200).await;
+    app.get("/health").from("203.0.113.10:1").expect(200).await;
+    for probe in ["/health/live", "/health/ready"] {
+        assert_eq!(app.get(probe).expect(200).await.header("ratelimit-limit"), "", "a probe is never limited");
+        app.request("HEAD", probe).expect(200).await;
+    }
+    let off = TestApp::new().await.get("/health").expect(200).await;
     assert_eq!(off.header("ratelimit-limit"), "");
 }
 
@@ -30,7 +34,7 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
 async fn a_forwarded_address_counts_only_as_far_as_trusted_proxies_wrote_it() {
     let app = limited(&[("TRUSTED_PROXIES", "10.0.0.0/8")]).await;
     let from = |peer: &'static str, forwarded: &'static str| {
-        app.get("/health/live").from(peer).header("x-forwarded-for", forwarded).send()
+        app.get("/health").from(peer).header("x-forwarded-for", forwarded).send()
     };
     for (peer, forwarded, left) in [
         ("10.0.0.1:1", "1.2.3.4", "1"),
@@ -148,4 +152,19 @@ async fn head_answers_like_get_without_the_body() {
     app.request("HEAD", "/players/12345678").expect(401).await;
     app.request("HEAD", "/players/12345678").key().expect(200).await;
     app.request("HEAD", INGEST).expect(405).await;
+}
+
+#[tokio::test]
+async fn a_bad_byte_in_a_forwarded_line_makes_nobody_local() {
+    let app = limited(&[("TRUSTED_PROXIES", "127.0.0.1")]).await;
+    let from = |forwarded: &'static [u8]| app.get("/health").from("127.0.0.1:1").header("x-forwarded-for", forwarded);
+    assert_eq!(from(b"203.0.113.9").send().await.header("ratelimit-remaining"), "1");
+    assert_eq!(from(b"\xff, 203.0.113.9").send().await.header("ratelimit-remaining"), "0", "the same client");
+    for forwarded in [&b"\xff, 203.0.113.10"[..], b"unknown", b"127.0.0.1"] {
+        app.get("/metrics")
+            .from("127.0.0.1:1")
+            .header("x-forwarded-for", forwarded)
+            .refused(401, "auth.credentials_missing")
+            .await;
+    }
 }

@@ -73,6 +73,13 @@ impl Failure {
             .into()
     }
 
+    /// 503: the bodies of other requests fill the memory there is for them.
+    pub fn bodies_full() -> Self {
+        Error::busy("request.busy", "the server holds as many request bodies as it can right now")
+            .hint("send the request again after Retry-After")
+            .into()
+    }
+
     /// 503: the handler took too long; whether it took effect is unknown.
     pub fn handler_late(limit: Duration) -> Self {
         Error::busy("request.timeout", format!("the server gave up on this after {} seconds", limit.as_secs_f64()))

@@ -1,9 +1,10 @@
 //! The one outermost layer: everything a request meets before the gate and the routes, and everything a response meets after them.
 //!
-//! In order: request id → client address → CORS preflight → rate limit → body (limit, deadline) → inner endpoint (deadline, panics) →
+//! In order: request id → client address → rate limit → CORS preflight → body (limits, deadline) → inner endpoint (deadline, panics) →
 //! failure as problem+json → headers → metrics → one line in the access log. One layer instead of ten, because each of poem's costs a
 //! boxed future and this is the hot path.
 
+mod body;
 pub mod client;
 mod context;
 mod limit;
@@ -18,11 +19,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use poem::{Endpoint, IntoResponse, PathPattern, Request, Response};
 
+use self::body::{Bodies, Room};
 pub use self::context::Context;
 use self::limit::{Allowance, Limiter};
 use self::record::{Exchange, Recorder};
@@ -35,8 +36,8 @@ use crate::base::metrics::Metrics;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How much of a body that is too large is read and thrown away, in bytes, so that its sender gets to read the 413.
-const MAX_DISCARD: u64 = 8 * 1024 * 1024;
+/// What an orchestrator asks again and again, from one address: never limited, so that a busy neighbour does not get the server killed.
+const PROBES: [&str; 2] = ["/health/live", "/health/ready"];
 
 /// How long a browser may remember a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "600";
@@ -54,8 +55,7 @@ pub struct Front<E> {
     proxies: Proxies,
     limiter: Option<Limiter>,
     recorder: Recorder,
-    max_body_bytes: usize,
-    body_deadline: Duration,
+    bodies: Bodies,
     handler_deadline: Duration,
 }
 
@@ -63,6 +63,7 @@ pub struct Front<E> {
 struct Caller {
     id: Arc<str>,
     address: IpAddr,
+    local: bool,
     method: Method,
     uri: Uri,
     origin: Option<HeaderValue>,
@@ -77,8 +78,13 @@ impl Caller {
 
 type Answer = Result<Response, Failure>;
 
-/// `None`: go on to the routes.
-type Admission = Result<Option<Response>, Failure>;
+/// What becomes of a request in front of the routes.
+enum Admitted<'a> {
+    /// It is answered already.
+    Answered(Response),
+    /// It goes on to the routes; its body's room is held until they have answered.
+    Ready(Room<'a>),
+}
 
 impl<E: Endpoint> Front<E> {
     /// Puts the layer around `inner`, the gate and the routes. `contract` is what bodies are held against.
@@ -91,8 +97,7 @@ impl<E: Endpoint> Front<E> {
             proxies: config.trusted_proxies.clone(),
             limiter: Limiter::new(config.rate_limit_requests, config.rate_limit_window_seconds),
             recorder: Recorder::new(metrics),
-            max_body_bytes: config.max_body_bytes,
-            body_deadline: ms(config.body_deadline_ms),
+            bodies: Bodies::new(config.max_body_bytes, ms(config.body_deadline_ms)),
             handler_deadline: ms(config.handler_deadline_ms),
         }
     }
@@ -102,6 +107,7 @@ impl<E: Endpoint> Front<E> {
         Caller {
             id: request_id(headers),
             address: client::address(request.remote_addr(), headers, &self.proxies),
+            local: client::is_local(request),
             method: request.method().clone(),
             // Nothing has stripped a prefix yet: this is the path as sent.
             uri: request.uri().clone(),
@@ -110,18 +116,35 @@ impl<E: Endpoint> Front<E> {
     }
 
     /// What stands before the routes: either it answers itself, or it leaves the request ready for them.
-    async fn admit(&self, request: &mut Request, caller: &Caller, allowance: Option<&Allowance>) -> Admission {
+    async fn admit(
+        &self,
+        request: &mut Request,
+        caller: &Caller,
+        allowance: Option<&Allowance>,
+    ) -> Result<Admitted<'_>, Failure> {
         if let Some(error) = allowance.and_then(Allowance::refusal) {
             return Err(error.into());
         }
         if let Some(answer) = self.preflight(request, caller)? {
-            return Ok(Some(answer));
+            return Ok(Admitted::Answered(answer));
         }
-        let body = self.body(request).await?;
-        let target = caller.target().to_owned();
-        let context = Context::new(caller.id.clone(), caller.address, target, body, self.clock.now());
-        request.extensions_mut().insert(context.with_contract(self.contract.clone()));
-        Ok(None)
+        let (body, room) = self.bodies.read(request).await?;
+        request.extensions_mut().insert(Context {
+            request_id: caller.id.clone(),
+            client: caller.address,
+            local: caller.local,
+            target: caller.target().to_owned(),
+            body,
+            now: self.clock.now(),
+            contract: self.contract.clone(),
+        });
+        Ok(Admitted::Ready(room))
+    }
+
+    /// Takes one request off the client's allowance; `None` when nothing is counted.
+    fn allowance(&self, caller: &Caller) -> Option<Allowance> {
+        let probe = matches!(caller.method, Method::GET | Method::HEAD) && PROBES.contains(&caller.uri.path());
+        self.limiter.as_ref().filter(|_| !probe).map(|limiter| limiter.take(caller.address))
     }
 
     /// Lets the routes answer, within the deadline and whatever they do.
@@ -147,31 +170,8 @@ impl<E: Endpoint> Front<E> {
         }
     }
 
-    /// Reads the whole body within its limit and deadline, and puts it back for extractors that read it themselves.
-    async fn body(&self, request: &mut Request) -> Result<Bytes, Failure> {
-        let body = request.take_body();
-        if body.is_empty() {
-            return Ok(Bytes::new());
-        }
-        let declared = request.header(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
-        let awaits_go = request.headers().contains_key(header::EXPECT);
-        let read = async {
-            if declared.is_some_and(|length| length > self.max_body_bytes as u64) {
-                if !awaits_go {
-                    discard(body, declared.unwrap_or(MAX_DISCARD)).await;
-                }
-                return Err(Failure::body_too_large(self.max_body_bytes));
-            }
-            collect(body, declared.unwrap_or(0) as usize, self.max_body_bytes).await
-        };
-        let bytes = tokio::time::timeout(self.body_deadline, read).await;
-        let bytes = bytes.unwrap_or_else(|_| Err(Failure::body_late(self.body_deadline)))?;
-        request.set_body(bytes.clone());
-        Ok(bytes)
-    }
-
     /// The answer to a browser that asks whether a page of another origin may send a request.
-    fn preflight(&self, request: &Request, caller: &Caller) -> Admission {
+    fn preflight(&self, request: &Request, caller: &Caller) -> Result<Option<Response>, Failure> {
         let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let Some(origin) = caller.origin.as_ref().filter(|_| asks && caller.method == Method::OPTIONS) else {
             return Ok(None);
@@ -212,10 +212,10 @@ impl<E: Endpoint> Endpoint for Front<E> {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let watch = Stopwatch::start();
         let caller = self.caller(&request);
-        let allowance = self.limiter.as_ref().map(|limiter| limiter.take(caller.address));
+        let allowance = self.allowance(&caller);
         let (answer, pattern) = match self.admit(&mut request, &caller, allowance.as_ref()).await {
-            Ok(None) => self.pass(request, &caller).await,
-            Ok(Some(response)) => (Ok(response), None),
+            Ok(Admitted::Ready(_room)) => self.pass(request, &caller).await,
+            Ok(Admitted::Answered(response)) => (Ok(response), None),
             Err(failure) => (Err(failure), None),
         };
         let route = pattern.map(|PathPattern(pattern)| match self.contract.route(&pattern) {
@@ -245,37 +245,4 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     let mut text = [0u8; 16];
     data_encoding::HEXLOWER.encode_mut(&fastrand::u64(..).to_be_bytes(), &mut text);
     std::str::from_utf8(&text).unwrap_or_default().into()
-}
-
-async fn collect(body: poem::Body, declared: usize, limit: usize) -> Result<Bytes, Failure> {
-    let mut chunks = body.into_bytes_stream();
-    let mut first: Option<Bytes> = None;
-    let mut all = BytesMut::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|cause| Failure::body_cut(&cause))?;
-        let so_far = first.as_ref().map_or(all.len(), Bytes::len);
-        if so_far + chunk.len() > limit {
-            return Err(Failure::body_too_large(limit));
-        }
-        if so_far == 0 {
-            // Most bodies are one chunk, which needs no copy.
-            first = Some(chunk);
-            continue;
-        }
-        if let Some(first) = first.take() {
-            all.reserve(declared.clamp(so_far + chunk.len(), limit));
-            all.extend_from_slice(&first);
-        }
-        all.extend_from_slice(&chunk);
-    }
-    Ok(first.unwrap_or_else(|| all.freeze()))
-}
-
-/// Reads what is still coming, up to a bound, so that closing the connection does not reset it before the client has read our answer.
-async fn discard(body: poem::Body, length: u64) {
-    if length > MAX_DISCARD {
-        return;
-    }
-    let mut chunks = body.into_bytes_stream();
-    while let Some(Ok(_)) = chunks.next().await {}
 }

@@ -1,7 +1,6 @@
 //! The gate: an endpoint around the router that looks up the access table, proves the caller, and lets in or refuses. What is not in the
 //! table does not pass, so an endpoint cannot be forgotten open.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use poem::error::NotFoundError;
@@ -35,18 +34,18 @@ impl Auth {
         &self.keys
     }
 
-    /// The caller of a request to `access`, or why not.
+    /// The caller of a request to `access`, or why not. `local` tells whether this machine itself is calling.
     ///
     /// # Errors
     /// `auth.*`: credentials missing, wrong, replayed, of a scheme this endpoint does not take, or without the scope.
-    pub async fn admit(&self, access: Access, client: IpAddr, evidence: &Evidence<'_>) -> Result<Caller> {
+    pub async fn admit(&self, access: Access, local: bool, evidence: &Evidence<'_>) -> Result<Caller> {
         match access {
             Access::Open => Ok(Caller::nobody()),
             Access::OpenUnlessWrong => match presented(evidence) {
                 Some(scheme) => self.prove(scheme, evidence).await,
                 None => Ok(Caller::nobody()),
             },
-            Access::LocalOr(_, _) if client.is_loopback() && presented(evidence).is_none() => Ok(Caller::nobody()),
+            Access::LocalOr(_, _) if local && presented(evidence).is_none() => Ok(Caller::nobody()),
             Access::LocalOr(schemes, scope) | Access::Needs(schemes, scope) => {
                 let caller = self.identify(schemes, scope, evidence).await?;
                 caller.need(scope)?;
@@ -190,7 +189,7 @@ impl<E: Endpoint> Endpoint for Gate<E> {
             body: &context.body,
             now: context.now,
         };
-        let caller = self.auth.admit(rule.access, context.client, &evidence).await?;
+        let caller = self.auth.admit(rule.access, context.local, &evidence).await?;
         request.extensions_mut().insert(caller);
         self.inner.call(request).await
     }

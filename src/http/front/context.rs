@@ -16,25 +16,18 @@ pub struct Context {
     pub request_id: Arc<str>,
     /// Who is calling, past trusted proxies.
     pub client: IpAddr,
+    /// Whether this machine itself is calling, past no proxy at all.
+    pub local: bool,
     /// Path with query, exactly as sent: what signatures cover.
     pub target: String,
     /// The body, exactly as sent: what signatures cover.
     pub body: Bytes,
     /// When the request came in.
     pub now: Time,
-    contract: Arc<Contract>,
+    pub(super) contract: Arc<Contract>,
 }
 
 impl Context {
-    /// A context without a contract, as tests of the gate need it.
-    pub fn new(request_id: Arc<str>, client: IpAddr, target: String, body: Bytes, now: Time) -> Self {
-        Self { request_id, client, target, body, now, contract: Arc::default() }
-    }
-
-    pub(super) fn with_contract(self, contract: Arc<Contract>) -> Self {
-        Self { contract, ..self }
-    }
-
     /// The published contract this request is held against.
     pub fn contract(&self) -> &Contract {
         &self.contract
