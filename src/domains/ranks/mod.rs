@@ -4,7 +4,9 @@
 //! together. What a decision does outside (the Roblox group) is not done here: a decision that is to take effect is left `queued`.
 
 mod api;
+mod breaker;
 pub mod decide;
+mod facts;
 mod outcome;
 mod service;
 mod simulate;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decide::decide;
-use super::outcome::subject;
+use super::facts::subject;
 use super::service::Ranks;
 use crate::base::{Cursor, Result, RobloxId};
 use crate::domains::players::PLAYERS;
@@ -43,7 +43,7 @@ impl Ranks {
         let mut out =
             Simulation { evaluated: page.items.len(), counts: BTreeMap::new(), moves: Vec::new(), next: page.next };
         for (user_id, player) in page.items {
-            let verdict = decide(policy, &subject(&player), now);
+            let verdict = decide(policy, &subject(&player, now), now);
             *out.counts.entry(verdict.action.as_str()).or_default() += 1;
             if verdict.action == Action::None {
                 continue;
