@@ -1,11 +1,10 @@
 //! What hears of every commit: the record cache and the followers of tables. It is fed in commit order, after a commit is durable and before
-//! it is acknowledged, so an in-memory index fed from here is never behind an answer.
+//! it is acknowledged, so an in-memory index fed from here is never behind an answer. A follower gets all rows a commit wrote to its table at
+//! once, so it can show the commit as a whole.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{PoisonError, RwLock};
 
-use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 
 use super::cache::Cache;
@@ -13,13 +12,14 @@ use super::engine::{Row, panic_message};
 use super::key::Key;
 use super::record::Record;
 use super::table::{PREFIX, Table, decode_key};
-use crate::base::{Error, Result};
+use crate::base::Error;
 
-type Follower = Box<dyn Fn(&[u8], Option<Bytes>) -> Result<()> + Send + Sync>;
+type Follower = Box<dyn Fn(&[&Row]) + Send + Sync>;
 
 pub(super) struct Feed {
     pub cache: Cache,
-    followers: RwLock<HashMap<[u8; PREFIX], Vec<Follower>>>,
+    /// A handful: one or two tables are mirrored.
+    followers: RwLock<Vec<([u8; PREFIX], Follower)>>,
     failures: Counter,
 }
 
@@ -31,33 +31,43 @@ impl Feed {
     pub fn follow<K: Key, V: Record>(
         &self,
         table: &'static Table<K, V>,
-        each: impl Fn(K, Option<V>) + Send + Sync + 'static,
+        each: impl Fn(Vec<(K, Option<V>)>) + Send + Sync + 'static,
     ) {
-        let follower = move |key: &[u8], value: Option<Bytes>| {
-            each(decode_key(key)?, table.value(value)?);
-            Ok(())
+        let failures = self.failures.clone();
+        let follower = move |rows: &[&Row]| {
+            let decode = |row: &&Row| {
+                let decoded = decode_key(&row.key).and_then(|key| Ok((key, table.value(row.value.clone())?)));
+                decoded.inspect_err(|error| missed(&failures, error, row)).ok()
+            };
+            each(rows.iter().filter_map(decode).collect());
         };
         let mut followers = self.followers.write().unwrap_or_else(PoisonError::into_inner);
-        followers.entry(table.prefix()).or_default().push(Box::new(follower));
+        followers.push((table.prefix(), Box::new(follower)));
     }
 
     /// Passes on one committed batch.
     pub fn publish(&self, rows: &[Row]) {
+        rows.iter().for_each(|row| self.cache.commit(row));
         let followers = self.followers.read().unwrap_or_else(PoisonError::into_inner);
-        for row in rows {
-            self.cache.commit(row);
-            let interested = row.key.first_chunk().and_then(|prefix| followers.get(prefix));
-            interested.into_iter().flatten().for_each(|follower| self.tell(follower, row));
+        for (prefix, follower) in followers.iter() {
+            let theirs: Vec<&Row> = rows.iter().filter(|row| row.key.starts_with(prefix)).collect();
+            if !theirs.is_empty() {
+                self.tell(follower, &theirs);
+            }
         }
     }
 
-    /// A follower that fails misses this row and hears of the next.
-    fn tell(&self, follower: &Follower, row: &Row) {
-        let told = catch_unwind(AssertUnwindSafe(|| follower(&row.key, row.value.clone())))
-            .unwrap_or_else(|panic| Err(Error::broken("store.follower_panicked", panic_message(panic.as_ref()))));
-        if let Err(error) = told {
-            self.failures.inc();
-            tracing::error!(?error, key = %row.key.escape_ascii(), "an in-memory index missed a committed row; restart to rebuild it");
+    /// A follower that panics misses this commit and hears of the next.
+    fn tell(&self, follower: &Follower, rows: &[&Row]) {
+        let told = catch_unwind(AssertUnwindSafe(|| follower(rows)));
+        if let Err(panic) = told {
+            let error = Error::broken("store.follower_panicked", panic_message(panic.as_ref()));
+            rows.iter().for_each(|row| missed(&self.failures, &error, row));
         }
     }
+}
+
+fn missed(failures: &Counter, error: &Error, row: &Row) {
+    failures.inc();
+    tracing::error!(?error, key = %row.key.escape_ascii(), "an in-memory index missed a committed row; restart to rebuild it");
 }

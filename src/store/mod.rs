@@ -4,7 +4,7 @@
 //! * [`Store::transact`] runs a closure that reads and writes through a [`Tx`]. It commits iff every row it read is still the same; else the
 //!   closure runs again. So closures touch nothing but their `Tx`, and never call `transact` themselves.
 //! * There is no scan in a transaction: a scan proposes, `tx.get` confirms. Uniqueness is a key, never a scan.
-//! * [`Store::follow`] feeds in-memory indexes with committed rows, in commit order, before the commit is acknowledged.
+//! * [`Store::follow`] feeds in-memory indexes with the rows of each commit, in commit order, before the commit is acknowledged.
 //! * [`Engine`] is the seam below: [`Memory`] for tests, [`Sled`] on disk. Nothing above this floor knows which one runs.
 //!
 //! What a plain read or scan shows is committed; rows on their way to disk may already show. Whatever `transact` returned is on disk.
@@ -215,13 +215,14 @@ impl Store {
         Ok(Page { items, next })
     }
 
-    /// Calls `each` for every row of `table` that is committed from now on: in commit order, once durable, before the commit is
-    /// acknowledged; `None` is a deleted row. It runs on the committing thread, so it is quick, and neither waits for this store nor owns
-    /// a clone of it. To mirror a whole table, follow it before scanning it, and before anything is written.
+    /// Calls `each` for every commit from now on that writes to `table`, with all rows it wrote there, so that a mirror can apply them
+    /// under one lock: in commit order, once durable, before the commit is acknowledged. A row is one key with its new value, `None` when
+    /// deleted. It runs on the committing thread, so it is quick, and neither waits for this store nor owns a clone of it. To mirror a
+    /// whole table, follow it before scanning it, and before anything is written.
     pub fn follow<K: Key, V: Record>(
         &self,
         table: &'static Table<K, V>,
-        each: impl Fn(K, Option<V>) + Send + Sync + 'static,
+        each: impl Fn(Vec<(K, Option<V>)>) + Send + Sync + 'static,
     ) {
         self.0.feed.follow(table, each);
     }

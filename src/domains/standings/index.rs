@@ -12,7 +12,7 @@ use crate::store::{MAX_PAGE, Store};
 
 /// Ranks and pages of all boards. A cheap handle.
 ///
-/// A lock per board, held for one O(log n) step by writers and for one bounded page by readers: a busy board does not slow another.
+/// A lock per board, held for the few O(log n) steps of one commit by writers, so that a reader sees a commit whole, and for one bounded page by readers: a busy board does not slow another.
 #[derive(Clone)]
 pub struct Standings {
     inner: Arc<Inner>,
@@ -33,14 +33,12 @@ impl Standings {
         let inner = Inner { boards: RwLock::default(), activity: Mutex::default(), clock };
         let standings = Self { inner: Arc::new(inner) };
         let follower = Arc::clone(&standings.inner);
-        store.follow(&RANKED, move |(board, place), placed| follower.apply(board, place, placed));
+        store.follow(&RANKED, move |rows| follower.apply(rows));
         // From last to first: nodes that fill from their front are split into full ones, half the memory of the other way round.
         let mut rest = RANKED.all().newest_first();
         loop {
             let page = store.scan(rest, MAX_PAGE).await?;
-            for ((board, place), placed) in page.items {
-                standings.inner.apply(board, place, Some(placed));
-            }
+            standings.inner.apply(page.items.into_iter().map(|(key, placed)| (key, Some(placed))));
             let Some(next) = page.next else { break };
             rest = RANKED.all().newest_first().after(Some(&next));
         }
@@ -76,20 +74,35 @@ impl Standings {
 }
 
 impl Inner {
-    /// Applies one committed row: `None` is a deletion.
-    fn apply(&self, board: BoardId, place: Place, placed: Option<Placed>) {
-        if board == BoardId::PLAYERS {
-            let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
-            match placed {
-                Some(placed) => activity.touch(place.clone(), placed.updated_at, self.clock.now()),
-                None => activity.forget(&place),
+    /// Applies the rows of one commit, each board's at once: a player who moves is never seen twice, or not at all. `None` is a deletion.
+    fn apply(&self, rows: impl IntoIterator<Item = ((BoardId, Place), Option<Placed>)>) {
+        let mut boards: HashMap<BoardId, Vec<(Place, Option<Placed>)>> = HashMap::new();
+        for ((board, place), placed) in rows {
+            boards.entry(board).or_default().push((place, placed));
+        }
+        for (board, rows) in boards {
+            if board == BoardId::PLAYERS {
+                self.note(&rows);
+            }
+            let ranking = self.board(board).unwrap_or_else(|| self.add(board));
+            let mut ranking = ranking.write().unwrap_or_else(PoisonError::into_inner);
+            for (place, placed) in rows {
+                match placed {
+                    Some(_) => ranking.insert(place),
+                    None => ranking.remove(&place),
+                }
             }
         }
-        let ranking = self.board(board).unwrap_or_else(|| self.add(board));
-        let mut ranking = ranking.write().unwrap_or_else(PoisonError::into_inner);
-        match placed {
-            Some(_) => ranking.insert(place),
-            None => ranking.remove(&place),
+    }
+
+    fn note(&self, rows: &[(Place, Option<Placed>)]) {
+        let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        for (place, placed) in rows {
+            match placed {
+                Some(placed) => activity.touch(place.clone(), placed.updated_at, now),
+                None => activity.forget(place),
+            }
         }
     }
 

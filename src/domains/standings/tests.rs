@@ -114,3 +114,26 @@ async fn names_and_numbers_share_a_board() {
     assert_eq!(standings.players_updated_recently(), 0, "only the players' board counts");
     assert_eq!((standings.len(BoardId(6)), standings.version(BoardId(6))), (0, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_never_sees_half_a_move() {
+    let store = Store::in_memory();
+    let standings = Standings::open(&store, clock()).await.unwrap();
+    let at = |points: i64| Place::for_player(points, 0, RobloxId::new(7).unwrap());
+    put(&store, BoardId::PLAYERS, None, Some(&at(0))).await;
+    let reader = standings.clone();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = done.clone();
+    let reading = std::thread::spawn(move || {
+        let mut seen = std::collections::BTreeSet::new();
+        while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+            seen.insert(reader.len(BoardId::PLAYERS));
+        }
+        seen
+    });
+    for points in 0..3000 {
+        put(&store, BoardId::PLAYERS, Some(&at(points)), Some(&at(points + 1))).await;
+    }
+    done.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(reading.join().unwrap(), [1].into(), "a player is on the board exactly once, always");
+}
