@@ -11,6 +11,6 @@ mod tables;
 
 pub use api::{PlayerView, PlayersApi};
 pub use model::{Acted, Decided, Observation, Player, Status, StoredMarks};
-pub use retention::{Retention, RetentionConfig};
+pub use retention::{AUDIT_DAYS, Retention, RetentionConfig};
 pub use service::{Players, save};
 pub use tables::{PLAYERS, SNAPSHOTS, Snapshot};

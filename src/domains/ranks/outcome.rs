@@ -10,7 +10,7 @@ use super::tables::{DECISIONS, Decision};
 use crate::base::{Id, Ids, Result, Time};
 use crate::domains::audit;
 use crate::domains::players::{Decided, Player, Status};
-use crate::domains::policy::{Action, Mode, Policy};
+use crate::domains::policy::{Action, Policy};
 use crate::store::Tx;
 
 /// What was decided, as the caller hears it.
@@ -31,6 +31,24 @@ pub struct Outcome {
     pub policy_version: String,
     /// How long a suspension lasts; none for one that ends when its status is lifted.
     pub suspend_for: Option<Duration>,
+}
+
+impl Outcome {
+    /// A verdict under `id`, standing nowhere yet.
+    pub(super) fn of(id: Id, verdict: &Verdict) -> Self {
+        Self {
+            id,
+            action: verdict.action,
+            target_rank: verdict.target_rank.as_deref().map(str::to_owned),
+            reason: verdict.reason.clone(),
+            apply: false,
+            status: None,
+            blocked_reason: None,
+            explain: verdict.explain.clone(),
+            policy_version: verdict.policy_version.to_string(),
+            suspend_for: verdict.suspend_for,
+        }
+    }
 }
 
 /// The ids of one request's rows, made before the commit so that a rerun of it writes the same rows.
@@ -75,18 +93,7 @@ impl Case<'_> {
         let verdict = decide(self.policy, &subject(player, self.now), self.now);
         player.marks = stored(&verdict.marks);
         let (status, blocked_reason) = self.standing(&verdict);
-        let mut outcome = Outcome {
-            id: self.tracks.decision,
-            action: verdict.action,
-            target_rank: verdict.target_rank.as_deref().map(str::to_owned),
-            reason: verdict.reason.clone(),
-            apply: false,
-            status,
-            blocked_reason,
-            explain: verdict.explain.clone(),
-            policy_version: verdict.policy_version.to_string(),
-            suspend_for: verdict.suspend_for,
-        };
+        let mut outcome = Outcome { status, blocked_reason, ..Outcome::of(self.tracks.decision, &verdict) };
         match status {
             Some(_) => self.decided(tx, player, &mut outcome, &verdict).await?,
             None => self.nothing_to_do(tx, player, &verdict).await?,
@@ -107,10 +114,7 @@ impl Case<'_> {
                 (Some(Status::Blocked), Some(why))
             }
             Ask::Apply if verdict.applies_itself() => (Some(Status::Queued), None),
-            Ask::Apply if verdict.mode == Mode::Propose => {
-                (Some(Status::Proposed), Some("The policy's mode is \"propose\": a person must approve".into()))
-            }
-            Ask::Apply => (Some(Status::Proposed), Some("Waits for a person's approval".into())),
+            Ask::Apply => (Some(Status::Proposed), verdict.waits_because().map(str::to_owned)),
         }
     }
 

@@ -62,13 +62,16 @@ impl Ranks {
     /// snapshot as it was sent.
     ///
     /// # Errors
-    /// `ingest.too_large` for a body past [`MAX_SNAPSHOT_BYTES`]; those of the store.
+    /// `ingest.too_large` for a body past [`MAX_SNAPSHOT_BYTES`]; `ingest.experience_not_allowed`; those of the store.
     pub async fn ingest(&self, seen: &Observation, body: &str, ask: Ask, sender: &Sender) -> Result<Ingested> {
         if body.len() > MAX_SNAPSHOT_BYTES {
             let detail = format!("a snapshot has at most {MAX_SNAPSHOT_BYTES} bytes; this one has {}", body.len());
             return Err(Error::too_large("ingest.too_large", detail).hint("send the documented fields only"));
         }
         let policy = self.policy.current();
+        if !policy.integrations().experiences.accepts(seen.experience.as_deref()) {
+            return Err(experience_not_allowed(seen.experience.as_deref()));
+        }
         let tracks = Tracks::new(&self.ids);
         let now = self.clock.now();
         let case = Case { policy: &policy, ask, tracks: &tracks, sender, now, turn: Turn::new(&self.breaker, now) };
@@ -120,6 +123,15 @@ impl Ranks {
         case.turn.keep();
         Ok(outcome)
     }
+}
+
+fn experience_not_allowed(experience: Option<&str>) -> Error {
+    let detail = match experience {
+        Some(key) => format!("snapshots of the experience \"{key}\" are not accepted"),
+        None => "this snapshot does not say which experience it comes from".to_owned(),
+    };
+    Error::denied("ingest.experience_not_allowed", detail)
+        .hint("send one of experiences.allow (backend.integrations.json) as x-roblox-experience, or add this one to it")
 }
 
 /// A player with a snapshot's news in it.

@@ -46,7 +46,16 @@ pub struct Verdict {
 impl Verdict {
     /// Whether it may be applied without a person: something to do, mode `auto`, no approval needed.
     pub fn applies_itself(&self) -> bool {
-        self.action != Action::None && self.mode == Mode::Auto && !self.requires_approval
+        self.action != Action::None && self.waits_because().is_none()
+    }
+
+    /// Why it waits for a person, if it does.
+    pub fn waits_because(&self) -> Option<&'static str> {
+        match self.mode {
+            _ if self.action == Action::None => None,
+            Mode::Propose => Some("The policy's mode is \"propose\": a person must approve"),
+            Mode::Auto => self.requires_approval.then_some("Waits for a person's approval"),
+        }
     }
 }
 
