@@ -18,7 +18,7 @@ use crate::domains::health::{Checks, HealthApi};
 use crate::domains::leaderboards::{Leaderboards, LeaderboardsApi};
 use crate::domains::players::{Players, PlayersApi, Retention};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
-use crate::domains::ranks::{Ranks, RanksApi};
+use crate::domains::ranks::{HistoryRetention, Ranks, RanksApi};
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, Standings};
 use crate::http::{Contract, Docs, Front, Site, Spec};
@@ -81,7 +81,7 @@ impl App {
         let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now()));
         let standings = Standings::open(&store, clock.clone()).await?;
-        let players = Players::new(store.clone());
+        let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
         let board = StatusBoard::default();
@@ -157,6 +157,7 @@ impl App {
         vec![
             Box::new(PolicyWatch(policy.clone())),
             Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
+            Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
             Box::new(KeyUses(auth.clone())),
         ]
     }

@@ -144,7 +144,11 @@ async fn a_walk_that_failed_midway_deletes_no_more_than_it_should() {
         })
         .await
         .unwrap();
-    let mut retention = Retention::new(store.clone(), Clock::fake(START), RetentionConfig { days: 1, per_player: 5 });
+    let mut retention = Retention::new(
+        store.clone(),
+        Clock::fake(START),
+        RetentionConfig { days: 1, per_player: 5, ..RetentionConfig::default() },
+    );
     failing.store(true, Ordering::SeqCst);
     assert!(retention.tick().await.is_err() && retention.tick().await.is_err());
     failing.store(false, Ordering::SeqCst);

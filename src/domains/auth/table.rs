@@ -58,6 +58,7 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/roblox/events/player-activity", Needs(SERVER_KEY, Scope::Ingest)),
     rule("GET", "/players/{userId}", Needs(SERVER_KEY, Scope::PlayersRead)),
     rule("GET", "/players/{userId}/snapshots", Needs(SERVER_KEY, Scope::PlayersRead)),
+    rule("POST", "/players/{userId}/clear-flag", Needs(SERVER_KEY, Scope::Apply)),
     rule("POST", "/automation/decisions", Needs(AUTOMATION, Scope::Evaluate)),
     rule("POST", "/automation/simulate", Needs(SERVER_KEY, Scope::Evaluate)),
     rule("GET", "/admin/api/keys", Needs(SIGNED, Scope::KeysManage)),

@@ -1,4 +1,4 @@
-//! `GET /players/{userId}` and its snapshots.
+//! `/players/{userId}`: the player, their snapshots, and the flag on their points.
 
 use std::sync::Arc;
 
@@ -11,10 +11,11 @@ use super::model::Player;
 use super::service::Players;
 use super::tables::Snapshot;
 use crate::base::{Cursor, Id};
+use crate::domains::audit::Actor;
 use crate::domains::auth::Caller;
 use crate::domains::policy::{Policy, PolicyStore};
 use crate::http::wire::{RobloxIdIn, RobloxIdOut, Timestamp};
-use crate::http::{Area, Json, Rendered};
+use crate::http::{Area, Context, Json, Rendered};
 
 /// A player with what surrounds their rank on the ladder.
 #[derive(Debug, Object, Serialize)]
@@ -55,6 +56,8 @@ pub struct PlayerDetail {
     pub recommendations: u32,
     /// As the game server named it; null when there is none.
     pub punishment_status: Option<String>,
+    /// Whether the anti-cheat bounds objected to a gain that nobody has looked at yet: promotions wait for a person.
+    pub points_flagged: bool,
 }
 
 /// One snapshot as it came in.
@@ -109,6 +112,20 @@ impl PlayerView {
     }
 }
 
+impl PlayerDetail {
+    fn of(player: Player, policy: &Policy) -> Self {
+        Self {
+            player: PlayerView::of(&player, policy),
+            display_name: player.display_name,
+            kos: player.kos,
+            wos: player.wos,
+            recommendations: player.recommendations,
+            punishment_status: player.punishment,
+            points_flagged: player.flagged,
+        }
+    }
+}
+
 impl SnapshotView {
     fn of(id: Id, snapshot: Snapshot) -> Self {
         let (action, policy_version) = snapshot.outcome.unzip();
@@ -140,14 +157,22 @@ impl PlayersApi {
         #[oai(name = "userId")] id: Path<RobloxIdIn>,
     ) -> poem::Result<Rendered<PlayerDetail>> {
         let player = self.players.find(id.0.0).await?;
-        Ok(Rendered::serialize(&PlayerDetail {
-            player: PlayerView::of(&player, &self.policy.current()),
-            display_name: player.display_name,
-            kos: player.kos,
-            wos: player.wos,
-            recommendations: player.recommendations,
-            punishment_status: player.punishment,
-        }))
+        Ok(Rendered::serialize(&PlayerDetail::of(player, &self.policy.current())))
+    }
+
+    /// Believe a player's points
+    ///
+    /// Somebody looked at the points the anti-cheat bounds objected to (`pointsFlagged`) and found them right: promotions no longer wait
+    /// for a person. Without a flag nothing happens.
+    #[oai(path = "/players/:userId/clear-flag", method = "post", operation_id = "clearPlayerFlag")]
+    async fn clear_flag(
+        &self,
+        caller: Caller,
+        context: Context,
+        #[oai(name = "userId")] id: Path<RobloxIdIn>,
+    ) -> poem::Result<Rendered<PlayerDetail>> {
+        let player = self.players.clear_flag(id.0.0, &Actor::of(caller.id), &context.request_id).await?;
+        Ok(Rendered::serialize(&PlayerDetail::of(player, &self.policy.current())))
     }
 
     /// A player's snapshots, newest first

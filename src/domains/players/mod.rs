@@ -10,7 +10,7 @@ mod service;
 mod tables;
 
 pub use api::{PlayerView, PlayersApi};
-pub use model::{Decided, Observation, Player, Status, StoredMarks};
-pub use retention::{Retention, RetentionConfig};
+pub use model::{Acted, Decided, Observation, Player, Status, StoredMarks};
+pub use retention::{AUDIT_DAYS, Retention, RetentionConfig};
 pub use service::{Players, save};
 pub use tables::{PLAYERS, SNAPSHOTS, Snapshot};

@@ -1,5 +1,7 @@
 //! The pure rules of a player's row: what a snapshot changes, and what it may not.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Id, RobloxId, Time};
@@ -40,10 +42,13 @@ pub struct Player {
     pub last_warning_at: Option<Time>,
     /// What the decision engine remembers.
     pub marks: StoredMarks,
-    /// The latest decision to do something.
+    /// The decision that is open now.
     pub decided: Option<Decided>,
     /// Made by `grps demo`, removed with it.
     pub demo: bool,
+    /// The last decision that took effect.
+    #[serde(default)]
+    pub acted: Option<Acted>,
 }
 
 /// What the decision engine remembers of a player from one evaluation to the next; only the engine interprets it.
@@ -54,21 +59,46 @@ pub struct StoredMarks {
     pub acted_status: Option<String>,
 }
 
-/// The latest decision about a player: asked for again while it is open, it is answered again, not made twice.
+/// The open decision about a player: proposed, blocked or queued. Asked for again while it is open, it is answered again, not made twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decided {
     pub id: Id,
+    /// When it was queued; before that, when it was first made.
     pub at: Time,
     pub action: Action,
     pub target_rank: Option<String>,
     pub status: Status,
+    /// How long a suspension lasts once it takes effect, in seconds; none for one that ends with its status.
+    #[serde(default)]
+    pub suspend_seconds: Option<u64>,
+    /// The reported status a punishment rests on: when that is lifted, so is the punishment.
+    #[serde(default)]
+    pub rests_on: Option<String>,
+    /// What the engine remembers once it has taken effect. Not before: until then the same facts must lead to the same decision.
+    #[serde(default)]
+    pub marks: StoredMarks,
 }
 
 impl Decided {
-    /// Whether it has neither taken effect nor failed to.
-    pub fn is_open(&self) -> bool {
-        !matches!(self.status, Status::Applied | Status::Failed)
+    /// Whether it will take effect without anybody asking again.
+    pub fn is_queued(&self) -> bool {
+        self.status == Status::Queued
     }
+}
+
+/// The last decision about a player that took effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acted {
+    pub id: Id,
+    pub at: Time,
+    pub action: Action,
+    pub target_rank: Option<String>,
+    /// When a suspension ends; none for one that ends with its status.
+    pub until: Option<Time>,
+    /// As [`Decided::rests_on`].
+    pub rests_on: Option<String>,
+    /// Whether this decision or one before it changed the rank: from then on ours counts.
+    pub rank_is_ours: bool,
 }
 
 /// Where a decision stands (requirement F9).
@@ -161,6 +191,7 @@ impl Player {
             marks: StoredMarks::default(),
             decided: None,
             demo: false,
+            acted: None,
         }
     }
 
@@ -185,12 +216,37 @@ impl Player {
         self.updated_at = now;
         let reported = seen.rank.clone()?;
         self.reported_rank = reported.clone();
-        let ours = self.decided.as_ref().is_some_and(|decided| decided.status == Status::Applied);
-        if ours || reported == self.rank {
+        if self.rank_is_ours() || reported == self.rank {
             return None;
         }
         self.rank_since = reported.is_some().then_some(now);
         Some(std::mem::replace(&mut self.rank, reported))
+    }
+
+    fn rank_is_ours(&self) -> bool {
+        self.acted.as_ref().is_some_and(|acted| acted.rank_is_ours)
+    }
+
+    /// The open decision has taken effect at `now`; without one nothing happens.
+    pub fn take_effect(&mut self, now: Time) {
+        let Some(decided) = self.decided.take() else { return };
+        let moves = matches!(decided.action, Action::Promote | Action::Demote);
+        let rank_is_ours = moves || self.rank_is_ours();
+        if moves {
+            self.rank = decided.target_rank.clone();
+            self.rank_since = Some(now);
+        }
+        self.marks = decided.marks;
+        self.updated_at = now;
+        self.acted = Some(Acted {
+            id: decided.id,
+            at: now,
+            action: decided.action,
+            target_rank: decided.target_rank,
+            until: decided.suspend_seconds.map(|seconds| now + Duration::from_secs(seconds)),
+            rests_on: decided.rests_on,
+            rank_is_ours,
+        });
     }
 
     /// Where this player stands on the players' board: points, then KOs, then the lower id (requirement G11).
@@ -227,11 +283,44 @@ mod tests {
         let mut player = Player::first_seen(&seen(Some(Some("A"))), Time(0));
         assert_eq!(player.observe(&seen(Some(Some("B"))), Time(5)), Some(Some("A".to_owned())));
         assert_eq!((player.rank.as_deref(), player.rank_since), (Some("B"), Some(Time(5))));
-        let status = Status::Applied;
-        player.decided =
-            Some(Decided { id: Id(1), at: Time(6), action: Action::Promote, target_rank: Some("B".into()), status });
-        assert_eq!(player.observe(&seen(Some(Some("A"))), Time(7)), None);
-        assert_eq!((player.rank.as_deref(), player.reported_rank.as_deref()), (Some("B"), Some("A")));
+        player.decided = Some(decided(Action::Promote, Some("C")));
+        player.take_effect(Time(6));
+        assert_eq!((player.rank.as_deref(), player.rank_since), (Some("C"), Some(Time(6))));
+        assert_eq!(player.observe(&seen(Some(Some("B"))), Time(7)), None);
+        assert_eq!((player.rank.as_deref(), player.reported_rank.as_deref()), (Some("C"), Some("B")));
+        for later in [decided(Action::Promote, Some("D")), decided(Action::Suspend, None)] {
+            player.decided = Some(later);
+            assert_eq!(player.observe(&seen(Some(Some("B"))), Time(8)), None, "an open decision takes nothing back");
+        }
+        player.take_effect(Time(9));
+        assert_eq!(player.observe(&seen(Some(Some("B"))), Time(10)), None, "nor does a punishment after it");
+        assert_eq!(player.rank.as_deref(), Some("C"));
+    }
+
+    #[test]
+    fn a_suspension_begins_when_it_takes_effect_and_leaves_the_rank_to_the_game() {
+        let mut player = Player::first_seen(&seen(Some(Some("A"))), Time(0));
+        player.take_effect(Time(1));
+        assert_eq!(player.acted, None, "nothing was decided");
+        player.decided = Some(Decided { suspend_seconds: Some(60), ..decided(Action::Suspend, None) });
+        player.take_effect(Time(2_000));
+        assert_eq!(player.acted.as_ref().and_then(|acted| acted.until), Some(Time(62_000)));
+        assert_eq!((player.decided.is_none(), player.rank.as_deref()), (true, Some("A")));
+        player.observe(&seen(Some(Some("B"))), Time(3_000));
+        assert_eq!(player.rank.as_deref(), Some("B"));
+    }
+
+    fn decided(action: Action, target: Option<&str>) -> Decided {
+        Decided {
+            id: Id(1),
+            at: Time(5),
+            action,
+            target_rank: target.map(str::to_owned),
+            status: Status::Queued,
+            suspend_seconds: None,
+            rests_on: None,
+            marks: StoredMarks::default(),
+        }
     }
 
     #[test]

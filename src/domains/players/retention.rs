@@ -15,11 +15,16 @@ pub struct RetentionConfig {
     pub days: u32,
     /// `SNAPSHOTS_PER_PLAYER`: more than these go, oldest first. 1 to 100,000.
     pub per_player: u32,
+    /// Audit rows and ended decisions older than this many days go.
+    pub audit_days: u32,
 }
+
+/// [`RetentionConfig::audit_days`] unless set otherwise: a year.
+pub const AUDIT_DAYS: u32 = 365;
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        Self { days: 90, per_player: 500 }
+        Self { days: 90, per_player: 500, audit_days: AUDIT_DAYS }
     }
 }
 

@@ -1,8 +1,9 @@
-//! Reading players, and the one way to write them.
+//! Reading players, the one way to write them, and what a person may settle about one.
 
 use super::model::Player;
 use super::tables::{PLAYERS, SNAPSHOTS, Snapshot};
-use crate::base::{Cursor, Error, Id, Page, Result, RobloxId};
+use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result, RobloxId};
+use crate::domains::audit::{self, Actor};
 use crate::domains::standings::{self, BoardId};
 use crate::store::{Store, Tx};
 
@@ -10,26 +11,19 @@ use crate::store::{Store, Tx};
 #[derive(Clone)]
 pub struct Players {
     store: Store,
+    clock: Clock,
+    ids: Ids,
 }
 
 impl Players {
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store, clock: Clock, ids: Ids) -> Self {
+        Self { store, clock, ids }
     }
 
     /// # Errors
     /// `players.missing`.
     pub async fn find(&self, id: RobloxId) -> Result<Player> {
         self.store.get(&PLAYERS, &id).await?.ok_or_else(missing)
-    }
-
-    /// A page of all players by id.
-    ///
-    /// # Errors
-    /// `page.cursor_invalid`, and those of the store.
-    pub async fn page(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<Player>> {
-        let page = self.store.scan(PLAYERS.all().after(after), limit).await?;
-        Ok(page.map(|(_, player)| player))
     }
 
     /// A page of one player's snapshots, newest first.
@@ -40,6 +34,37 @@ impl Players {
         self.find(id).await?;
         let page = self.store.scan(SNAPSHOTS.under(&id).newest_first().after(after), limit).await?;
         Ok(page.map(|((_, id), snapshot)| (id, snapshot)))
+    }
+
+    /// Somebody looked at points the anti-cheat bounds objected to and found them right: promotions no longer wait. Without a flag
+    /// nothing happens. Returns the player as they are then.
+    ///
+    /// # Errors
+    /// `players.missing`; those of the store.
+    pub async fn clear_flag(&self, id: RobloxId, actor: &Actor, request_id: &str) -> Result<Player> {
+        let (now, audit_id) = (self.clock.now(), self.ids.next());
+        let entry = audit::Entry {
+            at: now,
+            actor: actor.clone(),
+            action: "player.flag_cleared".into(),
+            subject: format!("player:{id}"),
+            before: Some(r#"{"pointsFlagged":true}"#.into()),
+            after: Some(r#"{"pointsFlagged":false}"#.into()),
+            request_id: request_id.to_owned(),
+        };
+        let (id, entry) = (&id, &entry);
+        self.store
+            .transact(|tx| async move {
+                let before = tx.get(&PLAYERS, id).await?.ok_or_else(missing)?;
+                if !before.flagged {
+                    return Ok(before);
+                }
+                let player = Player { flagged: false, updated_at: now, ..before.clone() };
+                save(&tx, Some(&before), &player);
+                audit::record(&tx, audit_id, entry);
+                Ok(player)
+            })
+            .await
     }
 }
 

@@ -1,14 +1,16 @@
 //! The endpoints of ingest and decision.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
 use poem_openapi::param::Header;
 use poem_openapi::types::{Any, Example};
 use poem_openapi::{Object, OpenApi};
 
+use super::outcome::Outcome;
 use super::service::{Ask, Ranks, Sender};
-use super::simulate::Move;
+use super::simulate::{Move, Simulation};
 use super::wire::{
     ActionView, DecisionPage, DecisionRequest, DecisionView, Detail, PlayerActivity, PlayerDecision,
     SnapshotIngestResponse, Whom,
@@ -18,7 +20,7 @@ use crate::domains::audit::Actor;
 use crate::domains::auth::{Caller, Scope};
 use crate::domains::players::{PLAYERS, PlayerView};
 use crate::domains::policy::{FileKind, Policy};
-use crate::http::wire::{Flag, RobloxIdOut};
+use crate::http::wire::{Flag, RobloxIdIn, RobloxIdOut};
 use crate::http::{Area, Context, Json, Rendered};
 
 /// Players decided about at once within one request; they share the store's flushes.
@@ -38,11 +40,13 @@ struct SimulationRequest {
     limit: u32,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
+    /// This player only, with the decision in full; not together with `cursor`.
+    user_id: Option<RobloxIdIn>,
 }
 
 impl Example for SimulationRequest {
     fn example() -> Self {
-        Self { policy: None, limit: SIMULATED, cursor: None }
+        Self { policy: None, limit: SIMULATED, cursor: None, user_id: None }
     }
 }
 
@@ -73,6 +77,9 @@ struct SimulationPage {
     counts: BTreeMap<String, u32>,
     moves: Vec<MoveView>,
     next_cursor: Option<String>,
+    /// With `userId`: the decision, rule by rule. No row has its id.
+    #[oai(skip_serializing_if_is_none)]
+    decision: Option<DecisionView>,
 }
 
 impl From<Move> for MoveView {
@@ -170,26 +177,46 @@ impl RanksApi {
     }
 
     /// Who would move, over all stored players; nothing is written
+    ///
+    /// With `userId`, one player, with the decision rule by rule; 404 when they are not stored.
     #[oai(path = "/automation/simulate", method = "post", operation_id = "simulate")]
     async fn simulate(&self, _caller: Caller, wanted: Json<SimulationRequest>) -> poem::Result<Json<SimulationPage>> {
         let wanted = wanted.0;
         let policy = match wanted.policy {
             None => self.ranks.policy.current(),
-            Some(files) => std::sync::Arc::new(tried(files)?),
+            Some(files) => Arc::new(tried(files).await?),
         };
+        if let Some(RobloxIdIn(user)) = wanted.user_id {
+            return Ok(self.simulate_one(&policy, user, wanted.cursor.is_some()).await?);
+        }
         let after = cursor(wanted.cursor.as_deref())?;
         let found = self.ranks.simulate(&policy, after.as_ref(), wanted.limit as usize).await.map_err(in_body)?;
-        Ok(Json(SimulationPage {
+        Ok(Json(SimulationPage::of(found, &policy, None)))
+    }
+}
+
+impl SimulationPage {
+    fn of(found: Simulation, policy: &Policy, decision: Option<Outcome>) -> Self {
+        Self {
             policy_version: policy.version().to_string(),
             evaluated: found.evaluated as u32,
             counts: found.counts.into_iter().map(|(action, count)| (action.to_owned(), count as u32)).collect(),
             moves: found.moves.into_iter().map(MoveView::from).collect(),
             next_cursor: found.next.as_ref().map(Cursor::encode),
-        }))
+            decision: decision.map(|outcome| DecisionView::of(outcome, Detail::Explained)),
+        }
     }
 }
 
 impl RanksApi {
+    async fn simulate_one(&self, policy: &Policy, user: RobloxId, paged: bool) -> Result<Json<SimulationPage>> {
+        if paged {
+            return Err(Error::field(&["body", "cursor"], "exclusive", "send either userId or cursor, not both"));
+        }
+        let (found, outcome) = self.ranks.simulate_one(policy, user).await?;
+        Ok(Json(SimulationPage::of(found, policy, Some(outcome))))
+    }
+
     async fn everyone(&self, wanted: &DecisionRequest) -> Result<(Vec<RobloxId>, Option<Cursor>)> {
         let after = cursor(wanted.cursor.as_deref())?;
         let page =
@@ -240,15 +267,19 @@ fn claimed_actor(value: Option<&str>) -> Result<Option<u64>> {
     value.filter(|text| !text.is_empty()).map(parse).transpose()
 }
 
-/// A policy sent to be tried, checked like one on disk.
-fn tried(files: BTreeMap<String, Any<serde_json::Value>>) -> Result<Policy> {
-    let mut texts = Vec::new();
+/// A policy sent to be tried, checked like one on disk; off the runtime's threads, since a large one takes its time.
+async fn tried(files: BTreeMap<String, Any<serde_json::Value>>) -> Result<Policy> {
+    let mut parts = Vec::new();
     for (name, Any(value)) in files {
         let kind = FileKind::named(&name).ok_or_else(|| {
             Error::field(&["body", "policy", &name], "enum", "not a policy file; see GET /docs for the names")
         })?;
-        texts.push((kind, value.to_string()));
+        parts.push((kind, value));
     }
-    let borrowed: Vec<(FileKind, &str)> = texts.iter().map(|(kind, text)| (*kind, text.as_str())).collect();
-    Policy::from_texts(&borrowed).map_err(|report| Error::from(&report))
+    let check = move || {
+        let texts: Vec<(FileKind, String)> = parts.into_iter().map(|(kind, value)| (kind, value.to_string())).collect();
+        let borrowed: Vec<(FileKind, &str)> = texts.iter().map(|(kind, text)| (*kind, text.as_str())).collect();
+        Policy::from_texts(&borrowed).map_err(|report| Error::from(&report))
+    };
+    tokio::task::spawn_blocking(check).await.map_err(|error| Error::broken("policy.check_failed", error))?
 }

@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use super::decide::{LastDecision, Marks, Rule, Subject, Verdict, decide};
+use super::breaker::Turn;
+use super::decide::{Rule, Verdict, decide};
+use super::facts::{stored, subject};
 use super::service::{Ask, Sender};
 use super::tables::{DECISIONS, Decision};
 use crate::base::{Id, Ids, Result, Time};
 use crate::domains::audit;
-use crate::domains::players::{Decided, Player, Status, StoredMarks};
-use crate::domains::policy::{Action, Mode, Policy};
+use crate::domains::players::{Decided, Player, Status};
+use crate::domains::policy::{Action, Policy};
 use crate::store::Tx;
 
 /// What was decided, as the caller hears it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The decision's id: that of the open decision when this one says the same again.
+    /// The decision's id: that of the open decision when this one says the same again. No row has it when there is nothing to do, or
+    /// when a queued decision stands against this one.
     pub id: Id,
     pub action: Action,
     pub target_rank: Option<String>,
@@ -30,17 +33,43 @@ pub struct Outcome {
     pub suspend_for: Option<Duration>,
 }
 
+impl Outcome {
+    /// A verdict under `id`, standing nowhere yet.
+    pub(super) fn of(id: Id, verdict: &Verdict) -> Self {
+        Self {
+            id,
+            action: verdict.action,
+            target_rank: verdict.target_rank.as_deref().map(str::to_owned),
+            reason: verdict.reason.clone(),
+            apply: false,
+            status: None,
+            blocked_reason: None,
+            explain: verdict.explain.clone(),
+            policy_version: verdict.policy_version.to_string(),
+            suspend_for: verdict.suspend_for,
+        }
+    }
+}
+
 /// The ids of one request's rows, made before the commit so that a rerun of it writes the same rows.
 pub struct Tracks {
     pub snapshot: Id,
     pub snapshot_audit: Id,
     pub decision: Id,
     pub decision_audit: Id,
+    /// Tells of the decision that was open before.
+    pub closing_audit: Id,
 }
 
 impl Tracks {
     pub fn new(ids: &Ids) -> Self {
-        Self { snapshot: ids.next(), snapshot_audit: ids.next(), decision: ids.next(), decision_audit: ids.next() }
+        Self {
+            snapshot: ids.next(),
+            snapshot_audit: ids.next(),
+            closing_audit: ids.next(),
+            decision: ids.next(),
+            decision_audit: ids.next(),
+        }
     }
 }
 
@@ -51,38 +80,7 @@ pub struct Case<'a> {
     pub tracks: &'a Tracks,
     pub sender: &'a Sender,
     pub now: Time,
-}
-
-/// The facts the engine decides on.
-pub fn subject(player: &Player) -> Subject<'_> {
-    let decided = player.decided.as_ref();
-    let acted = decided.filter(|decided| matches!(decided.status, Status::Queued | Status::Applied));
-    Subject {
-        rank: player.rank.as_deref(),
-        reported_rank: player.reported_rank.as_deref(),
-        points: player.points,
-        points_flagged: player.flagged,
-        kos: player.kos,
-        wos: player.wos,
-        warnings: player.warnings,
-        last_warning_at: player.last_warning_at,
-        recommendations: player.recommendations,
-        punishment_status: player.punishment.as_deref(),
-        in_force: None,
-        rank_since: player.rank_since,
-        last_decision: acted.map(|acted| LastDecision {
-            at: acted.at,
-            action: acted.action,
-            target: acted.target_rank.as_deref(),
-        }),
-        experience: player.experience.as_deref(),
-        marks: Marks {
-            points_below_since: player.marks.points_below_since,
-            acted_warning_threshold: player.marks.acted_warning_threshold,
-            acted_status: player.marks.acted_status.as_deref().map(Into::into),
-        },
-        ..Subject::new(player.user_id)
-    }
+    pub turn: Turn<'a>,
 }
 
 impl Case<'_> {
@@ -91,26 +89,16 @@ impl Case<'_> {
     /// # Errors
     /// Those of the store.
     pub async fn settle(&self, tx: &Tx, player: &mut Player) -> Result<Outcome> {
-        let verdict = decide(self.policy, &subject(player), self.now);
+        self.turn.begin();
+        let verdict = decide(self.policy, &subject(player, self.now), self.now);
+        player.marks = stored(&verdict.marks);
         let (status, blocked_reason) = self.standing(&verdict);
-        let marks = if status == Some(Status::Queued) { &verdict.marks_if_applied } else { &verdict.marks };
-        player.marks = stored(marks);
-        let target_rank = verdict.target_rank.as_deref().map(str::to_owned);
-        let mut outcome = Outcome {
-            id: self.tracks.decision,
-            action: verdict.action,
-            target_rank,
-            reason: verdict.reason.clone(),
-            apply: self.ask == Ask::Apply && matches!(status, None | Some(Status::Queued)),
-            status,
-            blocked_reason,
-            explain: verdict.explain.clone(),
-            policy_version: verdict.policy_version.to_string(),
-            suspend_for: verdict.suspend_for,
-        };
-        if let Some(status) = status {
-            self.write(tx, player, &mut outcome, status).await?;
+        let mut outcome = Outcome { status, blocked_reason, ..Outcome::of(self.tracks.decision, &verdict) };
+        match status {
+            Some(_) => self.decided(tx, player, &mut outcome, &verdict).await?,
+            None => self.nothing_to_do(tx, player, &verdict).await?,
         }
+        outcome.apply = self.ask == Ask::Apply && matches!(outcome.status, None | Some(Status::Queued));
         Ok(outcome)
     }
 
@@ -125,25 +113,57 @@ impl Case<'_> {
                 let why = format!("The credential \"{}\" lacks decisions:apply", self.sender.actor.id);
                 (Some(Status::Blocked), Some(why))
             }
-            Ask::Apply if verdict.mode == Mode::Propose => {
-                (Some(Status::Proposed), Some("The policy's mode is \"propose\": a person must approve".into()))
-            }
-            Ask::Apply if verdict.requires_approval => {
-                (Some(Status::Proposed), Some("Waits for a person's approval".into()))
-            }
-            Ask::Apply => (Some(Status::Queued), None),
+            Ask::Apply if verdict.applies_itself() => (Some(Status::Queued), None),
+            Ask::Apply => (Some(Status::Proposed), verdict.waits_because().map(str::to_owned)),
         }
     }
 
-    /// Writes the decision, or moves the open one along when it says the same.
-    async fn write(&self, tx: &Tx, player: &mut Player, outcome: &mut Outcome, status: Status) -> Result<()> {
-        if let Some(open) = player.decided.clone().filter(Decided::is_open) {
-            if open.action == outcome.action && open.target_rank == outcome.target_rank {
-                outcome.id = open.id;
-                return self.repeat(tx, player, &open, outcome).await;
-            }
-            self.supersede(tx, player, &open).await?;
+    /// There is something to do: writes the decision, unless it is written already or a queued one stands against it.
+    async fn decided(&self, tx: &Tx, player: &mut Player, outcome: &mut Outcome, verdict: &Verdict) -> Result<()> {
+        let open = player.decided.clone();
+        let same = open.as_ref().filter(|open| says_the_same(open, outcome));
+        let queued = open.as_ref().is_some_and(Decided::is_queued);
+        if let Some(same) = same.filter(|_| queued) {
+            (outcome.id, outcome.status, outcome.blocked_reason) = (same.id, Some(Status::Queued), None);
+            return Ok(());
         }
+        if outcome.status == Some(Status::Queued)
+            && let Err(why) = self.turn.take(&self.policy.settings().breaker)
+        {
+            (outcome.status, outcome.blocked_reason) = (Some(Status::Proposed), Some(why));
+        }
+        let queues = outcome.status == Some(Status::Queued);
+        match (same, open.as_ref()) {
+            (Some(same), _) => {
+                outcome.id = same.id;
+                if !queues {
+                    return Ok(()); // An open decision moves only towards taking effect.
+                }
+            }
+            (None, Some(_)) if queued && !queues => return Ok(()),
+            (None, Some(open)) => self.close(tx, player, open, Closing::Superseded).await?,
+            (None, None) => {}
+        }
+        self.write(tx, player, outcome, verdict);
+        Ok(())
+    }
+
+    /// Nothing to do: an open decision whose basis is gone does not take effect any more. A queued one stays unless the caller may apply.
+    async fn nothing_to_do(&self, tx: &Tx, player: &mut Player, verdict: &Verdict) -> Result<()> {
+        let Some(open) = player.decided.clone().filter(|open| self.ask == Ask::Apply || !open.is_queued()) else {
+            return Ok(());
+        };
+        if verdict.holds_open {
+            return Ok(());
+        }
+        self.close(tx, player, &open, Closing::NoLongerHolds(&verdict.reason)).await?;
+        player.decided = None;
+        Ok(())
+    }
+
+    fn write(&self, tx: &Tx, player: &mut Player, outcome: &Outcome, verdict: &Verdict) {
+        let status = outcome.status.unwrap_or(Status::Proposed);
+        let suspend_seconds = outcome.suspend_for.map(|length| length.as_secs());
         let decision = Decision {
             at: self.now,
             action: outcome.action,
@@ -153,51 +173,48 @@ impl Case<'_> {
             explain: outcome.explain.clone(),
             status,
             blocked_reason: outcome.blocked_reason.clone(),
-            suspend_seconds: outcome.suspend_for.map(|length| length.as_secs()),
+            suspend_seconds,
             policy_version: outcome.policy_version.clone(),
             actor: self.sender.actor.clone(),
             request_id: self.sender.request_id.clone(),
         };
         tx.put(&DECISIONS, &(player.user_id, outcome.id), &decision);
-        self.remember(player, outcome, status, self.now);
+        player.decided = Some(Decided {
+            id: outcome.id,
+            at: self.now,
+            action: outcome.action,
+            target_rank: outcome.target_rank.clone(),
+            status,
+            suspend_seconds,
+            rests_on: verdict.rests_on.as_deref().map(str::to_owned),
+            marks: stored(&verdict.marks_if_applied),
+        });
         self.audit(tx, player, outcome, status);
-        Ok(())
     }
 
-    /// The same decision again: answered with its id, and moved along only from proposed or blocked to queued.
-    async fn repeat(&self, tx: &Tx, player: &mut Player, open: &Decided, outcome: &mut Outcome) -> Result<()> {
-        let status = match outcome.status {
-            Some(status) if status != open.status && open.status != Status::Queued => status,
-            _ => {
-                outcome.status = Some(open.status);
-                return Ok(());
-            }
+    /// Ends the open decision: it does not take effect any more.
+    async fn close(&self, tx: &Tx, player: &Player, open: &Decided, closing: Closing<'_>) -> Result<()> {
+        let (verb, why) = match closing {
+            Closing::Superseded => ("superseded", format!("Superseded by decision {}", self.tracks.decision)),
+            Closing::NoLongerHolds(reason) => ("closed", format!("No longer holds: {reason}")),
         };
         let key = (player.user_id, open.id);
         if let Some(mut decision) = tx.get(&DECISIONS, &key).await? {
-            decision.status = status;
-            decision.blocked_reason = outcome.blocked_reason.clone();
-            tx.put(&DECISIONS, &key, &decision);
-        }
-        self.remember(player, outcome, status, open.at);
-        self.audit(tx, player, outcome, status);
-        Ok(())
-    }
-
-    /// An open decision that no longer holds does not take effect any more.
-    async fn supersede(&self, tx: &Tx, player: &Player, open: &Decided) -> Result<()> {
-        let key = (player.user_id, open.id);
-        if let Some(mut decision) = tx.get(&DECISIONS, &key).await? {
             decision.status = Status::Blocked;
-            decision.blocked_reason = Some(format!("Superseded by decision {}", self.tracks.decision));
+            decision.blocked_reason = Some(why.clone());
             tx.put(&DECISIONS, &key, &decision);
         }
+        let before = serde_json::json!({ "decision": open.id.to_string(), "status": open.status.text() });
+        let after = serde_json::json!({
+            "decision": open.id.to_string(),
+            "status": Status::Blocked.text(),
+            "action": open.action.as_str(),
+            "targetRank": open.target_rank,
+            "reason": why,
+        });
+        let entry = self.entry(player, &format!("decision.{verb}"), Some(before.to_string()), after.to_string());
+        audit::record(tx, self.tracks.closing_audit, &entry);
         Ok(())
-    }
-
-    fn remember(&self, player: &mut Player, outcome: &Outcome, status: Status, at: Time) {
-        let target_rank = outcome.target_rank.clone();
-        player.decided = Some(Decided { id: outcome.id, at, action: outcome.action, target_rank, status });
     }
 
     fn audit(&self, tx: &Tx, player: &Player, outcome: &Outcome, status: Status) {
@@ -208,23 +225,35 @@ impl Case<'_> {
             "reason": outcome.reason,
             "policy": outcome.policy_version,
         });
-        let entry = audit::Entry {
+        let before = player.rank.as_ref().map(|rank| serde_json::json!({ "rank": rank }).to_string());
+        let entry = self.entry(player, &format!("decision.{}", status.text()), before, after.to_string());
+        audit::record(tx, self.tracks.decision_audit, &entry);
+    }
+
+    fn entry(&self, player: &Player, action: &str, before: Option<String>, after: String) -> audit::Entry {
+        audit::Entry {
             at: self.now,
             actor: self.sender.actor.clone(),
-            action: format!("decision.{}", status.text()),
+            action: action.to_owned(),
             subject: format!("player:{}", player.user_id),
-            before: player.rank.as_ref().map(|rank| serde_json::json!({ "rank": rank }).to_string()),
-            after: Some(after.to_string()),
+            before,
+            after: Some(after),
             request_id: self.sender.request_id.clone(),
-        };
-        audit::record(tx, self.tracks.decision_audit, &entry);
+        }
     }
 }
 
-fn stored(marks: &Marks) -> StoredMarks {
-    StoredMarks {
-        points_below_since: marks.points_below_since,
-        acted_warning_threshold: marks.acted_warning_threshold,
-        acted_status: marks.acted_status.as_deref().map(str::to_owned),
-    }
+/// Why an open decision ends without having taken effect.
+#[derive(Clone, Copy)]
+enum Closing<'a> {
+    /// Another one takes its place.
+    Superseded,
+    /// There is nothing to do any more, for this reason.
+    NoLongerHolds(&'a str),
+}
+
+fn says_the_same(open: &Decided, outcome: &Outcome) -> bool {
+    open.action == outcome.action
+        && open.target_rank == outcome.target_rank
+        && open.suspend_seconds == outcome.suspend_for.map(|length| length.as_secs())
 }

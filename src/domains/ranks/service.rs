@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::breaker::{Breaker, Turn};
 use super::outcome::{Case, Outcome, Tracks};
 use crate::base::{Clock, Error, Ids, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
@@ -16,6 +17,7 @@ pub struct Ranks {
     pub(super) policy: Arc<PolicyStore>,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
+    breaker: Arc<Breaker>,
 }
 
 /// What the caller wants done about a player.
@@ -53,22 +55,26 @@ pub const MAX_SNAPSHOT_BYTES: usize = 6 * 1024;
 
 impl Ranks {
     pub fn new(store: Store, policy: Arc<PolicyStore>, clock: Clock, ids: Ids) -> Self {
-        Self { store, policy, clock, ids }
+        Self { store, policy, clock, ids, breaker: Arc::default() }
     }
 
     /// Takes a snapshot in and, when asked, decides on it: player, place, snapshot, decision and audit rows in one commit. `body` is the
     /// snapshot as it was sent.
     ///
     /// # Errors
-    /// `ingest.too_large` for a body past [`MAX_SNAPSHOT_BYTES`]; those of the store.
+    /// `ingest.too_large` for a body past [`MAX_SNAPSHOT_BYTES`]; `ingest.experience_not_allowed`; those of the store.
     pub async fn ingest(&self, seen: &Observation, body: &str, ask: Ask, sender: &Sender) -> Result<Ingested> {
         if body.len() > MAX_SNAPSHOT_BYTES {
             let detail = format!("a snapshot has at most {MAX_SNAPSHOT_BYTES} bytes; this one has {}", body.len());
             return Err(Error::too_large("ingest.too_large", detail).hint("send the documented fields only"));
         }
         let policy = self.policy.current();
+        if !policy.integrations().experiences.accepts(seen.experience.as_deref()) {
+            return Err(experience_not_allowed(seen.experience.as_deref()));
+        }
         let tracks = Tracks::new(&self.ids);
-        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now: self.clock.now() };
+        let now = self.clock.now();
+        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now, turn: Turn::new(&self.breaker, now) };
         let (case, seen) = (&case, seen);
         let (player, outcome) = self
             .store
@@ -86,7 +92,8 @@ impl Ranks {
                 Ok((shown, outcome))
             })
             .await?;
-        Ok(Ingested { player, outcome, policy })
+        case.turn.keep();
+        Ok(Ingested { player, outcome, policy: Arc::clone(&policy) })
     }
 
     /// Decides about a stored player, without a snapshot.
@@ -96,9 +103,11 @@ impl Ranks {
     pub async fn review(&self, user: RobloxId, ask: Ask, sender: &Sender) -> Result<Outcome> {
         let policy = self.policy.current();
         let tracks = Tracks::new(&self.ids);
-        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now: self.clock.now() };
+        let now = self.clock.now();
+        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now, turn: Turn::new(&self.breaker, now) };
         let (case, user) = (&case, &user);
-        self.store
+        let outcome = self
+            .store
             .transact(|tx| async move {
                 let missing = || Error::missing("players.missing", format!("Player {user} not found"));
                 let before = tx.get(&PLAYERS, user).await?.ok_or_else(missing)?;
@@ -110,8 +119,19 @@ impl Ranks {
                 }
                 Ok(outcome)
             })
-            .await
+            .await?;
+        case.turn.keep();
+        Ok(outcome)
     }
+}
+
+fn experience_not_allowed(experience: Option<&str>) -> Error {
+    let detail = match experience {
+        Some(key) => format!("snapshots of the experience \"{key}\" are not accepted"),
+        None => "this snapshot does not say which experience it comes from".to_owned(),
+    };
+    Error::denied("ingest.experience_not_allowed", detail)
+        .hint("send one of experiences.allow (backend.integrations.json) as x-roblox-experience, or add this one to it")
 }
 
 /// A player with a snapshot's news in it.
@@ -155,12 +175,16 @@ fn keep_snapshot(tx: &Tx, case: &Case<'_>, seen: &Observation, body: &str, outco
     tx.put(&SNAPSHOTS, &(seen.user_id, case.tracks.snapshot), &snapshot);
 }
 
+/// Tells of a snapshot that made or changed something, or was doubted; of any other the snapshot's own row tells.
 fn keep_audit(tx: &Tx, case: &Case<'_>, before: Option<&Player>, seen: &Seen) {
     let (was, is) = changes(before, &seen.player);
     let mut after = is;
     if !seen.flags.is_empty() {
         let flags: Vec<String> = seen.flags.iter().map(ToString::to_string).collect();
         after.insert("flags".into(), flags.into());
+    }
+    if after.is_empty() {
+        return;
     }
     let action = match (before, &seen.rank_was) {
         (None, _) => "player.created",

@@ -87,10 +87,17 @@ impl Samples {
             let batch: Vec<Player> = (start..end.min(start + PER_COMMIT))
                 .map(|index| demo::invent(index, &policy, now))
                 .collect::<Result<_>>()?;
-            let batch = &batch;
-            self.store.transact(|tx| async move { write(&tx, batch).await }).await?;
+            let subject = format!("demo:{start}-{}", start + batch.len() as u64);
+            let entry = self.entry(actor, request_id, "demo.loaded", &subject);
+            let (batch, entry, id) = (&batch, &entry, self.ids.next());
+            self.store
+                .transact(|tx| async move {
+                    audit::record(&tx, id, entry);
+                    write(&tx, batch).await
+                })
+                .await?;
         }
-        self.note(self.entry(actor, request_id, "demo.loaded", &format!("demo:{from}-{end}"))).await
+        Ok(())
     }
 
     /// Removes invented players with all their rows, at most `limit` of them; returns how many went.

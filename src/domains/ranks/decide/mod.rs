@@ -169,7 +169,7 @@ impl<'a> Case<'a> {
             )
         };
         self.rule(Rule::number("cooldownSeconds", done, (passed, cooldown), text.clone()));
-        (!done).then(|| Judgement::none(text))
+        (!done).then(|| Judgement::wait(text))
     }
 
     fn rule(&mut self, rule: Rule) {
@@ -201,6 +201,8 @@ impl<'a> Case<'a> {
             mode: settings.mode,
             suspend_for: judged.suspend_for,
             status: judged.status,
+            rests_on: judged.rests_on,
+            holds_open: judged.holds_open,
             policy_version: self.policy.version().clone(),
             rank_report: self.report,
             marks: self.marks,

@@ -1,5 +1,6 @@
 //! Bans and suspensions: by a status that calls for one, or by warnings. Each is carried out once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domains::policy::{Penalty, Standing, Threshold};
@@ -86,7 +87,8 @@ impl Case<'_> {
         let verb = if penalty == Penalty::Ban { "a ban" } else { "a suspension" };
         let reason = format!("Status \"{name}\" calls for {verb}");
         self.rule(Rule::flag("status", false, reason.clone()));
-        Judgement { status: Some(name.into()), ..Judgement::new(penalty.into(), reason) }
+        let name: Arc<str> = name.into();
+        Judgement { status: Some(Arc::clone(&name)), rests_on: Some(name), ..Judgement::new(penalty.into(), reason) }
     }
 
     fn act_on_warnings(&mut self, threshold: Option<&Threshold>) -> Option<Judgement> {
@@ -115,7 +117,7 @@ impl Case<'_> {
             None => format!("{held} until it is lifted"),
         };
         self.rule(Rule::flag("punishment", false, reason.clone()));
-        Judgement::none(reason)
+        Judgement::wait(reason)
     }
 }
 

@@ -30,19 +30,32 @@ pub struct Verdict {
     pub suspend_for: Option<Duration>,
     /// For SUSPEND and BAN: the status of the policy that says how it is carried out (group role, experience ban, return of the rank).
     pub status: Option<Arc<str>>,
+    /// The reported status a punishment rests on: when that is lifted, so is the punishment.
+    pub rests_on: Option<Arc<str>>,
+    /// NONE for the time being only (cooling down, a punishment in force): it says nothing against a decision made before.
+    pub holds_open: bool,
     /// [`crate::domains::policy::Policy::version`] this was decided by.
     pub policy_version: Arc<str>,
     pub rank_report: RankReport,
     /// To be stored with the player whether or not the decision is applied.
     pub marks: Marks,
-    /// To be stored instead of `marks` in the commit that applies (or queues) the decision.
+    /// To be stored instead of `marks` in the commit that tells of the decision having taken effect.
     pub marks_if_applied: Marks,
 }
 
 impl Verdict {
     /// Whether it may be applied without a person: something to do, mode `auto`, no approval needed.
     pub fn applies_itself(&self) -> bool {
-        self.action != Action::None && self.mode == Mode::Auto && !self.requires_approval
+        self.action != Action::None && self.waits_because().is_none()
+    }
+
+    /// Why it waits for a person, if it does.
+    pub fn waits_because(&self) -> Option<&'static str> {
+        match self.mode {
+            _ if self.action == Action::None => None,
+            Mode::Propose => Some("The policy's mode is \"propose\": a person must approve"),
+            Mode::Auto => self.requires_approval.then_some("Waits for a person's approval"),
+        }
     }
 }
 
@@ -85,6 +98,8 @@ pub(super) struct Judgement {
     pub suspend_for: Option<Duration>,
     pub status: Option<Arc<str>>,
     pub acts_on_threshold: Option<u32>,
+    pub rests_on: Option<Arc<str>>,
+    pub holds_open: bool,
 }
 
 impl Judgement {
@@ -98,10 +113,17 @@ impl Judgement {
             suspend_for: None,
             status: None,
             acts_on_threshold: None,
+            rests_on: None,
+            holds_open: false,
         }
     }
 
     pub fn none(reason: impl Into<String>) -> Self {
         Self::new(Action::None, reason.into())
+    }
+
+    /// NONE until something has passed.
+    pub fn wait(reason: impl Into<String>) -> Self {
+        Self { holds_open: true, ..Self::none(reason) }
     }
 }

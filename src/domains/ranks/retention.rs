@@ -1,0 +1,104 @@
+//! The worker that keeps the audit trail and the decisions within their bound: both go with age, decisions only once they have ended.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::tables::DECISIONS;
+use crate::base::{Clock, Cursor, Id, Result, Time};
+use crate::domains::audit::AUDITS;
+use crate::domains::players::{RetentionConfig, Status};
+use crate::store::Store;
+use crate::workers::{Next, Worker};
+
+/// Rows looked at in one tick.
+const PAGE: usize = 500;
+
+/// The pause between pages, so that a long walk leaves the disk to others.
+const BETWEEN_PAGES: Duration = Duration::from_millis(200);
+
+/// The pause after a whole walk.
+const BETWEEN_WALKS: Duration = Duration::from_secs(3600);
+
+/// Deletes old audit rows from the oldest on, then walks all decisions and deletes the old ones among them that ended.
+pub struct HistoryRetention {
+    store: Store,
+    clock: Clock,
+    kept: Duration,
+    /// Where the walk over the decisions goes on.
+    at: Option<Cursor>,
+}
+
+impl HistoryRetention {
+    pub fn new(store: Store, clock: Clock, config: &RetentionConfig) -> Self {
+        let kept = Duration::from_secs(u64::from(config.audit_days) * 86_400);
+        Self { store, clock, kept, at: None }
+    }
+
+    /// Deletes on one page; says whether the walk is over.
+    async fn step(&mut self) -> Result<bool> {
+        let oldest = Id::floor(self.clock.now() - self.kept);
+        if self.at.is_none() && self.audits(oldest).await? {
+            return Ok(false);
+        }
+        self.decisions(oldest).await
+    }
+
+    /// Deletes the oldest audit rows; says whether there are more to delete.
+    async fn audits(&self, oldest: Id) -> Result<bool> {
+        let page = self.store.scan(AUDITS.between(&Id::floor(Time(0)), &oldest), PAGE).await?;
+        let doomed: Vec<Id> = page.items.into_iter().map(|(id, _)| id).collect();
+        if doomed.is_empty() {
+            return Ok(false);
+        }
+        let doomed = &doomed;
+        self.store
+            .transact(|tx| async move {
+                doomed.iter().for_each(|id| tx.delete(&AUDITS, id));
+                Ok(())
+            })
+            .await?;
+        Ok(page.next.is_some())
+    }
+
+    async fn decisions(&mut self, oldest: Id) -> Result<bool> {
+        let page = self.store.scan(DECISIONS.all().after(self.at.as_ref()), PAGE).await?;
+        let old: Vec<_> = page.items.into_iter().map(|(key, _)| key).filter(|(_, id)| *id < oldest).collect();
+        let old = &old;
+        if !old.is_empty() {
+            self.store
+                .transact(|tx| async move {
+                    // Read again: a blocked decision may have been queued since the page was read.
+                    for (key, decision) in old.iter().zip(tx.get_many(&DECISIONS, old).await?) {
+                        if decision.is_some_and(|decision| ended(decision.status)) {
+                            tx.delete(&DECISIONS, key);
+                        }
+                    }
+                    Ok(())
+                })
+                .await?;
+        }
+        self.at = page.next;
+        Ok(self.at.is_none())
+    }
+}
+
+fn ended(status: Status) -> bool {
+    match status {
+        Status::Proposed | Status::Queued => false,
+        Status::Applied | Status::Failed | Status::Blocked => true,
+    }
+}
+
+impl Worker for HistoryRetention {
+    fn name(&self) -> &'static str {
+        "history-retention"
+    }
+
+    fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(async {
+            let over = self.step().await?;
+            Ok(Next::After(if over { BETWEEN_WALKS } else { BETWEEN_PAGES }))
+        })
+    }
+}
