@@ -41,8 +41,9 @@ pub enum PolicyCommand {
 }
 
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("imagined").args(["rank", "points"]).multiple(true))]
 pub struct ExplainArgs {
-    /// A stored player, or together with the options below an imagined one
+    /// A stored player; with --rank or --points an imagined one
     #[arg(long, default_value_t = 12_345_678)]
     user_id: u64,
     /// Imagine a player with this rank
@@ -51,14 +52,14 @@ pub struct ExplainArgs {
     /// Imagine a player with these points
     #[arg(long)]
     points: Option<i64>,
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "imagined")]
     kos: i64,
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "imagined")]
     warnings: u32,
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "imagined")]
     recommendations: u32,
     /// A punishment status
-    #[arg(long)]
+    #[arg(long, requires = "imagined")]
     status: Option<String>,
     /// Directory with the policy to explain by instead of POLICY_DIR
     #[arg(long)]
@@ -131,13 +132,16 @@ async fn explain_one(args: ExplainArgs, common: &Common, sources: &Sources) -> R
     Ok(ExitCode::SUCCESS)
 }
 
-/// A stored player's decision, as the server would make it now.
+/// What would be decided about a stored player now; nothing is written.
 async fn explain_stored(args: &ExplainArgs, common: &Common, sources: &Sources) -> Result<ExitCode> {
+    let mut body = json!({ "userId": args.user_id });
+    if let Some(dir) = &args.dir {
+        body["policy"] = as_json(&files(Some(dir), sources)?)?;
+    }
     let session = Session::open(sources).await?;
-    let body = json!({ "userId": args.user_id });
-    let answer = session.call(Method::POST, "/automation/decisions", Some(&body)).await;
+    let answer = session.call(Method::POST, "/automation/simulate", Some(&body)).await;
     session.close().await?;
-    let decision = answer?["decisions"][0].clone();
+    let decision = answer?["decision"].take();
     print(common.json, &decision, || {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut out =
