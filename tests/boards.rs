@@ -1,5 +1,7 @@
 //! Leaderboards as callers see them: the players' board, boards of scores, their pages and their order.
 
+use grps::domains::leaderboards::ENTRIES;
+use grps::domains::standings::{BoardId, Score};
 use serde_json::{Value, json};
 
 use crate::harness::TestApp;
@@ -247,4 +249,26 @@ async fn submissions_at_once_all_count() {
     futures_util::future::join_all(posts).await;
     let page = get(&app, "/leaderboards/rules/sum").await;
     assert_eq!((&page["total"], &page["entries"][0]["score"]), (&json!(1), &json!(30)));
+}
+
+#[tokio::test]
+async fn nobody_is_shown_in_the_place_of_somebody_else() {
+    let app = TestApp::new().await;
+    for (user, score) in [(1, 30), (2, 20), (3, 10)] {
+        submit(&app, json!(user), json!(score)).await;
+    }
+    // As seen by a reader who read the entry of 3 just before the commit that moved them: it says another place than the board.
+    let key = (BoardId(1), "3".parse().unwrap());
+    let mut entry = app.app.store.get(&ENTRIES, &key).await.unwrap().unwrap();
+    entry.score = Score::new(25.0).unwrap();
+    let (key, entry) = (&key, &entry);
+    let stale = |tx: grps::store::Tx| async move {
+        tx.put(&ENTRIES, key, entry);
+        Ok(())
+    };
+    app.app.store.transact(stale).await.unwrap();
+    for target in [format!("{BOARD}/3"), format!("{BOARD}/3/around")] {
+        app.get(&target).refused(503, "leaderboard.user_moving").await;
+    }
+    assert_eq!(get(&app, &format!("{BOARD}/2")).await["user_id"], 2);
 }

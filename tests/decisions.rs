@@ -1,6 +1,6 @@
 //! Decisions about stored players: one, many, all; and simulations, which write nothing.
 
-use grps::domains::players::PLAYERS;
+use grps::domains::players::{PLAYERS, Status};
 use grps::domains::ranks::DECISIONS;
 use serde_json::{Value, json};
 
@@ -150,9 +150,12 @@ async fn the_automation_signature_may_evaluate_but_not_apply() {
     let decision = &page["decisions"][0];
     assert_eq!((&decision["apply"], &decision["status"]), (&json!(false), &json!("blocked")));
     assert!(decision["blockedReason"].as_str().unwrap().contains("\"automation\" lacks decisions:apply"), "{decision}");
-    assert!(
-        audits(&app).await.iter().any(|entry| entry.actor.id == "automation" && entry.action == "decision.blocked")
-    );
+    let kept = rows(&app, &DECISIONS).await;
+    assert_eq!((kept.len(), kept[0].1.status), (1, Status::Proposed), "being denied changes nothing about a proposal");
+    let page = app.post(DECIDE, r#"{"userId":4,"apply":true}"#).automation().expect(200).await.json();
+    assert_eq!(page["decisions"][0]["status"], "blocked");
+    let trail = audits(&app).await;
+    assert!(trail.iter().any(|entry| entry.actor.id == "automation" && entry.action == "decision.blocked"));
 }
 
 #[tokio::test]
@@ -206,4 +209,30 @@ async fn decisions_at_once_about_one_player_agree() {
     let ids: std::collections::BTreeSet<String> =
         pages.iter().map(|page| page["decisions"][0]["requestId"].to_string()).collect();
     assert_eq!((ids.len(), rows(&app, &DECISIONS).await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn one_player_is_simulated_with_the_decision_in_full() {
+    let app = group(5).await;
+    let before = dump(&app).await;
+    let simulate = async |body: Value| app.post(SIMULATE, body.to_string()).key().expect(200).await.json();
+    let page = simulate(json!({ "userId": 5 })).await;
+    assert_eq!((&page["evaluated"], users(&page, "moves")), (&json!(1), vec![5]));
+    let decision = &page["decision"];
+    assert_eq!((&decision["action"], &decision["apply"]), (&json!("PROMOTE"), &json!(false)));
+    assert!(decision["explain"].as_array().unwrap().iter().any(|rule| rule["rule"] == "points"), "{decision}");
+    let page = simulate(json!({ "userId": "1" })).await;
+    assert_eq!((users(&page, "moves"), &page["counts"]), (vec![], &json!({ "NONE": 1 })));
+    assert_eq!((&page["decision"]["action"], page["decision"].get("status")), (&json!("NONE"), None));
+    let ranks = json!({ "version": 1, "settings": { "mode": "propose" }, "ranks": [
+        { "name": "Shock Trooper II", "requiredPoints": 100 }, { "name": "Captain", "requiredPoints": 200 } ] });
+    let page = simulate(json!({ "userId": 5, "policy": { "policy.ranks": ranks } })).await;
+    assert_eq!(page["decision"]["targetRank"], "Captain");
+    assert!(page["decision"]["blockedReason"].as_str().unwrap().contains("propose"), "{page}");
+    assert_eq!(simulate(json!({})).await.get("decision"), None);
+    app.post(SIMULATE, r#"{"userId": 99}"#).key().refused(404, "players.missing").await;
+    let both = json!({ "userId": 5, "cursor": "AAAA" }).to_string();
+    let answer = app.post(SIMULATE, both).key().refused(422, "request.invalid").await;
+    assert_eq!(answer.complaints(), ["body.cursor"]);
+    assert_eq!(dump(&app).await, before);
 }

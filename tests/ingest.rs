@@ -2,12 +2,13 @@
 
 use grps::base::RobloxId;
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
+use grps::domains::policy::Reload;
 use grps::domains::ranks::DECISIONS;
 use grps::domains::standings::{BoardId, RANKED};
 use serde_json::{Value, json};
 
 use crate::harness::{INGEST, SEED_001, Setup, TestApp};
-use crate::state::{audits, rows};
+use crate::state::{audits, dump, rows};
 
 /// The seed's answer, letter by letter but for `lastSyncedAt` (our clock's) and `requestId` (random).
 const SEED_ANSWER: &str = r#"{"player":{"userId":12345678,"username":"ArcTrooper","rank":"Volt Specialist II","rankPoints":520,"nextRank":"Storm Corporal I","nextRankRequiredPoints":750,"previousRank":"Shock Trooper II","previousRankRequiredPoints":150,"warnings":1,"privileged":false,"decisionsBlocked":false,"lastSyncedAt":"2025-03-01T18:15:44Z"},"decision":{"action":"PROMOTE","targetRank":"Storm Corporal I","reason":"Eligible for promotion","apply":true,"requestId":"REQUEST_ID"}}"#;
@@ -58,7 +59,7 @@ async fn a_first_snapshot_may_say_nothing_but_who_it_is_about() {
     let expected = json!({
         "userId": 7, "username": "New", "rank": null, "rankPoints": 0, "nextRank": "Shock Trooper II", "nextRankRequiredPoints": 150,
         "previousRank": null, "previousRankRequiredPoints": null, "warnings": 0, "privileged": false, "decisionsBlocked": false,
-        "lastSyncedAt": "2025-03-01T18:15:44Z", "displayName": null, "kos": 0, "wos": 0, "recommendations": 0, "punishmentStatus": null,
+        "lastSyncedAt": "2025-03-01T18:15:44Z", "displayName": null, "kos": 0, "wos": 0, "recommendations": 0, "punishmentStatus": null, "pointsFlagged": false,
     });
     assert_eq!(player(&app, 7).await, expected);
     assert_eq!(answer["player"]["nextRank"], "Shock Trooper II");
@@ -196,7 +197,8 @@ async fn the_audit_row_tells_what_changed_and_only_that() {
     assert_eq!(trail[1].action, "player.snapshot");
     assert_eq!(trail[1].before.as_deref(), Some(r#"{"points":100}"#));
     assert_eq!(trail[1].after.as_deref(), Some(r#"{"points":150}"#));
-    assert_eq!((&trail[2].before, &trail[2].after), (&None, &None));
+    assert_eq!(trail.len(), 2, "a snapshot that changes nothing is told by its own row");
+    assert_eq!(rows(&app, &SNAPSHOTS).await.len(), 3);
 }
 
 #[tokio::test]
@@ -218,4 +220,25 @@ async fn unknown_players_are_not_found_in_the_seeds_words() {
     for target in ["/players/7", "/players/7/snapshots"] {
         assert_eq!(app.get(target).key().refused(404, "players.missing").await.detail(), "Player not found");
     }
+}
+
+#[tokio::test]
+async fn only_listed_experiences_may_send_snapshots() {
+    let app = TestApp::new().await;
+    let allow = |list: Value| {
+        std::fs::write(app.policy_dir().join("backend.integrations.json"), list.to_string()).unwrap();
+        assert_eq!(app.app.policy.reload_if_changed(), Reload::Settling);
+        assert!(matches!(app.app.policy.reload_if_changed(), Reload::Swapped { .. }));
+    };
+    allow(json!({ "experiences": { "allow": ["training"] } }));
+    let post = || app.ingest(json!({ "userId": 7, "username": "A" }).to_string());
+    let before = dump(&app).await;
+    for stranger in [post(), post().header("x-roblox-experience", ""), post().header("x-roblox-experience", "copy")] {
+        let answer = stranger.refused(403, "ingest.experience_not_allowed").await;
+        assert!(answer.hint().contains("experiences.allow"), "{}", answer.text);
+    }
+    assert_eq!(dump(&app).await, before);
+    post().header("x-roblox-experience", "training").expect(200).await;
+    allow(json!({ "experiences": { "allow": [] } }));
+    post().expect(200).await;
 }

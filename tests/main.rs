@@ -20,6 +20,7 @@ mod limits;
 mod openapi;
 mod policy_reload;
 mod process;
+mod queue;
 mod samples;
 mod schemes;
 mod server;

@@ -12,12 +12,15 @@ use super::pages::{PageKey, PageResponse, Pages, Print, Shape};
 use super::service::{Leaderboards, Submission, View};
 use super::wire::{BoardEntry, BoardPage, BoardStanding, LeaderboardPlayer, ScoreResult, ScoreSubmission};
 use crate::base::{Error, Result as BaseResult, UserKey};
-use crate::domains::standings::{BoardId, Place, Slice, Start};
+use crate::domains::standings::{BoardId, Slice, Start};
 use crate::http::wire::UserKeyIn;
 use crate::http::{Area, Json};
 
 /// Most players `GET /leaderboard` shows; a larger limit means this one, as the seed has it.
 pub const MAX_PLAYERS: u64 = 100;
+
+/// How often somebody is looked for who moves between reading their entry and finding their place.
+const MAX_LOOKS: usize = 3;
 
 /// Most entries on one page of a board.
 pub const MAX_ENTRIES: u64 = 1000;
@@ -87,8 +90,7 @@ impl LeaderboardsApi {
         user_id: Path<UserKeyIn>,
     ) -> Result<Json<BoardStanding>> {
         let name = BoardName::new(&season.0, &mode.0)?;
-        let (view, place) = self.placed(&name, &user_id.0.0).await?;
-        let slice = self.boards.slice(view, &Start::Before(place, 0), 1);
+        let (view, slice) = self.placed(&name, &user_id.0.0).await?;
         let row = self.boards.rows(view, &slice).await?.into_iter().next();
         let entry = row.map(BoardEntry::from).ok_or_else(|| not_on_board(&name, &user_id.0.0))?;
         let (season, mode) = (name.season.to_string(), name.mode.to_string());
@@ -108,7 +110,8 @@ impl LeaderboardsApi {
         #[oai(name = "If-None-Match")] known: Header<Option<String>>,
     ) -> Result<PageResponse<BoardPage>> {
         let name = BoardName::new(&season.0, &mode.0)?;
-        let (view, place) = self.placed(&name, &user_id.0.0).await?;
+        let (view, slice) = self.placed(&name, &user_id.0.0).await?;
+        let place = slice.places.into_iter().next().ok_or_else(|| not_on_board(&name, &user_id.0.0))?;
         let limit = limit.0 as usize;
         let page = self.board_page(&name, Some(view), Start::Before(place, (limit - 1) / 2), limit).await?;
         Ok(PageResponse::new(&page, known.0.as_deref()))
@@ -176,12 +179,23 @@ impl LeaderboardsApi {
         Ok(page)
     }
 
-    /// The board and the user's place on it, or why there is none.
-    async fn placed(&self, name: &BoardName, user: &UserKey) -> BaseResult<(View, Place)> {
+    /// The board, and the slice of it that holds the user alone; or why there is none.
+    async fn placed(&self, name: &BoardName, user: &UserKey) -> BaseResult<(View, Slice)> {
         let missing = || not_on_board(name, user);
         let view = self.boards.find(name).await?.ok_or_else(missing)?;
-        let place = self.boards.place_of(view, user).await?.ok_or_else(missing)?;
-        Ok((view, place))
+        for _ in 0..MAX_LOOKS {
+            let place = self.boards.place_of(view, user).await?.ok_or_else(missing)?;
+            let slice = self.boards.slice(view, &Start::Before(place, 0), 1);
+            // Whoever moved in between left the place to a neighbour.
+            if slice.places.first().is_some_and(|found| found.user() == user) {
+                return Ok((view, slice));
+            }
+        }
+        Err(Error::busy(
+            "leaderboard.user_moving",
+            format!("user {user} moves on board {name} faster than can be read"),
+        )
+        .hint("ask again in a moment"))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::base::{Error, RobloxId};
 use super::access::Permissions;
 use super::files::{FileKind, IntegrationsFile, PointsFile, PunishmentsFile, Settings};
 use super::ladder::Ladder;
-use super::lint::{Finding, LintReport};
+use super::lint::{Finding, LintReport, Severity};
 use super::load::{Source, Sources, parse, shipped_sources};
 use super::sanctions::Standing;
 
@@ -23,7 +23,8 @@ pub struct Policy {
     permissions: Permissions,
     integrations: IntegrationsFile,
     version: Arc<str>,
-    warnings: Vec<Finding>,
+    /// Warnings, then notes.
+    findings: Vec<Finding>,
 }
 
 /// Why automation leaves a player alone: the player object's `decisionsBlocked`.
@@ -74,7 +75,7 @@ impl Policy {
             points,
             integrations: files.integrations.unwrap_or_default(),
             version,
-            warnings: report.findings,
+            findings: report.findings,
         })
     }
 
@@ -138,7 +139,8 @@ impl Policy {
 
     /// Findings this set is used in spite of.
     pub fn warnings(&self) -> &[Finding] {
-        &self.warnings
+        let warnings = self.findings.partition_point(|finding| finding.severity == Severity::Warning);
+        self.findings.get(..warnings).unwrap_or_default()
     }
 
     /// Why automation must leave this player alone, if it must: what `decisionsBlocked` shows, without deciding anything.
@@ -167,7 +169,7 @@ pub fn lint_report(sources: &Sources) -> LintReport {
         Ok(policy) => {
             let labels = sources.list.iter().map(|source| source.label.clone()).collect();
             let version = Some(policy.version.to_string());
-            LintReport { version, ..LintReport::new(labels, policy.warnings) }
+            LintReport { version, ..LintReport::new(labels, policy.findings) }
         }
     }
 }

@@ -13,6 +13,9 @@ use super::version_one;
 /// Webhooks at most.
 pub const MAX_WEBHOOKS: usize = 32;
 
+/// Events of one webhook at most.
+pub const MAX_EVENTS: usize = 64;
+
 /// Endpoints, webhooks, feature switches and analytics.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use integrations::{
-    Analytics, Automation, Experiences, Features, IntegrationsFile, MAX_WEBHOOKS, Roblox, SecretRef, Webhook,
-    WebhookFormat,
+    Analytics, Automation, Experiences, Features, IntegrationsFile, MAX_EVENTS, MAX_WEBHOOKS, Roblox, SecretRef,
+    Webhook, WebhookFormat,
 };
 pub use permissions::{Binding, Limits, MAX_BINDINGS, MAX_PROTECTED, MAX_ROLES, MAX_SCOPES, PermissionsFile};
 pub use points::{Bounds, OnExceed, PointsFile};

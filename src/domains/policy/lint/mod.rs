@@ -21,17 +21,20 @@ use super::load::{Positions, Source};
 
 pub(super) use text::nearest;
 
-/// Findings kept of one set; a file that is wrong throughout does not flood the log.
+/// Findings kept of one set, and collected of one file and severity: a file that is wrong throughout does not flood the log, nor take
+/// long to check.
 pub const MAX_FINDINGS: usize = 200;
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The set is not loaded.
     Error,
     /// The set is loaded; somebody should look.
     Warning,
+    /// The set is loaded, and nothing is wrong; something in it does less than one may think.
+    Note,
 }
 
 /// One thing wrong with a policy file.
@@ -61,6 +64,7 @@ impl fmt::Display for Finding {
         let severity = match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         };
         write!(f, "{severity}[{}]: {}", self.code, self.file)?;
         if let (Some(line), Some(column)) = (self.line, self.column) {
@@ -79,15 +83,15 @@ pub struct LintReport {
     pub version: Option<String>,
     /// The files that were read.
     pub files: Vec<String>,
-    /// Errors first.
+    /// Errors first, then warnings, then notes.
     pub findings: Vec<Finding>,
 }
 
 impl LintReport {
     pub(super) fn new(files: Vec<String>, mut findings: Vec<Finding>) -> Self {
-        findings.sort_by_key(|finding| finding.severity == Severity::Warning);
+        findings.sort_by_key(|finding| finding.severity);
         findings.truncate(MAX_FINDINGS);
-        let ok = findings.iter().all(|finding| finding.severity == Severity::Warning);
+        let ok = findings.iter().all(|finding| finding.severity != Severity::Error);
         Self { ok, version: None, files, findings }
     }
 
@@ -144,7 +148,15 @@ impl<'a> Notes<'a> {
         self.add(Severity::Warning, problem);
     }
 
+    pub fn note(&mut self, problem: Problem) {
+        self.add(Severity::Note, problem);
+    }
+
+    /// Errors are counted apart from the rest: however many warnings there are, an error is not missed.
     fn add(&mut self, severity: Severity, problem: Problem) {
+        if self.findings.iter().filter(|finding| finding.severity == severity).count() >= MAX_FINDINGS {
+            return;
+        }
         let (line, column) = self.positions.locate(&self.source.text, &problem.pointer);
         self.findings.push(Finding {
             severity,

@@ -4,29 +4,38 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::base::RobloxId;
 
-use super::super::files::{Binding, MAX_BINDINGS, MAX_PROTECTED, MAX_ROLES, MAX_SCOPES, PermissionsFile, RanksFile};
-use super::text::{check_length, check_name, check_range, did_you_mean, escape, is_env_name, is_scope};
+use super::super::files::{
+    Binding, MAX_BINDINGS, MAX_PROTECTED, MAX_RANKS, MAX_ROLES, MAX_SCOPES, PermissionsFile, RanksFile,
+};
+use super::text::{
+    Idle, check_idle, check_length, check_name, check_range, did_you_mean, escape, is_env_name, is_scope,
+};
 use super::{Notes, Problem};
 
 pub(super) fn check(file: &PermissionsFile, ranks: Option<&RanksFile>, notes: &mut Notes<'_>) {
     check_length(("roles", file.roles.len(), MAX_ROLES), "/roles", notes);
+    check_length(("limits", file.limits.len(), MAX_ROLES), "/limits", notes);
     check_length(("bindings", file.bindings.len(), MAX_BINDINGS), "/bindings", notes);
-    for (role, scopes) in &file.roles {
+    for (role, scopes) in file.roles.iter().take(MAX_ROLES) {
         let here = format!("/roles/{}", escape(role));
         check_name(role, here.clone(), notes);
         check_scopes(scopes, &here, notes);
     }
-    for (at, binding) in file.bindings.iter().enumerate() {
+    for (at, binding) in file.bindings.iter().enumerate().take(MAX_BINDINGS) {
         check_binding(at, binding, file, notes);
     }
     unreachable(&file.bindings, notes);
     check_limits(file, ranks, notes);
     check_users(&file.protected_user_ids, "/protectedUserIds", notes);
+    let later = "they come with sign-in for people; until then keys get their scopes from the settings";
+    let parts: [Idle<'_>; 2] =
+        [(!file.bindings.is_empty(), "/bindings", "bindings"), (!file.limits.is_empty(), "/limits", "limits")];
+    check_idle(&parts, later, notes);
 }
 
 fn check_scopes(scopes: &[String], pointer: &str, notes: &mut Notes<'_>) {
     check_length(("scopes", scopes.len(), MAX_SCOPES), pointer, notes);
-    for (at, scope) in scopes.iter().enumerate().filter(|(_, scope)| !is_scope(scope)) {
+    for (at, scope) in scopes.iter().enumerate().take(MAX_SCOPES).filter(|(_, scope)| !is_scope(scope)) {
         notes.error(Problem {
             code: "policy.scope_invalid",
             pointer: format!("{pointer}/{at}"),
@@ -46,7 +55,11 @@ fn check_role(role: &str, pointer: String, known: &BTreeMap<String, Vec<String>>
         pointer,
         what: format!("there is no role \"{role}\""),
         why: "whoever it is meant for would be let in to nothing, or not be limited",
-        fix: did_you_mean(role, known.keys().map(String::as_str), "add it to roles, or name one of them"),
+        fix: did_you_mean(
+            role,
+            known.keys().take(MAX_ROLES).map(String::as_str),
+            "add it to roles, or name one of them",
+        ),
     });
 }
 
@@ -73,7 +86,7 @@ fn check_binding(at: usize, binding: &Binding, file: &PermissionsFile, notes: &m
     if let Some(least) = binding.roblox_rank_at_least {
         check_range(("robloxRankAtLeast", least.into()), (1, 255), format!("{here}/robloxRankAtLeast"), notes);
     }
-    for (index, sub) in binding.oidc_sub.iter().enumerate() {
+    for (index, sub) in binding.oidc_sub.iter().enumerate().take(MAX_PROTECTED) {
         if !sub.split_once(':').is_some_and(|(provider, subject)| !provider.is_empty() && !subject.is_empty()) {
             notes.error(Problem {
                 code: "policy.oidc_sub_invalid",
@@ -112,7 +125,7 @@ fn check_key_binding(here: &str, binding: &Binding, file: &PermissionsFile, note
 
 fn unreachable(bindings: &[Binding], notes: &mut Notes<'_>) {
     let mut lowest = u32::MAX;
-    for (at, binding) in bindings.iter().enumerate() {
+    for (at, binding) in bindings.iter().enumerate().take(MAX_BINDINGS) {
         let Some(least) = binding.roblox_rank_at_least else { continue };
         if least >= lowest {
             notes.warn(Problem {
@@ -128,7 +141,7 @@ fn unreachable(bindings: &[Binding], notes: &mut Notes<'_>) {
 }
 
 fn check_limits(file: &PermissionsFile, ranks: Option<&RanksFile>, notes: &mut Notes<'_>) {
-    for (role, limits) in &file.limits {
+    for (role, limits) in file.limits.iter().take(MAX_ROLES) {
         let here = format!("/limits/{}", escape(role));
         check_role(role, here.clone(), &file.roles, notes);
         if let Some(applies) = limits.applies_per_hour {
@@ -146,7 +159,7 @@ fn check_limits(file: &PermissionsFile, ranks: Option<&RanksFile>, notes: &mut N
             why: "a limit that names no rank would limit nothing",
             fix: did_you_mean(
                 rank,
-                ranks.ranks.iter().map(|entry| entry.name.as_str()),
+                ranks.ranks.iter().take(MAX_RANKS).map(|entry| entry.name.as_str()),
                 "name a rank of policy.ranks.json",
             ),
         });
@@ -156,7 +169,7 @@ fn check_limits(file: &PermissionsFile, ranks: Option<&RanksFile>, notes: &mut N
 fn check_users(users: &[u64], pointer: &str, notes: &mut Notes<'_>) {
     check_length(("user ids", users.len(), MAX_PROTECTED), pointer, notes);
     let mut seen = HashSet::new();
-    for (at, user) in users.iter().enumerate() {
+    for (at, user) in users.iter().enumerate().take(MAX_PROTECTED) {
         if RobloxId::new(*user).is_err() {
             notes.error(Problem {
                 code: "policy.user_id_invalid",

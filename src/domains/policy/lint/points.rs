@@ -1,7 +1,9 @@
 //! Rules of points, and of the integrations file.
 
-use super::super::files::{IntegrationsFile, MAX_NUMBER, MAX_WEBHOOKS, PointsFile, SecretRef};
-use super::text::{check_length, check_name, check_range, is_env_name, is_scope};
+use super::super::files::{
+    IntegrationsFile, MAX_EVENTS, MAX_EXPERIENCES, MAX_NUMBER, MAX_WEBHOOKS, PointsFile, SecretRef,
+};
+use super::text::{Idle, check_idle, check_length, check_name, check_range, is_env_name, is_scope};
 use super::{Notes, Problem};
 
 pub(super) fn check(file: &PointsFile, notes: &mut Notes<'_>) {
@@ -46,15 +48,20 @@ pub(super) fn check_integrations(file: &IntegrationsFile, notes: &mut Notes<'_>)
         ("/roblox/apiKey".to_owned(), file.roblox.api_key.as_ref(), false),
         ("/analytics/readOnlyUrl".to_owned(), file.analytics.read_only_url.as_ref(), false),
     ];
-    let urls =
-        file.webhooks.iter().enumerate().map(|(at, hook)| (format!("/webhooks/{at}/url"), Some(&hook.url), true));
+    let urls = file
+        .webhooks
+        .iter()
+        .enumerate()
+        .take(MAX_WEBHOOKS)
+        .map(|(at, hook)| (format!("/webhooks/{at}/url"), Some(&hook.url), true));
     for (pointer, secret, is_url) in secrets.into_iter().chain(urls) {
         if let Some(secret) = secret {
             check_secret(secret, is_url, pointer, notes);
         }
     }
-    for (at, hook) in file.webhooks.iter().enumerate() {
-        for (index, event) in hook.events.iter().enumerate().filter(|(_, event)| !is_event(event)) {
+    for (at, hook) in file.webhooks.iter().enumerate().take(MAX_WEBHOOKS) {
+        check_length(("events", hook.events.len(), MAX_EVENTS), &format!("/webhooks/{at}/events"), notes);
+        for (index, event) in hook.events.iter().enumerate().take(MAX_EVENTS).filter(|(_, event)| !is_event(event)) {
             notes.error(Problem {
                 code: "policy.event_invalid",
                 pointer: format!("/webhooks/{at}/events/{index}"),
@@ -64,9 +71,23 @@ pub(super) fn check_integrations(file: &IntegrationsFile, notes: &mut Notes<'_>)
             });
         }
     }
-    for (at, key) in file.experiences.allow.iter().enumerate() {
+    check_length(("experiences", file.experiences.allow.len(), MAX_EXPERIENCES), "/experiences/allow", notes);
+    for (at, key) in file.experiences.allow.iter().enumerate().take(MAX_EXPERIENCES) {
         check_name(key, format!("/experiences/allow/{at}"), notes);
     }
+    not_in_force(file, notes);
+}
+
+/// Of this file, `experiences` is in force.
+fn not_in_force(file: &IntegrationsFile, notes: &mut Notes<'_>) {
+    let parts: [Idle<'_>; 5] = [
+        (file.automation.base_url.is_some(), "/automation/baseUrl", "baseUrl"),
+        (file.roblox.api_key.is_some(), "/roblox/apiKey", "the Open Cloud key"),
+        (!file.webhooks.is_empty(), "/webhooks", "webhooks"),
+        (file.features.mirror_datastore, "/features/mirrorDatastore", "mirrorDatastore"),
+        (file.analytics.read_only_url.is_some(), "/analytics/readOnlyUrl", "analytics"),
+    ];
+    check_idle(&parts, "this version connects to nothing outside", notes);
 }
 
 fn check_secret(secret: &SecretRef, is_url: bool, pointer: String, notes: &mut Notes<'_>) {

@@ -14,12 +14,12 @@ pub(super) fn check(file: &PunishmentsFile, ranks: Option<&RanksFile>, notes: &m
     if let Some(days) = file.warnings.decay_days {
         check_range(("decayDays", days.into()), (1, 3_660), "/warnings/decayDays".into(), notes);
     }
-    for (at, threshold) in thresholds.iter().enumerate() {
+    for (at, threshold) in thresholds.iter().enumerate().take(MAX_THRESHOLDS) {
         check_threshold(at, threshold, notes);
         check_demotion(at, threshold, ranks, notes);
     }
     rising(thresholds, notes);
-    for (name, status) in &file.statuses {
+    for (name, status) in file.statuses.iter().take(MAX_STATUSES) {
         check_status(name, status, notes);
     }
     check_twins(file, notes);

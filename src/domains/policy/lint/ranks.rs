@@ -23,7 +23,7 @@ pub(super) fn check(file: &RanksFile, points: Option<&PointsFile>, notes: &mut N
     }
     check_length(("ranks", file.ranks.len(), MAX_RANKS), "/ranks", notes);
     settings(file, notes);
-    for (at, rank) in file.ranks.iter().enumerate() {
+    for (at, rank) in file.ranks.iter().enumerate().take(MAX_RANKS) {
         fields(at, rank, notes);
         thresholds(at, rank, notes);
     }
@@ -66,10 +66,10 @@ fn settings(file: &RanksFile, notes: &mut Notes<'_>) {
 fn fields(at: usize, rank: &RankEntry, notes: &mut Notes<'_>) {
     let here = |key: &str| format!("/ranks/{at}/{key}");
     check_name(&rank.name, here("name"), notes);
-    for (index, alias) in rank.aliases.iter().enumerate() {
+    for (index, alias) in rank.aliases.iter().enumerate().take(MAX_ALIASES) {
         check_name(alias, here(&format!("aliases/{index}")), notes);
     }
-    for (index, experience) in rank.experiences.iter().enumerate() {
+    for (index, experience) in rank.experiences.iter().enumerate().take(MAX_EXPERIENCES) {
         check_name(experience, here(&format!("experiences/{index}")), notes);
     }
     check_length(("aliases", rank.aliases.len(), MAX_ALIASES), &here("aliases"), notes);
@@ -113,8 +113,9 @@ fn thresholds(at: usize, rank: &RankEntry, notes: &mut Notes<'_>) {
 
 fn unique_names(file: &RanksFile, notes: &mut Notes<'_>) {
     let mut seen: HashMap<String, &str> = HashMap::new();
-    for (at, rank) in file.ranks.iter().enumerate() {
-        let aliases = rank.aliases.iter().enumerate().map(|(n, alias)| (format!("aliases/{n}"), alias));
+    for (at, rank) in file.ranks.iter().enumerate().take(MAX_RANKS) {
+        let aliases =
+            rank.aliases.iter().enumerate().take(MAX_ALIASES).map(|(n, alias)| (format!("aliases/{n}"), alias));
         for (key, name) in std::iter::once(("name".to_owned(), &rank.name)).chain(aliases) {
             let Some(first) = seen.insert(name.to_lowercase(), &rank.name) else { continue };
             notes.error(Problem {
@@ -131,7 +132,7 @@ fn unique_names(file: &RanksFile, notes: &mut Notes<'_>) {
 fn unique_roles(file: &RanksFile, notes: &mut Notes<'_>) {
     let mut numbers: HashMap<u64, &str> = HashMap::new();
     let mut roles: HashMap<u64, &str> = HashMap::new();
-    for (at, rank) in file.ranks.iter().enumerate() {
+    for (at, rank) in file.ranks.iter().enumerate().take(MAX_RANKS) {
         let both = [
             ("robloxRank", rank.roblox_rank.map(u64::from), &mut numbers),
             ("robloxRoleId", rank.roblox_role_id, &mut roles),
@@ -151,7 +152,7 @@ fn unique_roles(file: &RanksFile, notes: &mut Notes<'_>) {
 }
 
 fn rising(file: &RanksFile, notes: &mut Notes<'_>) {
-    for (below, pair) in file.ranks.windows(2).enumerate() {
+    for (below, pair) in file.ranks.windows(2).enumerate().take(MAX_RANKS) {
         let ([low, high], at) = (pair, below + 1) else { continue };
         let figures = [
             ("requiredPoints", "policy.points_not_rising", low.required_points, high.required_points),
@@ -184,7 +185,7 @@ fn rising(file: &RanksFile, notes: &mut Notes<'_>) {
 }
 
 fn reachable(file: &RanksFile, points: Option<&PointsFile>, notes: &mut Notes<'_>) {
-    for (at, rank) in file.ranks.iter().enumerate() {
+    for (at, rank) in file.ranks.iter().enumerate().take(MAX_RANKS) {
         let above = file.ranks.get(at + 1).filter(|next| rank.privileged && !next.privileged);
         if let Some(next) = above {
             notes.warn(Problem {

@@ -1,21 +1,28 @@
 //! Each rule, by a file that breaks it: where the finding points, what it says, how bad it is.
 
 use super::super::files::FileKind;
-use super::super::{Policy, lint_report, shipped_sources};
-use super::{Finding, Severity};
+use super::super::{Policy, Source, Sources, lint_report, shipped_sources};
+use super::{Finding, LintReport, MAX_FINDINGS, Severity};
 
 const RANKS: &str = r#"{ "version": 1, "settings": { "maxWarningsForPromotion": 2 }, "ranks": [
     { "name": "One", "requiredPoints": 10 }, { "name": "Two", "requiredPoints": 20 } ] }"#;
+
+fn lint(texts: &[(FileKind, &str)]) -> LintReport {
+    let source = |(kind, text): &(FileKind, &str)| Source {
+        kind: *kind,
+        label: kind.name().into(),
+        text: (*text).to_owned(),
+        changed_at: None,
+    };
+    lint_report(&Sources { dir: None, list: texts.iter().map(source).collect() })
+}
 
 fn findings(kind: FileKind, text: &str) -> Vec<Finding> {
     let mut texts = vec![(kind, text)];
     if kind != FileKind::Ranks {
         texts.push((FileKind::Ranks, RANKS));
     }
-    match Policy::from_texts(&texts) {
-        Ok(policy) => policy.warnings().to_vec(),
-        Err(report) => report.findings,
-    }
+    lint(&texts).findings
 }
 
 /// One finding is expected: its severity, code, pointer, and a part of what it says.
@@ -43,7 +50,8 @@ fn two(first: &str, second: &str) -> String {
 #[test]
 fn the_shipped_files_are_clean() {
     let report = lint_report(&shipped_sources());
-    assert_eq!(report.findings, []);
+    assert!(report.findings.iter().all(|finding| finding.severity == Severity::Note), "{report}");
+    assert_eq!(Policy::builtin().warnings(), []);
     assert_eq!(report.version.as_deref(), Some(&**Policy::builtin().version()));
     assert!(report.to_string().ends_with("0 errors, 0 warnings"));
 }
@@ -311,7 +319,7 @@ fn rules_of_points_and_integrations() {
     let good =
         r#"{ "webhooks": [ { "url": "https://example.com/x", "events": ["decision.applied", "policy.*", "*"] } ] }"#;
     let found: Vec<&str> = findings(FileKind::Integrations, good).iter().map(|finding| finding.code).collect();
-    assert_eq!(found, ["policy.secret_literal"]);
+    assert_eq!(found, ["policy.secret_literal", "policy.not_in_force"]);
 }
 
 #[test]
@@ -324,6 +332,62 @@ fn errors_of_several_files_come_together_and_errors_come_first() {
     let report = Policy::from_texts(&texts).unwrap_err();
     assert!(!report.ok);
     assert_eq!(report.errors().count(), 3);
-    assert_eq!(report.findings.last().map(|finding| finding.severity), Some(Severity::Warning));
+    let order: Vec<Severity> = report.findings.iter().map(|finding| finding.severity).collect();
+    assert_eq!(&order[3..], [Severity::Warning, Severity::Note]);
     assert!(report.to_string().ends_with("policy not usable: 3 errors, 1 warnings"));
+}
+
+#[test]
+fn what_is_not_in_force_is_noted_and_hinders_nothing() {
+    let noted = |kind, text: &str| -> Vec<String> {
+        let found = findings(kind, text).into_iter().filter(|finding| finding.severity == Severity::Note);
+        found.map(|finding| format!("{} {}", finding.pointer, finding.what)).collect()
+    };
+    let permissions = r#"{ "version": 1, "roles": { "mod": [] }, "bindings": [ { "robloxUserIds": [7], "role": "mod" } ],
+        "limits": { "mod": { "notSelf": true } }, "protectedUserIds": [7] }"#;
+    let said = ["/bindings bindings: read, not yet in force", "/limits limits: read, not yet in force"];
+    assert_eq!(noted(FileKind::Permissions, permissions), said);
+    let integrations = r#"{ "webhooks": [ { "url": "env:HOOK" } ], "features": { "mirrorDatastore": true },
+        "experiences": { "allow": ["training"] } }"#;
+    let said = [
+        "/webhooks webhooks: read, not yet in force",
+        "/features/mirrorDatastore mirrorDatastore: read, not yet in force",
+    ];
+    assert_eq!(noted(FileKind::Integrations, integrations), said);
+    assert_eq!(noted(FileKind::Integrations, "{}"), [] as [&str; 0]);
+    let texts = [(FileKind::Ranks, RANKS), (FileKind::Permissions, permissions)];
+    assert_eq!(Policy::from_texts(&texts).unwrap().warnings(), [], "a note is no warning");
+    assert!(lint(&texts).ok);
+}
+
+#[test]
+fn a_file_that_is_wrong_throughout_is_not_gone_through_to_the_end() {
+    let many = vec!["\"A B\""; 3 * MAX_FINDINGS].join(",");
+    let limits: Vec<String> = (0..5_000).map(|at| format!("\"x{at}\": {{}}")).collect();
+    let text = format!(
+        r#"{{ "version": 1, "roles": {{ "mod": [{many}] }}, "limits": {{ {} }}, "protectedUserIds": [{}0] }}"#,
+        limits.join(","),
+        "7,".repeat(60_000)
+    );
+    let found = findings(FileKind::Permissions, &text);
+    assert_eq!(found.len(), MAX_FINDINGS);
+    let count = |code: &str| found.iter().filter(|finding| finding.code == code).count();
+    assert_eq!(count("policy.too_many"), 3, "scopes, limits and protected users are over their bounds");
+    assert_eq!(count("policy.scope_invalid"), 64, "no more items are looked at than there may be");
+    assert_eq!(count("policy.role_unknown"), 64);
+    // 10,000 warnings are found before the one error of the other list.
+    let text = format!(r#"{{ "version": 1, "protectedUserIds": [{}0] }}"#, "7,".repeat(9_000));
+    let found = findings(FileKind::Permissions, &text);
+    assert_eq!(
+        (found.len(), found[0].code),
+        (MAX_FINDINGS, "policy.user_id_invalid"),
+        "an error is not lost among warnings"
+    );
+}
+
+#[test]
+fn nothing_is_compared_with_a_name_too_long_to_be_one() {
+    let long = "x".repeat(65);
+    assert_eq!(super::nearest(&long, [long.as_str()]), None);
+    assert_eq!(super::nearest("mdo", ["mod", long.repeat(9).as_str()]), Some("mod"));
 }

@@ -4,9 +4,14 @@ use super::super::files::MAX_NAME;
 use super::{Notes, Problem};
 
 /// The known name closest to `name`, when so few letters differ (a third, at least one) that it is likely a slip.
+/// Nothing is close to a name longer than [`MAX_NAME`] characters: comparing takes the product of both lengths.
 pub(in super::super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = name.chars().count();
-    let scored = known.into_iter().map(|candidate| {
+    if letters > MAX_NAME {
+        return None;
+    }
+    let known = known.into_iter().filter(|candidate| candidate.len() <= MAX_NAME * 4);
+    let scored = known.map(|candidate| {
         let slips = strsim::osa_distance(&name.to_lowercase(), &candidate.to_lowercase());
         (slips, candidate)
     });
@@ -53,7 +58,7 @@ pub(super) fn is_env_name(name: &str) -> bool {
     first && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// A list longer than its named bound.
+/// A list longer than its named bound. Callers then look at no more items than the bound.
 pub(super) fn check_length(list: (&str, usize, usize), pointer: &str, notes: &mut Notes<'_>) {
     let (name, length, most) = list;
     if length > most {
@@ -63,6 +68,22 @@ pub(super) fn check_length(list: (&str, usize, usize), pointer: &str, notes: &mu
             what: format!("{length} {name}, at most {most}"),
             why: "every list here is bounded, so that checking a decision stays quick",
             fix: format!("keep the {most} that matter"),
+        });
+    }
+}
+
+/// A part of a file that nothing rests on yet: whether it is filled, where it stands, what it is called.
+pub(super) type Idle<'a> = (bool, &'a str, &'a str);
+
+/// Parts that are checked and kept, and have no effect in this version.
+pub(super) fn check_idle(parts: &[Idle<'_>], later: &'static str, notes: &mut Notes<'_>) {
+    for (_, pointer, name) in parts.iter().filter(|(filled, ..)| *filled) {
+        notes.note(Problem {
+            code: "policy.not_in_force",
+            pointer: (*pointer).to_owned(),
+            what: format!("{name}: read, not yet in force"),
+            why: later,
+            fix: "nothing to do; leave it, or take it out until then".into(),
         });
     }
 }
