@@ -79,7 +79,7 @@ impl App {
             .map_err(|error| Error::broken("policy.open_failed", error))??;
         let policy = Arc::new(policy);
         let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
-        let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now()));
+        let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
         let players = Players::new(store.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
