@@ -3,6 +3,7 @@
 use grps::base::Secret;
 use grps::domains::audit::AUDITS;
 use grps::domains::auth::{Caller, KEYS, MAX_KEYS, Scope, Scopes, Strength, Wanted};
+use grps::store::{Health, Record, Table, Tx};
 use serde_json::{Value, json};
 
 use crate::harness::{INGEST, SEED_001, TestApp};
@@ -238,4 +239,27 @@ async fn every_change_of_a_key_leaves_its_row_in_the_audit_trail() {
     assert_eq!(actions, ["key.created", "key.rotated", "key.revoked"]);
     assert!(trail.iter().all(|entry| entry.subject == format!("key:{kid}") && entry.actor.id == "operator"));
     assert_eq!(trail[0].request_id, "made-here");
+}
+
+/// A row no version of the program wrote.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Foreign;
+
+impl Record for Foreign {
+    const VERSION: u8 = 99;
+}
+
+static FOREIGN: Table<String, Foreign> = Table::new("foreign", *b"ke");
+
+#[tokio::test]
+async fn the_store_is_closed_even_when_uses_cannot_be_saved() {
+    let app = TestApp::new().await;
+    let write = |tx: Tx| async move {
+        tx.put(&FOREIGN, &"c00000001".to_owned(), &Foreign);
+        Ok(())
+    };
+    app.app.store.transact(write).await.unwrap();
+    app.app.auth.keys().note_use("c00000001", 0);
+    assert!(app.app.close().await.is_err());
+    assert!(matches!(app.app.store.health(), Health::Closed));
 }
