@@ -21,6 +21,7 @@ use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{HistoryRetention, Ranks, RanksApi};
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, Standings};
+use crate::http::docs;
 use crate::http::{Contract, Docs, Front, Site, Spec};
 use crate::store::{self, DataDir, Store};
 use crate::workers::{StatusBoard, Worker};
@@ -79,7 +80,7 @@ impl App {
             .map_err(|error| Error::broken("policy.open_failed", error))??;
         let policy = Arc::new(policy);
         let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
-        let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now()));
+        let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
@@ -192,10 +193,12 @@ impl App {
     /// Writes what is only in memory, and closes the store.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store, which is closed all the same.
     pub async fn close(&self) -> Result<()> {
-        self.auth.keys().save_uses().await?;
-        self.store.close().await
+        // When keys were last used is worth less than an orderly end.
+        let saved = self.auth.keys().save_uses().await;
+        self.store.close().await?;
+        saved.map(drop)
     }
 }
 
@@ -220,14 +223,14 @@ fn publish<T: OpenApi>(service: &OpenApiService<T, ()>) -> Result<Spec> {
             methods.map(move |(method, _)| (method.to_ascii_uppercase(), path.as_str()))
         })
         .collect();
-    let is_page = |path: &str| path == "/" || path.starts_with("/docs") || path.starts_with("/openapi.");
-    let listed: BTreeSet<(String, &str)> =
-        TABLE.iter().filter(|rule| !is_page(rule.path)).map(|rule| (rule.method.to_owned(), rule.path)).collect();
-    match operations.symmetric_difference(&listed).next() {
+    let pages = docs::paths().map(|path| ("GET".to_owned(), auth::find("GET", path).map_or(path, |rule| rule.path)));
+    let served: BTreeSet<(String, &str)> = operations.into_iter().chain(pages).collect();
+    let listed: BTreeSet<(String, &str)> = TABLE.iter().map(|rule| (rule.method.to_owned(), rule.path)).collect();
+    match served.symmetric_difference(&listed).next() {
         None => Ok(spec),
         Some(odd) => Err(Error::broken(
             "app.access_table",
-            format!("{odd:?} is not both an operation and a line of the access table"),
+            format!("{odd:?} is not both an operation or page and a line of the access table"),
         )),
     }
 }

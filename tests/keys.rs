@@ -1,7 +1,9 @@
 //! Keys made by the operator: shown once, used by scope, rotated in two steps, revoked at once.
 
 use grps::base::Secret;
-use grps::domains::auth::KEYS;
+use grps::domains::audit::AUDITS;
+use grps::domains::auth::{Caller, KEYS, MAX_KEYS, Scope, Scopes, Strength, Wanted};
+use grps::store::{Health, Record, Table, Tx};
 use serde_json::{Value, json};
 
 use crate::harness::{INGEST, SEED_001, TestApp};
@@ -95,10 +97,63 @@ async fn a_strict_key_signs_and_a_compat_key_may_also_travel() {
 }
 
 #[tokio::test]
-async fn a_compat_key_was_asked_for_by_name_so_strict_mode_lets_it_travel() {
+async fn strict_mode_lets_no_key_travel() {
     let app = TestApp::with(&[("AUTH_MODE", "strict")]).await;
     let compat = create(&app, "old client", &["ingest"], true).await;
-    assert_eq!((sent(&app, &compat).await, signed(&app, &compat).await), (200, 200));
+    app.post(INGEST, SEED_001).header("x-grps-api-key", compat.secret.expose()).refused(401, "auth.strict").await;
+    assert_eq!(signed(&app, &compat).await, 200);
+}
+
+#[tokio::test]
+async fn nobody_gives_away_what_they_do_not_have() {
+    let app = TestApp::new().await;
+    let manager = create(&app, "manager", &["keys:manage", "ingest"], false).await;
+    let strong = create(&app, "strong", &["ingest", "operate"], false).await;
+    let weak = create(&app, "weak", &["ingest"], false).await;
+    for scopes in [vec!["*"], vec!["operate"], vec!["ingest", "decisions:apply"]] {
+        let wanted = json!({ "name": "escalated", "scopes": scopes }).to_string();
+        let refused =
+            app.post(KEYS_PATH, wanted).signed(&manager.kid, &manager.secret).refused(403, "auth.scope_missing").await;
+        assert!(refused.detail().contains(&manager.kid) && refused.detail().contains(scopes[scopes.len() - 1]));
+    }
+    let wanted = json!({ "name": "the same", "scopes": ["ingest", "keys:manage"] }).to_string();
+    app.post(KEYS_PATH, wanted).signed(&manager.kid, &manager.secret).expect(200).await;
+    let rotate =
+        |kid: &str| app.request("POST", &format!("{KEYS_PATH}/{kid}/rotate")).signed(&manager.kid, &manager.secret);
+    rotate(&strong.kid).refused(403, "auth.scope_missing").await;
+    assert_eq!(signed(&app, &strong).await, 200, "and nothing changed");
+    rotate(&weak.kid).expect(200).await;
+    let end = app.request("DELETE", &format!("{KEYS_PATH}/{}", strong.kid));
+    end.signed(&manager.kid, &manager.secret).expect(200).await;
+}
+
+#[tokio::test]
+async fn revoked_keys_make_room_for_new_ones() {
+    let app = TestApp::new().await;
+    let keys = app.app.auth.keys();
+    let operator = Caller { id: "operator".into(), scopes: Scopes::EVERYTHING, strength: Strength::Signed };
+    let make = async |n: usize| {
+        let wanted = Wanted { name: format!("key {n}"), scopes: Scopes::of(&[Scope::Ingest]), compat: false };
+        keys.create(wanted, &operator, "test").await
+    };
+    let mut kids = Vec::new();
+    for n in 0..MAX_KEYS {
+        kids.push(make(n).await.unwrap().kid);
+    }
+    assert_eq!(make(MAX_KEYS).await.err().unwrap().code(), "keys.full");
+    for kid in [&kids[700], &kids[3]] {
+        keys.revoke(kid, &operator, "test").await.unwrap();
+        app.advance(1);
+    }
+    let ids = async || -> Vec<String> { keys.list().await.unwrap().into_iter().map(|(kid, _)| kid).collect() };
+    make(MAX_KEYS + 1).await.unwrap();
+    let now = ids().await;
+    assert!(now.len() == MAX_KEYS && !now.contains(&kids[700]) && now.contains(&kids[3]), "the one revoked first goes");
+    make(MAX_KEYS + 2).await.unwrap();
+    assert!(!ids().await.contains(&kids[3]));
+    assert_eq!(make(MAX_KEYS + 3).await.err().unwrap().code(), "keys.full", "live keys stay");
+    let told = rows(&app, &AUDITS).await.into_iter().filter(|(_, entry)| entry.subject == format!("key:{}", kids[3]));
+    assert_eq!(told.count(), 2, "its audit rows stay");
 }
 
 #[tokio::test]
@@ -184,4 +239,27 @@ async fn every_change_of_a_key_leaves_its_row_in_the_audit_trail() {
     assert_eq!(actions, ["key.created", "key.rotated", "key.revoked"]);
     assert!(trail.iter().all(|entry| entry.subject == format!("key:{kid}") && entry.actor.id == "operator"));
     assert_eq!(trail[0].request_id, "made-here");
+}
+
+/// A row no version of the program wrote.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Foreign;
+
+impl Record for Foreign {
+    const VERSION: u8 = 99;
+}
+
+static FOREIGN: Table<String, Foreign> = Table::new("foreign", *b"ke");
+
+#[tokio::test]
+async fn the_store_is_closed_even_when_uses_cannot_be_saved() {
+    let app = TestApp::new().await;
+    let write = |tx: Tx| async move {
+        tx.put(&FOREIGN, &"c00000001".to_owned(), &Foreign);
+        Ok(())
+    };
+    app.app.store.transact(write).await.unwrap();
+    app.app.auth.keys().note_use("c00000001", 0);
+    assert!(app.app.close().await.is_err());
+    assert!(matches!(app.app.store.health(), Health::Closed));
 }

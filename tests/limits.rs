@@ -128,11 +128,14 @@ async fn every_answer_is_safe_to_open_in_a_browser() {
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{target}");
         assert!(!answer.header("cache-control").is_empty() && !answer.header("x-request-id").is_empty(), "{target}");
     }
+    for moved in ["/", "/docs/"] {
+        assert_eq!(app.get(moved).expect(308).await.header("location"), "/docs");
+    }
     let page = app.get("/docs").expect(200).await;
     assert!(page.header("content-security-policy").contains("default-src 'self'"));
     assert_eq!(app.get("/players/5").key().send().await.header("cache-control"), "no-store");
     let closed = TestApp::with(&[("DOCS", "false")]).await;
-    for target in ["/docs", "/docs/docs.js", "/openapi.json", "/openapi.yaml"] {
+    for target in ["/", "/docs", "/docs/", "/docs/docs.js", "/openapi.json", "/openapi.yaml"] {
         closed.get(target).refused(404, "request.no_route").await;
     }
 }

@@ -168,6 +168,26 @@ async fn a6_opens_one_request_once() {
 }
 
 #[tokio::test]
+async fn a6_recognises_a_replay_under_another_id_of_the_same_secret() {
+    let shared = "one-secret-used-for-two-things-by-mistake";
+    let setup = Setup::new().set("AUTOMATION_SIGNATURE_SECRET", shared).set("INBOUND_API_KEYS", shared);
+    let app = with_a_player(setup).await;
+    let (secret, body) = (Secret::new(shared), body());
+    let text = message(
+        &PROOF.at.to_string(),
+        PROOF.nonce,
+        &Signable { method: "POST", target: DECIDE, body: body.as_bytes() },
+    );
+    let signature = sign(&secret, text.as_bytes());
+    let send = |kid: &str| {
+        let call = app.post(DECIDE, body.as_str()).header("x-grps-timestamp", PROOF.at.to_string());
+        call.header("x-grps-nonce", PROOF.nonce).header("x-grps-signature-v2", format!("v2,{kid},{signature}"))
+    };
+    send("automation").expect(200).await;
+    send(&grps::domains::auth::fingerprint(&secret)).refused(401, "auth.replayed").await;
+}
+
+#[tokio::test]
 async fn a6_signs_method_path_query_and_body() {
     let app = with_a_player(Setup::new()).await;
     let body = body();
@@ -192,15 +212,18 @@ async fn a6_names_each_failure_apart() {
         async |proof: &Proof| -> Answer { app.get(request.1).headers(&a6(&app, request, proof)).send().await };
     for (proof, code) in [
         (Proof { at: START.seconds() - 61, ..PROOF }, "auth.timestamp_skewed"),
-        (Proof { at: START.seconds() + 61, ..PROOF }, "auth.timestamp_skewed"),
+        (Proof { at: START.seconds() + 6, ..PROOF }, "auth.timestamp_skewed"),
         (Proof { at: START.seconds() - 1, ..PROOF }, "auth.signed_before_start"),
         (Proof { nonce: "short", ..PROOF }, "auth.nonce_invalid"),
         (Proof { nonce: "", ..PROOF }, "auth.nonce_missing"),
+        (Proof { nonce: "with.a.dot", ..PROOF }, "auth.nonce_invalid"),
+        (Proof { nonce: "with blank", ..PROOF }, "auth.nonce_invalid"),
     ] {
         let answer = try_with(&proof).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, code), "{}", answer.text);
     }
     assert_eq!(try_with(&PROOF).await.status, 200);
+    assert_eq!(try_with(&Proof { at: START.seconds() + 5, nonce: "AZaz09_+/=-" }).await.status, 200);
     let [at, nonce, (name, value)] = a6(&app, request, &Proof { nonce: "nonce-0002", ..PROOF });
     let malformed = ["v1,operator,00", "v2,operator", "v2", "v2,operator,xyz"];
     for (wrong, code) in malformed.map(|wrong| (wrong.to_owned(), "auth.signature_malformed")).into_iter().chain([
@@ -262,6 +285,11 @@ async fn ingest_without_keys_is_open_and_nothing_else_is() {
     let app = TestApp::with(&[("INBOUND_API_KEYS", "")]).await;
     app.post(crate::harness::INGEST, SEED_001).expect(200).await;
     app.post(crate::harness::INGEST, SEED_001).header("x-grps-api-key", "guess").refused(401, "auth.key_invalid").await;
+    // Nobody in particular may ask what would happen, but makes nothing happen.
+    let ready = json!({ "userId": 7, "username": "A", "rank": "Volt Specialist II", "rankPoints": 800 }).to_string();
+    let call = app.post(crate::harness::INGEST, ready).header("x-grps-evaluate", "true").header("x-grps-apply", "true");
+    let decision = call.expect(200).await.json()["decision"].take();
+    assert_eq!((&decision["apply"], &decision["status"]), (&json!(false), &json!("blocked")), "{decision}");
     app.get("/players/12345678").refused(401, "auth.credentials_missing").await;
     app.post(DECIDE, body()).refused(401, "auth.credentials_missing").await;
 }

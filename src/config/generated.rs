@@ -1,9 +1,9 @@
 //! Secrets made on the first start, so that a server without any configuration is still a closed one. They live in `secrets.json` in the
 //! data directory, readable by its owner only, and a setting of the same name wins over them.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -33,14 +33,23 @@ impl Generated {
     pub fn load_or_create(data_dir: &Path) -> Result<Self> {
         let path = data_dir.join(FILE);
         match std::fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).map_err(|error| {
-                let place = format!("line {}, column {}", error.line(), error.column());
-                Error::invalid("config.secrets_unreadable", format!("{} is damaged at {place}", path.display()))
-                    .hint("restore it from a backup; deleting it makes new secrets and ends all keys made by `grps keys create`")
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::create(&path),
+            Ok(text) => {
+                // A restored copy may be open to others. Whoever is not its owner cannot change that, and need not.
+                let _ = std::fs::set_permissions(&path, Permissions::from_mode(0o600));
+                Self::read(&path, &text)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::create(&path),
             Err(error) => Err(unusable(&path, &error)),
         }
+    }
+
+    fn read(path: &Path, text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            Error::invalid("config.secrets_unreadable", format!("{} is damaged at {place}", path.display())).hint(
+                "restore it from a backup; deleting it makes new secrets and ends all keys made by `grps keys create`",
+            )
+        })
     }
 
     /// Fresh secrets that are kept nowhere: for printing the published API, which needs none that last.
@@ -63,20 +72,29 @@ impl Generated {
         let made = Self::ephemeral()?;
         let text =
             serde_json::to_string_pretty(&made).map_err(|error| Error::broken("config.secrets_unwritable", error))?;
-        // Written beside, synced, then renamed: a crash leaves either no file or a whole one.
-        let beside = path.with_extension("json.new");
-        let _ = std::fs::remove_file(&beside);
-        let write = || -> std::io::Result<()> {
+        // Written beside under a name of its own, synced, then linked into place: a crash leaves either no file or a whole one, and of two
+        // that start at once exactly one wins. A rename would replace the other's secrets, with which it has sealed keys already.
+        let beside = path.with_extension(format!("json.{:016x}", fastrand::u64(..)));
+        let write = || -> std::io::Result<bool> {
             let parent = path.parent().unwrap_or(Path::new("."));
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            std::fs::rename(&beside, path)?;
-            std::fs::File::open(parent)?.sync_all()
+            let won = match std::fs::hard_link(&beside, path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+                linked => linked.map(|()| true)?,
+            };
+            std::fs::File::open(parent)?.sync_all()?;
+            Ok(won)
         };
-        write().map_err(|error| unusable(path, &error))?;
-        Ok(made)
+        let written = write();
+        let _ = std::fs::remove_file(&beside);
+        if written.map_err(|error| unusable(path, &error))? {
+            return Ok(made);
+        }
+        let winners = std::fs::read_to_string(path).map_err(|error| unusable(path, &error))?;
+        Self::read(path, &winners)
     }
 
     /// The generated value of a setting, by the setting's name.
@@ -107,7 +125,6 @@ fn unusable(path: &Path, error: &std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn secrets_are_made_once_and_only_the_owner_reads_them() {
@@ -119,6 +136,29 @@ mod tests {
         assert_eq!(made.get("API_KEY").unwrap().len(), 64);
         let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        std::fs::set_permissions(dir.path().join(FILE), Permissions::from_mode(0o644)).unwrap();
+        Generated::load_or_create(dir.path()).unwrap();
+        let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "a restored copy is closed again");
+    }
+
+    #[test]
+    fn of_two_first_starts_one_makes_the_secrets_and_both_use_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        // Both have found no file; now both make one.
+        let start = std::sync::Barrier::new(8);
+        let sealing: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+            let create = || {
+                start.wait();
+                Generated::create(&path).unwrap().sealing().expose().to_owned()
+            };
+            let racers: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        });
+        let kept = Generated::load_or_create(dir.path()).unwrap().sealing().expose().to_owned();
+        assert_eq!(sealing, [kept].into());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside");
     }
 
     #[test]

@@ -393,7 +393,7 @@ mod tests {
             ("DOCS", "maybe", "true or false"),
             ("ALLOWED_ORIGINS", "*", "not a web origin"),
             ("TRUSTED_PROXIES", "proxy", "neither an address nor a range"),
-            ("INBOUND_API_KEYS", "key:fly", "not a scope"),
+            ("INBOUND_API_KEYS", "key:fly", "not a list of scopes"),
         ] {
             let error = build(&[(name, value)]).unwrap_err();
             assert!(error.to_string().contains(expected), "{name}={value}: {error}");

@@ -16,6 +16,9 @@ use crate::base::{Error, Result};
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The page both other addresses of it lead to.
+const HOME: &str = "/docs";
+
 /// A browser keeps assets this long before asking again; they change only with the binary.
 const ASSET_CACHE: &str = "public, max-age=3600";
 
@@ -28,6 +31,36 @@ pub enum Docs {
     Closed,
 }
 
+/// Every page and what it shows. The access table lists the same paths, which the program checks when it starts.
+static PAGES: [(&str, Content); 10] = [
+    ("/", Content::MovedHome),
+    ("/docs/", Content::MovedHome),
+    (HOME, Content::Html(include_bytes!("docs/index.html"))),
+    ("/docs/docs.js", Content::Script(include_bytes!("docs/docs.js"))),
+    ("/docs/sign.js", Content::Script(include_bytes!("docs/sign.js"))),
+    ("/docs/docs.css", Content::Style(include_bytes!("docs/docs.css"))),
+    ("/docs/swagger-ui.js", Content::SwaggerScript),
+    ("/docs/swagger-ui.css", Content::SwaggerStyle),
+    ("/openapi.json", Content::SpecJson),
+    ("/openapi.yaml", Content::SpecYaml),
+];
+
+enum Content {
+    Html(&'static [u8]),
+    Script(&'static [u8]),
+    Style(&'static [u8]),
+    SwaggerScript,
+    SwaggerStyle,
+    SpecJson,
+    SpecYaml,
+    MovedHome,
+}
+
+/// The path of every page.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    PAGES.iter().map(|(path, _)| *path)
+}
+
 /// The whole site: the documentation pages in front of the API.
 pub struct Site<E> {
     api: E,
@@ -35,6 +68,8 @@ pub struct Site<E> {
 }
 
 struct Page {
+    /// Where it has moved to; then the rest is of no use.
+    moved: Option<HeaderValue>,
     pattern: PathPattern,
     kind: HeaderValue,
     cache: HeaderValue,
@@ -74,6 +109,7 @@ impl Page {
         let hash = digest::digest(&digest::SHA256, &body);
         let tag = format!("\"{}\"", data_encoding::HEXLOWER.encode(&hash.as_ref()[..8]));
         Self {
+            moved: None,
             pattern: PathPattern(path.into()),
             kind: HeaderValue::from_static(kind),
             cache: HeaderValue::from_static(cache),
@@ -84,12 +120,17 @@ impl Page {
 
     fn answer(&self, request: &Request) -> Response {
         let held = request.headers().get(header::IF_NONE_MATCH);
-        let mut response = match held == Some(&self.tag) {
-            true => Response::from(StatusCode::NOT_MODIFIED),
-            false => Response::from(self.body.clone()),
+        let mut response = match &self.moved {
+            Some(_) => Response::from(StatusCode::PERMANENT_REDIRECT),
+            None if held == Some(&self.tag) => Response::from(StatusCode::NOT_MODIFIED),
+            None => Response::from(self.body.clone()),
         };
         response.set_data(self.pattern.clone());
         let headers = response.headers_mut();
+        if let Some(to) = &self.moved {
+            headers.insert(header::LOCATION, to.clone());
+            return response;
+        }
         headers.insert(header::CONTENT_TYPE, self.kind.clone());
         headers.insert(header::CACHE_CONTROL, self.cache.clone());
         headers.insert(header::ETAG, self.tag.clone());
@@ -103,20 +144,24 @@ fn pages(spec: &Spec) -> Result<HashMap<&'static str, Page>> {
     const HTML: &str = "text/html; charset=utf-8";
     const JS: &str = "text/javascript; charset=utf-8";
     const CSS: &str = "text/css; charset=utf-8";
+    const FRESH: &str = "no-cache";
     let (bundle, style) = swagger_ui()?;
-    let mut pages = HashMap::new();
-    let mut add = |path, kind, cache, body: Bytes| pages.insert(path, Page::new(path, kind, cache, body));
-    let index = Bytes::from_static(include_bytes!("docs/index.html"));
-    add("/docs", HTML, "no-cache", index.clone());
-    add("/docs/", HTML, "no-cache", index);
-    add("/docs/docs.js", JS, "no-cache", Bytes::from_static(include_bytes!("docs/docs.js")));
-    add("/docs/sign.js", JS, "no-cache", Bytes::from_static(include_bytes!("docs/sign.js")));
-    add("/docs/docs.css", CSS, "no-cache", Bytes::from_static(include_bytes!("docs/docs.css")));
-    add("/docs/swagger-ui.js", JS, ASSET_CACHE, bundle);
-    add("/docs/swagger-ui.css", CSS, ASSET_CACHE, style);
-    add("/openapi.json", "application/json", "no-cache", spec.json().into());
-    add("/openapi.yaml", "application/yaml", "no-cache", spec.yaml().into());
-    Ok(pages)
+    let page = |&(path, ref content): &(&'static str, Content)| {
+        let page = match content {
+            Content::Html(bytes) => Page::new(path, HTML, FRESH, *bytes),
+            Content::Script(bytes) => Page::new(path, JS, FRESH, *bytes),
+            Content::Style(bytes) => Page::new(path, CSS, FRESH, *bytes),
+            Content::SwaggerScript => Page::new(path, JS, ASSET_CACHE, bundle.clone()),
+            Content::SwaggerStyle => Page::new(path, CSS, ASSET_CACHE, style.clone()),
+            Content::SpecJson => Page::new(path, "application/json", FRESH, spec.json()),
+            Content::SpecYaml => Page::new(path, "application/yaml", FRESH, spec.yaml()),
+            Content::MovedHome => {
+                Page { moved: Some(HeaderValue::from_static(HOME)), ..Page::new(path, HTML, FRESH, Bytes::new()) }
+            }
+        };
+        (path, page)
+    };
+    Ok(PAGES.iter().map(page).collect())
 }
 
 /// Swagger UI's script and style, cut out of the one page poem-openapi offers them in.
@@ -148,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn pages_come_from_the_binary_and_name_no_other_place() {
         let site = Site::new(poem::Route::new(), &spec(), Docs::Open).unwrap();
-        for path in site.pages.keys() {
+        for path in paths().filter(|path| !["/", "/docs/"].contains(path)) {
             let mut response = get(&site, path).await.unwrap();
             assert_eq!(response.status(), StatusCode::OK, "{path}");
             assert!(response.header("content-security-policy").unwrap().contains("default-src 'self'"));
@@ -165,6 +210,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn other_addresses_of_the_docs_lead_to_them() {
+        let site = Site::new(poem::Route::new(), &spec(), Docs::Open).unwrap();
+        for path in ["/", "/docs/"] {
+            let response = get(&site, path).await.unwrap();
+            assert_eq!(
+                (response.status(), response.header("location")),
+                (StatusCode::PERMANENT_REDIRECT, Some("/docs"))
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn an_unchanged_page_is_not_sent_again() {
         let site = Site::new(poem::Route::new(), &spec(), Docs::Open).unwrap();
         let tag = get(&site, "/docs").await.unwrap().header("etag").unwrap().to_owned();
@@ -175,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn closed_docs_are_unknown_paths() {
         let site = Site::new(poem::Route::new(), &spec(), Docs::Closed).unwrap();
-        for path in ["/docs", "/openapi.json", "/openapi.yaml"] {
+        for path in paths() {
             assert_eq!(get(&site, path).await.unwrap_err().status(), StatusCode::NOT_FOUND);
         }
     }

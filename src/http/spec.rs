@@ -50,12 +50,17 @@ impl Scheme {
                 ("gatewaySignature", "X-SIGNATURE", "hex(HMAC-SHA256(secret, timestamp))"),
             ],
             Self::SignedRequest => &[
-                ("signedTimestamp", "x-grps-timestamp", "Unix seconds, within the server's tolerance"),
-                ("signedNonce", "x-grps-nonce", "8 to 64 visible characters, used once"),
+                (
+                    "signedTimestamp",
+                    "x-grps-timestamp",
+                    "Unix seconds, within the server's tolerance and at most 5 s ahead of its clock",
+                ),
+                ("signedNonce", "x-grps-nonce", "8 to 64 characters of A-Z, a-z, 0-9 and _+/=-, used once"),
                 (
                     "signedRequest",
                     "x-grps-signature-v2",
-                    "`v2,<key id>,<hex>`: HMAC-SHA256 over `timestamp.nonce.METHOD.path?query.hex(sha256(body))`",
+                    "`v2,<key id>,<hex>`: HMAC-SHA256 over `timestamp.nonce.METHOD.path?query.hex(sha256(body))`. Other headers are not covered: \
+                     only TLS keeps x-grps-apply and its like as they were sent",
                 ),
             ],
         }

@@ -87,12 +87,44 @@ impl DataDir {
 }
 
 fn create(path: &Path) -> io::Result<()> {
+    make(path)?;
+    fs::read_dir(path).map(drop)
+}
+
+/// Creates `path` (with its parents) or takes it as it is, and makes it readable by its owner only. Of the data directory itself only what
+/// we create is ours to close; what we keep in it is ours however it came to be.
+///
+/// # Errors
+/// Those of the file system. A directory of another owner stays as it is.
+pub(super) fn create_private(path: &Path) -> io::Result<()> {
+    make(path)?;
+    close_to_others(path, 0o700)
+}
+
+fn make(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)?;
-    fs::read_dir(path).map(drop)
+    builder.create(path)
+}
+
+#[cfg(unix)]
+fn close_to_others(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if fs::metadata(path)?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
+        // Only the owner may; whoever else could open it is served all the same.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
+}
+
+#[cfg(not(unix))]
+fn close_to_others(_: &Path, _: u32) -> io::Result<()> {
+    Ok(())
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {
@@ -100,7 +132,9 @@ fn lock_file(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path.join(LOCK))
+    let lock = options.open(path.join(LOCK))?;
+    close_to_others(&path.join(LOCK), 0o600)?;
+    Ok(lock)
 }
 
 fn take_lock(path: &Path, lock: &mut File) -> Result<()> {
@@ -181,6 +215,30 @@ mod tests {
         let _dir = DataDir::open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(path.join(LOCK)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_we_keep_in_a_directory_that_was_there_is_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let store = temp.path().join("store");
+        fs::create_dir(&store).unwrap();
+        fs::write(temp.path().join(LOCK), b"").unwrap();
+        chmod(temp.path(), 0o755);
+        chmod(&store, 0o755);
+        chmod(&temp.path().join(LOCK), 0o644);
+        let dir = DataDir::open(temp.path()).unwrap();
+        let opened = crate::store::Store::open(
+            &dir,
+            &crate::store::Settings::default(),
+            &crate::base::metrics::Metrics::default(),
+        );
+        assert_eq!((mode(&store), mode(&temp.path().join(LOCK))), (0o700, 0o600));
+        assert_eq!(mode(temp.path()), 0o755, "the directory itself may hold more than ours");
+        drop(opened.unwrap());
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Workers: everything that happens without a request. One supervisor runs them; nobody else spawns. A tick takes no input, so it may run
 //! twice, and it is never cancelled midway: shutdown waits for it to end.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::base::{Clock, Result, Time};
+use crate::base::{Clock, Error, Result, Time};
 
 /// Something done again and again.
 pub trait Worker: Send + 'static {
@@ -110,7 +113,7 @@ async fn run(
 ) {
     let mut failures = 0u32;
     while !*stop.borrow() {
-        let outcome = worker.tick().await;
+        let outcome = tick(&mut *worker).await;
         board.note(slot, clock.now(), &outcome);
         let pause = match outcome {
             Ok(Next::Now) => Duration::ZERO,
@@ -129,6 +132,18 @@ async fn run(
     }
 }
 
+/// One tick; a panic in it is a failure like any other, so that the worker shows as failing and tries again.
+async fn tick(worker: &mut dyn Worker) -> Result<Next> {
+    // The call itself may panic too, before there is a future.
+    let ticked = AssertUnwindSafe(async { worker.tick().await }).catch_unwind().await;
+    ticked.unwrap_or_else(|panic| Err(Error::broken("worker.panicked", text(panic.as_ref()))))
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message")
+}
+
 fn board_failing(board: &StatusBoard, slot: usize) -> bool {
     board.read()[slot].failing.is_some()
 }
@@ -141,7 +156,6 @@ fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Error;
 
     struct Flaky(Arc<Mutex<u32>>);
 
@@ -173,6 +187,42 @@ mod tests {
         assert_eq!(board.read()[0], Status { name: "flaky", last_success: Some(Time(5)), failing: None });
         supervisor.stop(Duration::from_secs(1)).await;
         assert_eq!(*ticks.lock().unwrap(), 2);
+    }
+
+    struct Panicky(Arc<Mutex<u32>>);
+
+    impl Worker for Panicky {
+        fn name(&self) -> &'static str {
+            "panicky"
+        }
+        fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
+            let ticks = {
+                let mut ticks = self.0.lock().unwrap();
+                *ticks += 1;
+                *ticks
+            };
+            assert!(ticks != 1, "before the future");
+            Box::pin(async move {
+                assert!(ticks != 2, "within the future");
+                Ok(Next::After(Duration::from_secs(3600)))
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_a_failed_tick() {
+        let ticks = Arc::new(Mutex::new(0));
+        let board = StatusBoard::default();
+        let mut supervisor = Supervisor::new(Clock::fake(Time(5)), board.clone());
+        supervisor.start(Box::new(Panicky(ticks.clone())));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(board.read()[0].failing.is_some());
+        tokio::time::sleep(backoff(0)).await;
+        assert!(board.read()[0].failing.is_some());
+        tokio::time::sleep(backoff(1)).await;
+        assert_eq!(board.read()[0], Status { name: "panicky", last_success: Some(Time(5)), failing: None });
+        supervisor.stop(Duration::from_secs(1)).await;
+        assert_eq!(*ticks.lock().unwrap(), 3);
     }
 
     #[test]

@@ -11,7 +11,6 @@ use super::gate::Auth;
 use super::keys::{Issued, Key, Wanted};
 use super::scope::Scopes;
 use crate::base::Error;
-use crate::domains::audit::Actor;
 use crate::http::wire::Timestamp;
 use crate::http::{Area, Context, Json};
 
@@ -25,7 +24,7 @@ struct KeyRequest {
     /// What it may do, for example `["ingest", "decisions:evaluate"]`.
     #[oai(validator(min_items = 1, max_items = 32))]
     scopes: Vec<String>,
-    /// Whether the key itself may travel as `x-grps-api-key`; otherwise its requests must be signed.
+    /// Whether the key itself may travel as `x-grps-api-key`, unless AUTH_MODE is strict; otherwise its requests must be signed.
     #[oai(default)]
     compat: bool,
 }
@@ -112,6 +111,8 @@ impl KeysApi {
     }
 
     /// Make a key
+    ///
+    /// It may do no more than the caller.
     #[oai(path = "/admin/api/keys", method = "post", operation_id = "createKey")]
     async fn create(
         &self,
@@ -127,23 +128,23 @@ impl KeysApi {
             return Err(Error::field(&["body", "scopes"], "too_short", "a key without scopes could do nothing").into());
         }
         let wanted = Wanted { name, scopes, compat };
-        let issued = self.auth.keys().create(wanted, Actor::of(caller.id), &context.request_id).await?;
+        let issued = self.auth.keys().create(wanted, &caller, &context.request_id).await?;
         Ok(Json(issued.into()))
     }
 
     /// Give a key a new secret
     ///
-    /// The secret before it stays live until the next rotation.
+    /// The secret before it stays live until the next rotation. The key may do no more than the caller.
     #[oai(path = "/admin/api/keys/:kid/rotate", method = "post", operation_id = "rotateKey")]
     async fn rotate(&self, caller: Caller, context: Context, kid: Path<String>) -> poem::Result<Json<IssuedView>> {
-        let issued = self.auth.keys().rotate(&kid.0, Actor::of(caller.id), &context.request_id).await?;
+        let issued = self.auth.keys().rotate(&kid.0, &caller, &context.request_id).await?;
         Ok(Json(issued.into()))
     }
 
     /// End a key at once
     #[oai(path = "/admin/api/keys/:kid", method = "delete", operation_id = "revokeKey")]
     async fn revoke(&self, caller: Caller, context: Context, kid: Path<String>) -> poem::Result<Json<KeyView>> {
-        let key = self.auth.keys().revoke(&kid.0, Actor::of(caller.id), &context.request_id).await?;
+        let key = self.auth.keys().revoke(&kid.0, &caller, &context.request_id).await?;
         Ok(Json(KeyView::of(&kid.0, &key)))
     }
 }

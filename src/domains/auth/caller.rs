@@ -48,6 +48,23 @@ impl Caller {
         )
         .hint(format!("use a key with {scope}; `grps keys list` shows the scopes of each key")))
     }
+
+    /// Whether the caller may hand `scopes` to others: nobody gives away what they do not have.
+    ///
+    /// # Errors
+    /// `auth.scope_missing` naming what the caller lacks.
+    pub fn may_grant(&self, scopes: Scopes) -> Result<()> {
+        if self.scopes.covers(scopes) {
+            return Ok(());
+        }
+        let lacking: Vec<&str> =
+            scopes.texts().into_iter().filter(|text| !self.scopes.texts().contains(text)).collect();
+        Err(Error::denied(
+            "auth.scope_missing",
+            format!("the credential \"{}\" may not give a key {}: it lacks that itself", self.id, lacking.join(", ")),
+        )
+        .hint("leave those scopes out, or use a credential that has them; `grps keys` on the server's machine has all"))
+    }
 }
 
 /// Handlers take the caller as their first argument; the gate has put it into the request.

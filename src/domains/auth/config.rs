@@ -26,6 +26,9 @@ pub struct InboundKey {
 pub const INBOUND_SCOPES: Scopes =
     Scopes::of(&[Scope::Ingest, Scope::Evaluate, Scope::Apply, Scope::PlayersRead, Scope::Submit]);
 
+/// What nobody in particular may do where ingest is open: nothing that takes effect on people, nothing that reads them.
+pub const OPEN_SCOPES: Scopes = Scopes::of(&[Scope::Ingest, Scope::Evaluate]);
+
 /// What the automation signature may do.
 pub const SIGNATURE_SCOPES: Scopes = Scopes::of(&[Scope::SyncRun, Scope::Evaluate]);
 
@@ -68,21 +71,71 @@ impl Config {
             let detail = format!("INBOUND_API_KEYS holds {} keys; at most {MAX_INBOUND_KEYS} are read", parts.len());
             return Err(Error::invalid("config.invalid", detail));
         }
-        parts.into_iter().map(Self::parse_one).collect()
+        parts.iter().zip(1..).map(|(part, entry)| Self::parse_one(part, entry)).collect()
     }
 
-    fn parse_one(part: &str) -> Result<InboundKey> {
+    /// Errors name the entry by its number and quote nothing: a key may hold a `:` and then anything quoted is a part of it.
+    fn parse_one(part: &str, entry: usize) -> Result<InboundKey> {
         let (key, scopes) = match part.split_once(':') {
-            Some((key, scopes)) => (key, Scopes::parse(scopes, '+')?),
+            Some((key, scopes)) => (key, Self::parse_scopes(scopes, entry)?),
             None => (part, INBOUND_SCOPES),
         };
         if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(Error::invalid(
                 "config.invalid",
-                "INBOUND_API_KEYS holds a key that cannot travel in a header",
+                format!("INBOUND_API_KEYS, entry {entry}: the key cannot travel in a header"),
             )
             .hint("use visible ASCII characters only, for example `openssl rand -hex 32`"));
         }
         Ok(InboundKey { secret: Secret::new(key), scopes })
+    }
+
+    fn parse_scopes(text: &str, entry: usize) -> Result<Scopes> {
+        let scopes = Scopes::parse(text, '+').ok().filter(|scopes| *scopes != Scopes::default());
+        scopes.ok_or_else(|| {
+            let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.text()).collect();
+            Error::invalid(
+                "config.invalid",
+                format!("INBOUND_API_KEYS, entry {entry}: what follows ':' is not a list of scopes joined by +"),
+            )
+            .hint(format!("the scopes are {} and *; a key itself cannot hold a ':'", known.join(", ")))
+        })
+    }
+
+    /// Whether the settings go together.
+    ///
+    /// # Errors
+    /// `config.invalid` when strict mode would stand beside an ingest that asks for nothing at all.
+    pub fn check(&self) -> Result<()> {
+        if self.mode == Mode::Strict && self.open_ingest {
+            return Err(Error::invalid(
+                "config.invalid",
+                "AUTH_MODE is strict and INBOUND_API_KEYS is empty, so anyone could post snapshots without signing",
+            )
+            .hint("remove the empty INBOUND_API_KEYS to have a key generated, or set AUTH_MODE=compat"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_does_not_parse_is_not_quoted() {
+        for bad in ["good-key,half:secret-rest", "good-key,half:ingest+secret-rest", "good-key,half:", "good-key,a:b:c"]
+        {
+            let error = Config::parse_inbound(bad).unwrap_err();
+            assert_eq!(
+                error.detail(),
+                "INBOUND_API_KEYS, entry 2: what follows ':' is not a list of scopes joined by +"
+            );
+            let all = format!("{error:?} {}", error.hint_text().unwrap());
+            assert!(!all.contains("secret-rest") && !all.contains("half"), "{all}");
+        }
+        let unsendable = Config::parse_inbound("a,b\u{e9}c").unwrap_err();
+        assert!(unsendable.detail().contains("entry 2") && !unsendable.detail().contains('\u{e9}'));
+        assert_eq!(Config::parse_inbound("a:ingest+apply,b").unwrap().len(), 2);
     }
 }

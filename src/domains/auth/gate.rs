@@ -2,19 +2,24 @@
 //! table does not pass, so an endpoint cannot be forgotten open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use poem::error::NotFoundError;
 use poem::{Endpoint, Request};
 
 use super::caller::{Caller, Strength};
-use super::config::{Config, GATEWAY_SCOPES, INBOUND_SCOPES, Mode, SIGNATURE_SCOPES};
+use super::config::{Config, GATEWAY_SCOPES, Mode, OPEN_SCOPES, SIGNATURE_SCOPES};
 use super::keys::Keys;
 use super::nonce::Nonces;
 use super::schemes::{self, Evidence};
 use super::scope::{Scope, Scopes};
 use super::table::{self, Access};
+use crate::base::clock::Stopwatch;
 use crate::base::{Error, Result, Secret, Time};
 use crate::http::{Context, Scheme};
+
+/// The key id of the operator's own secret, which may do everything.
+pub const OPERATOR: &str = "operator";
 
 /// Proves callers. Shared by the gate and, later, by sockets.
 pub struct Auth {
@@ -22,12 +27,16 @@ pub struct Auth {
     keys: Keys,
     nonces: Nonces,
     started: Time,
+    uptime: Stopwatch,
 }
 
 impl Auth {
-    pub fn new(config: Config, keys: Keys, started: Time) -> Self {
+    /// # Errors
+    /// `config.invalid` for settings that do not go together.
+    pub fn new(config: Config, keys: Keys, started: Time) -> Result<Self> {
+        config.check()?;
         let nonces = Nonces::new(config.tolerance);
-        Self { config, keys, nonces, started }
+        Ok(Self { config, keys, nonces, started, uptime: Stopwatch::start() })
     }
 
     pub fn keys(&self) -> &Keys {
@@ -57,7 +66,7 @@ impl Auth {
     async fn identify(&self, accepted: &[Scheme], scope: Scope, evidence: &Evidence<'_>) -> Result<Caller> {
         let Some(scheme) = presented(evidence) else {
             if self.config.open_ingest && scope == Scope::Ingest {
-                return Ok(Caller { id: "open-ingest".into(), scopes: INBOUND_SCOPES, strength: Strength::Open });
+                return Ok(Caller { id: "open-ingest".into(), scopes: OPEN_SCOPES, strength: Strength::Open });
             }
             return Err(missing(accepted));
         };
@@ -79,7 +88,7 @@ impl Auth {
             Scheme::ApiKey => {
                 let given = evidence.headers.get("x-grps-api-key").and_then(|value| value.to_str().ok()).unwrap_or("");
                 match self.keys.find_compat(given).await? {
-                    Some(caller) => Ok(caller),
+                    Some(caller) => self.compat_only(caller),
                     None => self.compat_only(schemes::inbound_key(&self.config, given)?),
                 }
             }
@@ -101,26 +110,31 @@ impl Auth {
     async fn prove_signed(&self, evidence: &Evidence<'_>) -> Result<Caller> {
         let signed = schemes::read_signed(&self.config, evidence)?;
         let (secrets, scopes) = self.secrets_of(signed.kid).await?;
-        let slot = secrets.iter().position(|secret| signed.verifies(secret)).ok_or_else(|| signed.refused())?;
-        // Nonces are kept in memory, so a signature made before we started could be a replay that we no longer remember.
-        let made = evidence.headers.get("x-grps-timestamp").and_then(|at| at.to_str().ok()?.parse::<i64>().ok());
-        if made.is_some_and(|seconds| seconds < self.started.seconds()) {
+        let found = secrets.iter().enumerate().find(|(_, secret)| signed.verifies(secret));
+        let (slot, secret) = found.ok_or_else(|| signed.refused())?;
+        if self.may_be_forgotten(signed.at, self.uptime.elapsed()) {
             return Err(Error::unauthenticated(
                 "auth.signed_before_start",
                 "This request was signed before the server started",
             )
             .hint("sign it again with the current time"));
         }
-        self.nonces.claim(signed.kid, signed.nonce)?;
+        self.nonces.claim(signed.kid, secret, signed.nonce)?;
         self.keys.note_use(signed.kid, slot);
         Ok(Caller { id: signed.kid.to_owned(), scopes, strength: Strength::Signed })
+    }
+
+    /// Nonces are kept in memory, so a signature made before we started could be a replay that we no longer remember. Once we have run for
+    /// longer than any such signature would pass, none is left; only a clock that was set back makes new ones look old then.
+    fn may_be_forgotten(&self, at: i64, uptime: Duration) -> bool {
+        at < self.started.seconds() && uptime <= self.config.tolerance * 2
     }
 
     /// The live secrets behind a key id; none when it is unknown, so that an unknown id and a wrong secret look alike.
     async fn secrets_of(&self, kid: &str) -> Result<(Vec<Secret>, Scopes)> {
         let config = &self.config;
         Ok(match kid {
-            "operator" => (vec![config.operator.clone()], Scopes::EVERYTHING),
+            OPERATOR => (vec![config.operator.clone()], Scopes::EVERYTHING),
             "automation" => (config.automation.iter().cloned().collect(), SIGNATURE_SCOPES),
             "gateway" => (config.gateway_hmac.iter().cloned().collect(), GATEWAY_SCOPES),
             _ => match config.inbound.iter().find(|key| schemes::fingerprint(&key.secret) == kid) {
@@ -192,5 +206,50 @@ impl<E: Endpoint> Endpoint for Gate<E> {
         let caller = self.auth.admit(rule.access, context.local, &evidence).await?;
         request.extensions_mut().insert(caller);
         self.inner.call(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Clock, Ids, Secrets};
+    use crate::domains::auth::Sealer;
+    use crate::store::Store;
+
+    fn config() -> Config {
+        Config {
+            mode: Mode::Compat,
+            inbound: Vec::new(),
+            open_ingest: true,
+            automation: Secrets::default(),
+            gateway_key: Secrets::default(),
+            gateway_hmac: Secrets::default(),
+            operator: Secret::new("operator"),
+            sealing: Secret::generate().unwrap(),
+            tolerance: Duration::from_secs(60),
+        }
+    }
+
+    fn auth(config: Config) -> Result<Auth> {
+        let clock = Clock::fake(Time(100_900));
+        let sealer = Sealer::new(&config.sealing).unwrap();
+        Auth::new(config, Keys::new(Store::in_memory(), clock.clone(), Ids::new(clock.clone()), sealer), clock.now())
+    }
+
+    #[test]
+    fn signatures_from_before_the_start_are_refused_while_they_could_be_replays() {
+        let auth = auth(config()).unwrap();
+        let seconds = Duration::from_secs;
+        assert!(auth.may_be_forgotten(99, seconds(0)) && auth.may_be_forgotten(99, seconds(120)));
+        assert!(!auth.may_be_forgotten(100, seconds(0)), "the command line signs in the very second of the start");
+        assert!(!auth.may_be_forgotten(99, seconds(121)), "a clock that was set back locks nobody out for long");
+    }
+
+    #[test]
+    fn strict_mode_and_open_ingest_exclude_each_other() {
+        let refused = auth(Config { mode: Mode::Strict, ..config() }).err().unwrap();
+        assert_eq!(refused.code(), "config.invalid");
+        assert!(refused.detail().contains("AUTH_MODE") && refused.detail().contains("INBOUND_API_KEYS"));
+        assert!(auth(Config { mode: Mode::Strict, open_ingest: false, ..config() }).is_ok());
     }
 }

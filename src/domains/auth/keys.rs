@@ -18,7 +18,7 @@ use crate::workers::{Next, Worker};
 /// Keys by their id.
 pub static KEYS: Table<String, Key> = Table::new("keys", *b"ke");
 
-/// Keys at most, revoked ones included.
+/// Keys at most. Revoked ones count, until their place is needed: then the one revoked first goes, and its audit rows stay.
 pub const MAX_KEYS: usize = 1_000;
 
 /// What every secret we make starts with, so that scanners recognise a leaked one.
@@ -46,6 +46,12 @@ impl Record for Key {
     const VERSION: u8 = 1;
 }
 
+impl Key {
+    fn scopes(&self) -> Result<Scopes> {
+        Scopes::parse(&self.scopes.join(" "), ' ')
+    }
+}
+
 /// A key's secret, shown once.
 pub struct Issued {
     pub kid: String,
@@ -68,18 +74,21 @@ pub struct Keys {
     ids: Ids,
     sealer: Sealer,
     used: Mutex<HashMap<(String, usize), Time>>,
+    /// Held while a key is made, so that nobody else makes one between counting and writing.
+    creating: tokio::sync::Mutex<()>,
 }
 
 impl Keys {
     pub fn new(store: Store, clock: Clock, ids: Ids, sealer: Sealer) -> Self {
-        Self { store, clock, ids, sealer, used: Mutex::default() }
+        Self { store, clock, ids, sealer, used: Mutex::default(), creating: tokio::sync::Mutex::default() }
     }
 
-    /// Makes a key; its secret is in the answer and nowhere else in clear.
+    /// Makes a key for `by`; its secret is in the answer and nowhere else in clear.
     ///
     /// # Errors
-    /// `keys.full` past [`MAX_KEYS`]; `keys.name_invalid`.
-    pub async fn create(&self, wanted: Wanted, actor: Actor, request_id: &str) -> Result<Issued> {
+    /// `keys.full` past [`MAX_KEYS`]; `auth.scope_missing` for more than `by` may do; `request.invalid` for its name.
+    pub async fn create(&self, wanted: Wanted, by: &Caller, request_id: &str) -> Result<Issued> {
+        by.may_grant(wanted.scopes)?;
         if !(1..=64).contains(&wanted.name.chars().count()) || wanted.name.chars().any(char::is_control) {
             return Err(Error::field(
                 &["body", "name"],
@@ -87,10 +96,8 @@ impl Keys {
                 "a key's name has 1 to 64 printable characters",
             ));
         }
-        if self.store.scan(KEYS.all(), MAX_KEYS).await?.items.len() >= MAX_KEYS {
-            return Err(Error::full("keys.full", format!("there are {MAX_KEYS} keys already"))
-                .hint("a group needs a handful; is something creating keys in a loop?"));
-        }
+        let _alone = self.creating.lock().await;
+        let leaves = self.leaver().await?;
         let at = self.clock.now();
         let kid = format!("c{:08x}", self.ids.next().0 as u32);
         let secret = fresh(&kid)?;
@@ -104,12 +111,15 @@ impl Keys {
             revoked_at: None,
             last_used: vec![None],
         };
-        let trail = Trail { id: self.ids.next(), at, actor, request_id };
+        let trail = Trail { id: self.ids.next(), at, actor: Actor::of(by.id.as_str()), request_id };
         let issued = Issued { kid, secret, key };
         self.store
             .transact(|tx| {
-                let (issued, trail) = (&issued, &trail);
+                let (issued, trail, leaves) = (&issued, &trail, &leaves);
                 async move {
+                    if let Some(kid) = leaves {
+                        tx.delete(&KEYS, kid);
+                    }
                     if tx.get(&KEYS, &issued.kid).await?.is_some() {
                         return Err(Error::busy("keys.id_taken", "two keys were made at once; try again"));
                     }
@@ -122,15 +132,30 @@ impl Keys {
         Ok(issued)
     }
 
+    /// The revoked key that makes room for a new one; none while there is room.
+    async fn leaver(&self) -> Result<Option<String>> {
+        let keys = self.list().await?;
+        if keys.len() < MAX_KEYS {
+            return Ok(None);
+        }
+        // Nothing brings a revoked key back, so it may go without a second look.
+        let revoked = keys.into_iter().filter_map(|(kid, key)| Some((key.revoked_at?, kid)));
+        let first = revoked.min().ok_or_else(|| {
+            Error::full("keys.full", format!("there are {MAX_KEYS} live keys already"))
+                .hint("a group needs a handful: revoke some; is something creating keys in a loop?")
+        })?;
+        Ok(Some(first.1))
+    }
+
     /// Gives the key a new secret; the one before it stays live until the next rotation, the one before that ends now.
     ///
     /// # Errors
-    /// `keys.missing`, `keys.revoked`.
-    pub async fn rotate(&self, kid: &str, actor: Actor, request_id: &str) -> Result<Issued> {
+    /// `keys.missing`, `keys.revoked`; `auth.scope_missing` for a key that may do more than `by`, who gets to see its secret.
+    pub async fn rotate(&self, kid: &str, by: &Caller, request_id: &str) -> Result<Issued> {
         let at = self.clock.now();
         let secret = fresh(kid)?;
         let sealed = self.sealer.seal(kid, &secret)?;
-        let trail = Trail { id: self.ids.next(), at, actor, request_id };
+        let trail = Trail { id: self.ids.next(), at, actor: Actor::of(by.id.as_str()), request_id };
         let key = self
             .change(kid, &trail, "key.rotated", |key| {
                 if key.revoked_at.is_some() {
@@ -138,6 +163,7 @@ impl Keys {
                         Error::conflict("keys.revoked", format!("key {kid} is revoked")).hint("create a new one")
                     );
                 }
+                by.may_grant(key.scopes()?)?;
                 key.sealed.insert(0, sealed.clone());
                 key.last_used.insert(0, None);
                 key.sealed.truncate(crate::base::Secrets::MAX);
@@ -154,9 +180,9 @@ impl Keys {
     ///
     /// # Errors
     /// `keys.missing`.
-    pub async fn revoke(&self, kid: &str, actor: Actor, request_id: &str) -> Result<Key> {
+    pub async fn revoke(&self, kid: &str, by: &Caller, request_id: &str) -> Result<Key> {
         let at = self.clock.now();
-        let trail = Trail { id: self.ids.next(), at, actor, request_id };
+        let trail = Trail { id: self.ids.next(), at, actor: Actor::of(by.id.as_str()), request_id };
         self.change(kid, &trail, "key.revoked", |key| {
             key.revoked_at.get_or_insert(at);
             key.sealed.clear();
@@ -237,7 +263,7 @@ impl Keys {
             return Ok((Vec::new(), Scopes::default(), None));
         };
         let secrets = key.sealed.iter().map(|sealed| self.sealer.open(kid, sealed)).collect::<Result<Vec<_>>>()?;
-        let scopes = Scopes::parse(&key.scopes.join(" "), ' ')?;
+        let scopes = key.scopes()?;
         Ok((secrets, scopes, Some(key)))
     }
 

@@ -1,4 +1,14 @@
 //! The four ways to prove who is calling, each a function from request headers to a [`Caller`]. Comparisons take constant time.
+//!
+//! What A6 promises, and what it does not:
+//!
+//! * It covers the time, a nonce, the method, path, query and body. It covers no other header: whoever can change a request on its way can
+//!   still add or drop `x-grps-apply`, `x-grps-evaluate` or `x-grps-actor`. Only TLS protects those.
+//! * A signature opens one request, once, as long as this process runs: used nonces are in memory ([`super::nonce`]). For a restart the
+//!   gate refuses signatures from before the start. What can then still come a second time is a request that was accepted before the
+//!   restart and yet is dated into or after the second the server started in: sent within that very second, or by a clock that is ahead,
+//!   which [`MAX_AHEAD`] bounds. A server that restarts needs about as long, so little is left; closing it fully would lock callers out
+//!   for as long after each start, the command line among them.
 
 use data_encoding::{BASE64, HEXLOWER};
 use poem::http::HeaderMap;
@@ -8,6 +18,14 @@ use super::caller::{Caller, Strength};
 use super::config::{Config, GATEWAY_SCOPES, SIGNATURE_SCOPES};
 use super::scope::Scopes;
 use crate::base::{Error, Result, Secret, Secrets, Time};
+
+/// How far ahead of our clock the time of an A6 signature may lie, in seconds. Small, since it is how long a replay across a restart stays
+/// possible; any clock that is synchronised at all is closer.
+pub const MAX_AHEAD: u64 = 5;
+
+/// Nonces in characters, at least and at most. None of them is the `.` that separates the parts of the signed text, so that it can be
+/// read in one way only.
+const NONCE_LENGTH: std::ops::RangeInclusive<usize> = 8..=64;
 
 /// What the schemes look at.
 pub struct Evidence<'a> {
@@ -77,7 +95,8 @@ pub fn gateway(config: &Config, evidence: &Evidence<'_>) -> Result<Caller> {
         return Err(Error::unauthenticated("auth.gateway_key_invalid", "X-API-KEY is not API_KEY"));
     }
     let timestamp = required(evidence, "x-timestamp", "auth.timestamp_missing")?;
-    check_time(config, timestamp, evidence.now, "X-TIMESTAMP")?;
+    let skew = Skew { behind: config.tolerance.as_secs(), ahead: config.tolerance.as_secs() };
+    check_time(timestamp, evidence.now, "X-TIMESTAMP", &skew)?;
     let given = required(evidence, "x-signature", "auth.gateway_signature_missing")?;
     let hex = HEXLOWER.decode(given.to_ascii_lowercase().as_bytes()).ok();
     let tag = hex.or_else(|| BASE64.decode(given.as_bytes()).ok()).unwrap_or_default();
@@ -94,6 +113,8 @@ pub fn gateway(config: &Config, evidence: &Evidence<'_>) -> Result<Caller> {
 pub struct Signed<'a> {
     pub kid: &'a str,
     pub nonce: &'a str,
+    /// The timestamp, in unix seconds.
+    pub at: i64,
     tag: Vec<u8>,
     message: String,
 }
@@ -104,10 +125,13 @@ pub struct Signed<'a> {
 /// A distinct code for each header that is missing or malformed, `auth.timestamp_skewed` for a time too far from ours.
 pub fn read_signed<'a>(config: &Config, evidence: &'a Evidence<'_>) -> Result<Signed<'a>> {
     let timestamp = required(evidence, "x-grps-timestamp", "auth.timestamp_missing")?;
-    check_time(config, timestamp, evidence.now, "x-grps-timestamp")?;
+    let skew = Skew { behind: config.tolerance.as_secs(), ahead: config.tolerance.as_secs().min(MAX_AHEAD) };
+    let at = check_time(timestamp, evidence.now, "x-grps-timestamp", &skew)?;
     let nonce = required(evidence, "x-grps-nonce", "auth.nonce_missing")?;
-    if !(8..=super::nonce::MAX_NONCE).contains(&nonce.len()) {
-        return Err(Error::unauthenticated("auth.nonce_invalid", "x-grps-nonce must be 8 to 64 visible characters"));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+/=-".contains(&byte);
+    if !NONCE_LENGTH.contains(&nonce.len()) || !nonce.bytes().all(plain) {
+        let detail = "x-grps-nonce must be 8 to 64 characters of A-Z, a-z, 0-9 and _+/=-";
+        return Err(Error::unauthenticated("auth.nonce_invalid", detail));
     }
     let header = required(evidence, "x-grps-signature-v2", "auth.signature_missing")?;
     let mut parts = header.splitn(3, ',').map(str::trim);
@@ -117,7 +141,7 @@ pub fn read_signed<'a>(config: &Config, evidence: &'a Evidence<'_>) -> Result<Si
         (Some("v2"), Some(kid), Some(tag)) => {
             let request = Signable { method: evidence.method, target: evidence.target, body: evidence.body };
             let message = message(timestamp, nonce, &request);
-            Ok(Signed { kid, nonce, tag, message })
+            Ok(Signed { kid, nonce, at, tag, message })
         }
         _ => Err(Error::unauthenticated("auth.signature_malformed", "x-grps-signature-v2 must read v2,<key id>,<hex>")),
     }
@@ -145,7 +169,7 @@ pub struct Signable<'a> {
     pub body: &'a [u8],
 }
 
-/// What A6 signs: `timestamp.nonce.METHOD.path?query.hex(sha256(body))`.
+/// What A6 signs, and no more than that: `timestamp.nonce.METHOD.path?query.hex(sha256(body))`.
 pub fn message(timestamp: &str, nonce: &str, request: &Signable<'_>) -> String {
     let body = HEXLOWER.encode(digest::digest(&digest::SHA256, request.body).as_ref());
     format!("{timestamp}.{nonce}.{}.{}.{body}", request.method, request.target)
@@ -187,8 +211,14 @@ fn configured(secrets: &Secrets, variable: &str) -> Result<()> {
         .hint(format!("set {variable} and restart, or remove the empty setting to have one generated")))
 }
 
-/// Whole seconds, at most `tolerance` away from ours in either direction: 60 passes, 61 does not (requirement J5).
-fn check_time(config: &Config, text: &str, now: Time, header: &str) -> Result<()> {
+/// How far a time may lie from ours, in seconds.
+struct Skew {
+    behind: u64,
+    ahead: u64,
+}
+
+/// Whole seconds, at most so far away from ours: with 60 allowed, 60 passes and 61 does not (requirement J5).
+fn check_time(text: &str, now: Time, header: &str, allowed: &Skew) -> Result<i64> {
     let digits = text.len() <= 12 && text.bytes().all(|b| b.is_ascii_digit());
     let Some(at) = text.parse::<i64>().ok().filter(|_| digits) else {
         return Err(Error::unauthenticated(
@@ -197,12 +227,14 @@ fn check_time(config: &Config, text: &str, now: Time, header: &str) -> Result<()
         ));
     };
     let skew = (now.seconds() - at).unsigned_abs();
-    if skew <= config.tolerance.as_secs() {
-        return Ok(());
+    let (side, allowed) = if at < now.seconds() { ("behind", allowed.behind) } else { ("ahead of", allowed.ahead) };
+    if skew <= allowed {
+        return Ok(at);
     }
-    let side = if at < now.seconds() { "behind" } else { "ahead of" };
-    let detail =
-        format!("{header} is {skew} s {side} this server's clock; {} s are allowed", config.tolerance.as_secs());
-    Err(Error::unauthenticated("auth.timestamp_skewed", detail)
-        .hint("set the sender's clock, or raise TIMESTAMP_TOLERANCE"))
+    let detail = format!("{header} is {skew} s {side} this server's clock; {allowed} s are allowed");
+    let hint = match side {
+        "behind" => "set the sender's clock, or raise TIMESTAMP_TOLERANCE",
+        _ => "set the sender's clock, or this machine's: one of them is wrong",
+    };
+    Err(Error::unauthenticated("auth.timestamp_skewed", detail).hint(hint))
 }

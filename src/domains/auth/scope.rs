@@ -94,6 +94,11 @@ impl Scopes {
         self.0 & (1 << scope as u32) != 0
     }
 
+    /// Whether every scope of `other` is in this set.
+    pub fn covers(self, other: Scopes) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Reads scopes separated by `separator`.
     ///
     /// # Errors
@@ -129,6 +134,8 @@ mod tests {
         assert!(set.has(Scope::Evaluate) && !set.has(Scope::Apply));
         assert_eq!(Scopes::parse("*", '+').unwrap(), Scopes::EVERYTHING);
         assert!(Scopes::parse("ingest+fly", '+').unwrap_err().detail().contains("fly"));
+        assert!(Scopes::EVERYTHING.covers(set) && set.covers(set) && set.covers(Scopes::default()));
+        assert!(!set.covers(Scopes::EVERYTHING) && !set.covers(Scopes::of(&[Scope::Ingest, Scope::Apply])));
         assert!(Scope::ALL.len() < 32, "the set is 32 bits wide");
     }
 }

@@ -42,6 +42,7 @@ const SIGNED: &[Scheme] = &[SignedRequest];
 pub const TABLE: &[Rule] = &[
     rule("GET", "/", Open),
     rule("GET", "/docs", Open),
+    rule("GET", "/docs/", Open),
     rule("GET", "/docs/{file}", Open),
     rule("GET", "/openapi.json", Open),
     rule("GET", "/openapi.yaml", Open),

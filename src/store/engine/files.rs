@@ -22,7 +22,7 @@ impl Files {
     /// # Errors
     /// `store.open_failed` when the files cannot be read, `store.disk_full` when there is no room to create them.
     pub fn open(path: &Path, page_cache_bytes: u64) -> Result<Self> {
-        fs::create_dir_all(path).map_err(|e| disk_failure("creating the database folder", &e))?;
+        crate::store::dir::create_private(path).map_err(|e| disk_failure("creating the database folder", &e))?;
         remove_snapshots(path, Snapshots::Unfinished)?;
         let db = match open_sled(path, page_cache_bytes) {
             Ok(db) => db,
