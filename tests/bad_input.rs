@@ -213,7 +213,7 @@ async fn post(app: &TestApp, target: &str, body: impl Into<Vec<u8>>) -> Answer {
 
 #[test]
 fn everything_that_takes_a_body_is_tried() {
-    let bodiless = ["/admin/api/keys/{kid}/rotate", "/admin/api/bootstrap"];
+    let bodiless = ["/admin/api/keys/{kid}/rotate", "/admin/api/bootstrap", "/players/{userId}/clear-flag"];
     let mut listed: Vec<&str> = TABLE.iter().filter(|rule| rule.method == "POST").map(|rule| rule.path).collect();
     listed.retain(|path| !bodiless.contains(path));
     let mut tried: Vec<&str> = takers().iter().map(|taker| taker.target).collect();

@@ -107,7 +107,7 @@ pub struct Breaker {
     /// Applied decisions per hour. 1 or more.
     #[schemars(range(min = 1))]
     pub applies_per_hour: u32,
-    /// Share of the group's players moved per hour, in percent. 1 to 100.
+    /// Share of the group's players moved per hour, in percent. 1 to 100. Not counted yet: this version moves nobody on Roblox.
     #[schemars(range(min = 1, max = 100))]
     pub percent_of_group_per_hour: u32,
 }
