@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::schemes::fingerprint;
 use super::scope::{Scope, Scopes};
 use crate::base::{Error, Result, Secret, Secrets};
 
@@ -18,6 +19,8 @@ pub enum Mode {
 /// One of `INBOUND_API_KEYS`.
 #[derive(Debug, Clone)]
 pub struct InboundKey {
+    /// Its public id, [`fingerprint`] of the secret.
+    pub kid: String,
     pub secret: Secret,
     pub scopes: Scopes,
 }
@@ -87,7 +90,8 @@ impl Config {
             )
             .hint("use visible ASCII characters only, for example `openssl rand -hex 32`"));
         }
-        Ok(InboundKey { secret: Secret::new(key), scopes })
+        let secret = Secret::new(key);
+        Ok(InboundKey { kid: fingerprint(&secret), secret, scopes })
     }
 
     fn parse_scopes(text: &str, entry: usize) -> Result<Scopes> {

@@ -137,7 +137,7 @@ impl Auth {
             OPERATOR => (vec![config.operator.clone()], Scopes::EVERYTHING),
             "automation" => (config.automation.iter().cloned().collect(), SIGNATURE_SCOPES),
             "gateway" => (config.gateway_hmac.iter().cloned().collect(), GATEWAY_SCOPES),
-            _ => match config.inbound.iter().find(|key| schemes::fingerprint(&key.secret) == kid) {
+            _ => match config.inbound.iter().find(|key| key.kid == kid) {
                 Some(key) => (vec![key.secret.clone()], key.scopes),
                 None => self.keys.live_secrets(kid).await?,
             },

@@ -74,7 +74,7 @@ pub fn inbound_key(config: &Config, given: &str) -> Result<Caller> {
     let mut found = None;
     for key in &config.inbound {
         if key.secret.matches(given.as_bytes()) {
-            found = Some(caller(&fingerprint(&key.secret), key.scopes, Strength::Key));
+            found = Some(caller(&key.kid, key.scopes, Strength::Key));
         }
     }
     found.ok_or_else(|| {
