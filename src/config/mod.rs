@@ -114,7 +114,7 @@ impl Config {
             retention: RetentionConfig {
                 days: read.number("SNAPSHOT_RETENTION_DAYS", 1, 3650)? as u32,
                 per_player: read.number("SNAPSHOTS_PER_PLAYER", 1, 100_000)? as u32,
-                ..RetentionConfig::default()
+                audit_days: read.number("AUDIT_RETENTION_DAYS", 1, 3650)? as u32,
             },
             warnings: warnings(&read)?,
             features: features(&read)?,

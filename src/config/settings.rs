@@ -80,6 +80,7 @@ pub const SETTINGS: &[Setting] = &[
     plain("RECORD_CACHE_MB", "64", "Memory for recently read records."),
     plain("SNAPSHOT_RETENTION_DAYS", "90", "Days a player's snapshots are kept."),
     plain("SNAPSHOTS_PER_PLAYER", "500", "Snapshots kept per player, newest first."),
+    plain("AUDIT_RETENTION_DAYS", "365", "Days audit rows and ended decisions are kept."),
     plain("ROBLOX_GROUP_ID", "", "The group whose roles follow the ladder."),
     secret("ROBLOX_OPEN_CLOUD_API_KEY", "Open Cloud key; turns Roblox features on."),
     plain("ROBLOX_UNIVERSE_ID", "", "The experience whose data stores are read."),
