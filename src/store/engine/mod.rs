@@ -1,11 +1,8 @@
 //! The seam: what a storage engine must do. An engine sees one ordered keyspace of bytes and batches with asserts; tables, types,
 //! transactions, the record cache and followers live above it.
 
-mod committer;
-mod files;
-mod keyspace;
+pub mod disk;
 mod memory;
-mod sled;
 
 use std::sync::Arc;
 
@@ -14,8 +11,8 @@ use futures_util::future::BoxFuture;
 
 use crate::base::{Error, Result};
 
+pub use disk::Sled;
 pub use memory::Memory;
-pub use sled::Sled;
 
 /// Writes one batch may carry; larger work is cut into several transactions. One batch is at most one group.
 pub const MAX_BATCH_WRITES: usize = MAX_GROUP_OPS;
@@ -25,6 +22,9 @@ pub const MAX_GROUP_COMMITS: usize = 128;
 
 /// Writes that share one flush, at most.
 pub const MAX_GROUP_OPS: usize = 1000;
+
+/// Keys and values that share one flush, in bytes, at most; one batch is at most one group here too.
+pub const MAX_GROUP_BYTES: usize = 8 << 20;
 
 /// A key with its value, or with none: an absent row in an assert, a deletion in a write.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use std::sync::{PoisonError, RwLock};
 use bytes::Bytes;
 
 use super::files::{Files, failure};
-use super::{Order, Span};
 use crate::base::Result;
+use crate::store::engine::{Order, Span};
 
 /// Reads of one page before it asks commits to wait.
 const OPTIMISTIC_READS: usize = 3;

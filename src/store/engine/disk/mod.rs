@@ -1,5 +1,10 @@
 //! The default engine: sled on the local disk, behind a group committer. Reads run on the blocking pool, writes on one thread of their own.
 
+pub mod census;
+mod committer;
+mod files;
+mod keyspace;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,9 +15,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::committer::{Committer, Message, Meters, Pending, Shared};
-use super::files::Files;
-use super::keyspace::Keyspace;
+use self::committer::{Committer, Message, Meters, Pending, Shared};
+use self::files::Files;
+use self::keyspace::Keyspace;
 use super::{Batch, Engine, Health, Outcome, Publish, Span, closed};
 use crate::base::metrics::Metrics;
 use crate::base::{Error, Result};

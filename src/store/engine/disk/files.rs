@@ -85,7 +85,10 @@ fn open_sled(path: &Path, page_cache_bytes: u64) -> Result<Db> {
         .print_profile_on_drop(false);
     // sled panics on some damage instead of returning it.
     let opened = catch_unwind(AssertUnwindSafe(|| config.open())).unwrap_or_else(|panic| {
-        Err(sled::Error::ReportableBug(format!("sled panicked: {}", super::panic_message(panic.as_ref()))))
+        Err(sled::Error::ReportableBug(format!(
+            "sled panicked: {}",
+            crate::store::engine::panic_message(panic.as_ref())
+        )))
     });
     opened.map_err(|e| {
         let detail = format!("the database in {} cannot be opened", path.display());

@@ -17,10 +17,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{mpsc, oneshot};
 
 use super::keyspace::{Keyspace, Writes};
-use super::{Batch, MAX_GROUP_COMMITS, MAX_GROUP_OPS, Outcome, Publish};
 use crate::base::clock::Stopwatch;
 use crate::base::metrics::Metrics;
 use crate::base::{Error, Result};
+use crate::store::engine::{Batch, MAX_GROUP_COMMITS, MAX_GROUP_OPS, Outcome, Publish};
 
 /// How long a group may wait for submitters that were just answered to come back; the wait ends as soon as the group is as large as the one
 /// before. It makes groups fuller, so the disk syncs less often; it was not seen to change throughput.
@@ -228,6 +228,7 @@ fn answer_conflicts(group: &mut Vec<Pending>, keep: &[bool]) {
 
 /// sled and followers may panic; the thread that everyone waits for may not.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(Error::broken("store.panicked", super::panic_message(panic.as_ref()))))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        Err(Error::broken("store.panicked", crate::store::engine::panic_message(panic.as_ref())))
+    })
 }
