@@ -57,6 +57,7 @@ impl App {
         let settings = store::Settings {
             page_cache_bytes: config.store_cache_bytes,
             record_cache_bytes: config.record_cache_bytes,
+            ..store::Settings::default()
         };
         let (held, shared) = (dir.clone(), metrics.clone());
         let store = tokio::task::spawn_blocking(move || Store::open(&held, &settings, &shared))

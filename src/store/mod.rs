@@ -10,12 +10,14 @@
 //! What a plain read or scan shows is committed; rows on their way to disk may already show. Whatever `transact` returned is on disk.
 
 mod cache;
+mod changes;
 #[cfg(test)]
 mod conformance;
 mod dir;
 mod engine;
 mod feed;
 mod key;
+mod progress;
 mod record;
 mod stats;
 mod table;
@@ -36,9 +38,16 @@ use cache::Cache;
 use feed::Feed;
 use stats::Meters;
 
+pub use changes::CURSORS;
 pub use dir::{DataDir, Owner};
-pub use engine::{Batch, Engine, Health, MAX_BATCH_WRITES, Memory, Order, Outcome, Publish, Row, Sled, Span};
+pub use engine::disk::checkpoint::{Lock, inspect};
+pub use engine::disk::recovery::Surroundings;
+pub use engine::disk::upkeep::{Checked, Compacted, Survey, Upkeep};
+pub use engine::{
+    Batch, Change, Engine, Health, MAX_BATCH_WRITES, MAX_GROUP_BYTES, Memory, Order, Outcome, Publish, Row, Sled, Span,
+};
 pub use key::{Key, Leading};
+pub use progress::Progress;
 pub use record::{MAX_VALUE, Record, unpack};
 pub use stats::Stats;
 pub use table::{MAX_KEY, Scan, Table};
@@ -64,11 +73,23 @@ pub struct Settings {
     pub page_cache_bytes: u64,
     /// The record cache, in bytes; 0 turns it off.
     pub record_cache_bytes: u64,
+    /// What ordinary writes leave free on the disk, in bytes.
+    pub reserve_bytes: u64,
+    /// Journal kept for restores to a point in time, beyond what safety needs, in bytes.
+    pub journal_keep_bytes: u64,
+    /// Size of the journal's files, in bytes; two copies of two of them are there at any time.
+    pub segment_bytes: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { page_cache_bytes: 256 << 20, record_cache_bytes: 64 << 20 }
+        Self {
+            page_cache_bytes: 256 << 20,
+            record_cache_bytes: 64 << 20,
+            reserve_bytes: 256 << 20,
+            journal_keep_bytes: 256 << 20,
+            segment_bytes: 8 << 20,
+        }
     }
 }
 
@@ -78,6 +99,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     engine: Box<dyn Engine>,
+    upkeep: Option<Upkeep>,
     feed: Arc<Feed>,
     meters: Meters,
     /// Held by the one transaction that has lost too often.
@@ -93,13 +115,23 @@ enum Freshness {
 }
 
 impl Store {
-    /// Opens the database in `dir`. Blocks while it loads; call it before serving.
+    /// Opens the database in `dir`, and repairs it where that is needed. Blocks while it reads everything once; call it before serving.
     ///
     /// # Errors
-    /// `store.open_failed`, `store.disk_full`, `store.disk_failed`.
+    /// `store.newer` for data of a newer program, `store.beyond_repair`, `store.disk_full`, `store.disk_failed`.
     pub fn open(dir: &DataDir, settings: &Settings, metrics: &Metrics) -> Result<Self> {
-        let engine = Sled::open(dir, settings.page_cache_bytes, metrics)?;
-        Ok(Self::new(engine, settings, metrics))
+        Self::open_in(dir, Surroundings::new(dir, settings), metrics)
+    }
+
+    /// As [`Store::open`], with a clock, backups and progress of the caller's.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_in(dir: &DataDir, surroundings: Surroundings, metrics: &Metrics) -> Result<Self> {
+        let settings = surroundings.settings.clone();
+        let engine = Sled::open(dir, surroundings, metrics)?;
+        let upkeep = engine.upkeep();
+        Ok(Self::over(engine, Some(upkeep), &settings, metrics))
     }
 
     /// An empty store that lives in memory, with default settings.
@@ -108,11 +140,15 @@ impl Store {
     }
 
     pub fn new(engine: impl Engine, settings: &Settings, metrics: &Metrics) -> Self {
+        Self::over(engine, None, settings, metrics)
+    }
+
+    fn over(engine: impl Engine, upkeep: Option<Upkeep>, settings: &Settings, metrics: &Metrics) -> Self {
         let meters = Meters::new(metrics);
         let feed = Arc::new(Feed::new(Cache::new(settings.record_cache_bytes), meters.follower_failures.clone()));
         let publish = feed.clone();
         engine.attach(Arc::new(move |rows| publish.publish(rows)));
-        Self(Arc::new(Inner { engine: Box::new(engine), feed, meters, turn: Mutex::new(()) }))
+        Self(Arc::new(Inner { engine: Box::new(engine), upkeep, feed, meters, turn: Mutex::new(()) }))
     }
 
     /// Runs `work` and commits what it wrote, iff every row it read by key is still the same; else runs it again on fresh rows. Returns when
@@ -241,6 +277,11 @@ impl Store {
     /// Faults of the disk.
     pub async fn close(&self) -> Result<()> {
         self.0.engine.close().await
+    }
+
+    /// What keeps a store on disk in shape; none in memory.
+    pub fn upkeep(&self) -> Option<&Upkeep> {
+        self.0.upkeep.as_ref()
     }
 
     /// Whether the store takes commits.

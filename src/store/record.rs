@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::base::{Error, Id, Result, RobloxId, UserKey};
 
-/// Largest encoded value, in bytes. Just under the size where sled moves values into files that it never syncs.
-pub const MAX_VALUE: usize = 7 * 1024;
+/// Largest encoded value, in bytes.
+pub const MAX_VALUE: usize = 1 << 20;
 
 /// Room for a typical row, so that encoding seldom grows its buffer.
 const TYPICAL_VALUE: usize = 192;

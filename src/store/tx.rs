@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::engine::{Batch, MAX_BATCH_WRITES, Row};
+use super::engine::{Batch, MAX_BATCH_WRITES, MAX_GROUP_BYTES, Row};
 use super::key::Key;
 use super::record::{self, Record};
 use super::table::{MAX_KEY, Table};
@@ -124,7 +124,10 @@ impl Tx {
         let oversized = || too_large(format!("writes {} rows, more than {MAX_BATCH_WRITES}", writes.len()));
         let refused = refused.or_else(|| (writes.len() > MAX_BATCH_WRITES).then(oversized));
         let rows = |map: BTreeMap<_, _>| map.into_iter().map(|(key, value)| Row { key, value }).collect();
-        (Batch { asserts: rows(reads), writes: rows(writes) }, refused)
+        let batch = Batch { asserts: rows(reads), writes: rows(writes) };
+        let heavy = || too_large(format!("writes more than {} MiB", MAX_GROUP_BYTES >> 20));
+        let refused = refused.or_else(|| (batch.bytes() > MAX_GROUP_BYTES).then(heavy));
+        (batch, refused)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

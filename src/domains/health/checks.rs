@@ -42,6 +42,8 @@ impl Checks {
         let fault = match self.store.health() {
             Health::Ready => None,
             Health::Closed => Some("closed: the server is shutting down".to_owned()),
+            Health::Full(error) => Some(format!("{}; reads and deletions go on", error.detail())),
+            Health::Stalled(since) => Some(format!("the disk has not answered for {} s", since.as_secs())),
             Health::Failed(error) => Some(format!("{}; reads go on, nothing is written", error.detail())),
         };
         Check { name: "store".into(), ok: fault.is_none(), vital: true, detail: fault }

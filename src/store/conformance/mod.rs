@@ -49,7 +49,13 @@ impl Place {
 }
 
 fn small() -> Settings {
-    Settings { page_cache_bytes: 8 << 20, record_cache_bytes: 1 << 20 }
+    Settings {
+        page_cache_bytes: 8 << 20,
+        record_cache_bytes: 1 << 20,
+        reserve_bytes: 1 << 20,
+        segment_bytes: 256 << 10,
+        ..Settings::default()
+    }
 }
 
 fn open(dir: &TempDir, settings: &Settings) -> Store {

@@ -1,6 +1,6 @@
 //! The engine for tests: a `BTreeMap`. It can be told to conflict, which proves that transaction closures may run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
@@ -8,8 +8,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Batch, Engine, Health, Order, Outcome, Publish, Row, Span, closed};
-use crate::base::Result;
+use super::{Batch, Change, Engine, Health, Order, Outcome, Publish, Row, Span, closed};
+use crate::base::{Result, Time};
+
+/// Changes that can be read again.
+const MAX_CHANGES: usize = 10_000;
 
 /// Rows in memory only; durable as long as the process lives.
 #[derive(Default)]
@@ -25,6 +28,9 @@ pub struct Memory {
 struct Commits {
     asked: u64,
     closed: bool,
+    seq: u64,
+    /// The newest [`MAX_CHANGES`].
+    changes: VecDeque<Change>,
 }
 
 impl Memory {
@@ -50,7 +56,23 @@ impl Memory {
         if let Some(publish) = self.publish.get().filter(|_| !batch.writes.is_empty()) {
             publish(&batch.writes);
         }
+        if !batch.writes.is_empty() {
+            commits.seq += 1;
+            let change = Change { seq: commits.seq, at: Time::default(), rows: batch.writes.clone() };
+            commits.changes.push_back(change);
+            let excess = commits.changes.len().saturating_sub(MAX_CHANGES);
+            commits.changes.drain(..excess);
+        }
         Ok(Outcome::Committed)
+    }
+
+    fn after(&self, after: u64, limit: usize) -> Result<Vec<Change>> {
+        let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = commits.changes.front().map_or(commits.seq + 1, |change| change.seq);
+        if after > commits.seq || after + 1 < oldest {
+            return Err(super::lagged(after));
+        }
+        Ok(commits.changes.iter().filter(|change| change.seq > after).take(limit).cloned().collect())
     }
 
     fn apply(&self, batch: &Batch) -> bool {
@@ -106,6 +128,14 @@ impl Engine for Memory {
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         self.commits.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         ready(Ok(())).boxed()
+    }
+
+    fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Change>>> {
+        ready(self.after(after, limit)).boxed()
+    }
+
+    fn seq(&self) -> u64 {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner).seq
     }
 
     fn health(&self) -> Health {

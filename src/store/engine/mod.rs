@@ -1,15 +1,16 @@
 //! The seam: what a storage engine must do. An engine sees one ordered keyspace of bytes and batches with asserts; tables, types,
 //! transactions, the record cache and followers live above it.
 
-pub mod disk;
+pub(super) mod disk;
 mod memory;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, Time};
 
 pub use disk::Sled;
 pub use memory::Memory;
@@ -38,6 +39,13 @@ pub struct Row {
 pub struct Batch {
     pub asserts: Vec<Row>,
     pub writes: Vec<Row>,
+}
+
+impl Batch {
+    /// Keys and values it writes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.writes.iter().map(|row| row.key.len() + row.value.as_ref().map_or(0, Bytes::len)).sum()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +82,22 @@ pub enum Health {
     Ready,
     /// Closed in good order.
     Closed,
-    /// The disk failed a commit. Reads go on; nothing is written until the store is opened again.
+    /// The disk is so full that only deletions are taken.
+    Full(Error),
+    /// The disk has not answered a sync for so long.
+    Stalled(Duration),
+    /// A commit failed or data was found damaged. The store tries to open itself again; nothing is written until it has.
     Failed(Error),
+}
+
+/// A group of commits that became durable together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its number; the next group has the next one.
+    pub seq: u64,
+    pub at: Time,
+    /// The last write of each key.
+    pub rows: Vec<Row>,
 }
 
 /// Told of every committed batch, in commit order, when it is durable and before it is acknowledged.
@@ -103,10 +125,24 @@ pub trait Engine: Send + Sync + 'static {
     /// Finishes what was accepted, syncs, and refuses every later commit.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 
+    /// The groups of commits behind `after`, at most `limit` of them, oldest first; none when there are none yet.
+    ///
+    /// # Errors
+    /// `store.feed_lagged` when they are not kept any more.
+    fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Change>>>;
+
+    /// The number of the last group of commits that was acknowledged.
+    fn seq(&self) -> u64;
+
     fn health(&self) -> Health;
 
     /// Bytes on disk; 0 for an engine without one.
     fn disk_bytes(&self) -> u64;
+}
+
+fn lagged(after: u64) -> Error {
+    Error::conflict("store.feed_lagged", format!("the changes behind group {after} are not kept any more"))
+        .hint("read everything again, then follow from there")
 }
 
 fn closed() -> Error {

@@ -76,7 +76,7 @@ impl Census {
         self.0.get(&prefix).copied().unwrap_or_default()
     }
 
-    pub fn tables(&self) -> impl Iterator<Item = ([u8; PREFIX], Tally)> + '_ {
+    pub fn tables(&self) -> impl ExactSizeIterator<Item = ([u8; PREFIX], Tally)> + '_ {
         self.0.iter().map(|(prefix, tally)| (*prefix, *tally))
     }
 
@@ -119,7 +119,7 @@ pub fn decode(input: &mut &[u8]) -> Option<Vec<([u8; PREFIX], Tally)>> {
     entries.chunks_exact(ENTRY).map(entry).collect()
 }
 
-fn prefix(key: &[u8]) -> [u8; PREFIX] {
+pub fn prefix(key: &[u8]) -> [u8; PREFIX] {
     let mut prefix = [0; PREFIX];
     let length = key.len().min(PREFIX);
     prefix[..length].copy_from_slice(&key[..length]);

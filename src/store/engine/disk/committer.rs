@@ -1,14 +1,17 @@
 //! Group commit: one thread takes what has queued up, decides each batch in order, writes the survivors as one, syncs once, and only then
 //! tells followers and submitters.
 //!
-//! A group goes through four steps, each with one owner: `decide` (asserts against the keyspace and the earlier batches of the group),
-//! `Keyspace::apply` (one sled batch), `Files::make_durable` (one sync), publish and acknowledge. What makes a group durable is known to
-//! [`Committer::write`] alone; a log of our own in front of sled belongs there, before `apply`.
+//! A group goes through these steps: `decide` (asserts against the keyspace and the earlier batches of the group), `Database::prepare` (what
+//! sled will write, and what the store adds up to then), the journal's append, and then two things at once: the journal's copies are synced on
+//! their own threads while sled takes the batch into memory here. When both are done the group is durable: publish, acknowledge. sled itself
+//! is synced by the settler, later.
+//!
+//! Nothing has happened before the append, so a group that fails earlier is only refused. A fault after it leaves open what is on disk: the
+//! store takes no more writes until it has been opened again, which is also done here.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -16,39 +19,63 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{mpsc, oneshot};
 
+use super::capture::Ledger;
+use super::database::Database;
+use super::guarded;
+use super::journal::{Journal, Reader};
 use super::keyspace::{Keyspace, Writes};
+use super::rebuild::Rebuild;
+use super::recovery::{Opened, Surroundings};
+use super::shared::{Fault, Shared};
 use crate::base::clock::Stopwatch;
 use crate::base::metrics::Metrics;
 use crate::base::{Error, Result};
-use crate::store::engine::{Batch, MAX_GROUP_COMMITS, MAX_GROUP_OPS, Outcome, Publish};
+use crate::store::engine::{Batch, MAX_GROUP_BYTES, MAX_GROUP_COMMITS, MAX_GROUP_OPS, Outcome, Row};
 
 /// How long a group may wait for submitters that were just answered to come back; the wait ends as soon as the group is as large as the one
 /// before. It makes groups fuller, so the disk syncs less often; it was not seen to change throughput.
 const LINGER: Duration = Duration::from_micros(150);
 
-pub(super) enum Message {
+/// Journal kept for followers of the changes, in bytes; one that lags further has to read everything again.
+const MOST_FOLLOWED: u64 = 1 << 30;
+
+pub enum Message {
     Commit(Pending),
     Sync(oneshot::Sender<Result<()>>),
     Close(oneshot::Sender<Result<()>>),
+    /// A fault may have passed: open the store again.
+    Reopen,
+    /// Old journal may go; so many bytes of it may stay for restores to a point in time.
+    Trim {
+        keep: u64,
+    },
+    /// Bring this database up to date and put it in the place of the current one, which is answered.
+    Adopt(Box<Adoption>),
+}
+
+/// A database that was built beside the current one.
+pub struct Adoption {
+    pub rebuild: Rebuild,
+    pub generation: u32,
+    pub done: oneshot::Sender<Result<()>>,
 }
 
 /// A batch and who waits for it.
-pub(super) struct Pending {
+pub struct Pending {
     pub batch: Batch,
     pub done: oneshot::Sender<Result<Outcome>>,
 }
 
-/// What the committer shares with readers and submitters.
-pub(super) struct Shared {
-    pub keyspace: Keyspace,
-    pub publish: OnceLock<Publish>,
-    /// Set by the first failed write; what is on disk is unknown from then on.
-    pub fault: OnceLock<Error>,
-    pub closed: AtomicBool,
+/// Why a group was not written.
+enum Refusal {
+    /// Nothing happened.
+    Declined(Error),
+    /// The store cannot go on as it is.
+    Broken(Error),
 }
 
 #[derive(Clone)]
-pub(super) struct Meters {
+pub struct Meters {
     groups: Counter,
     group_size: Histogram,
     queue_depth: Gauge,
@@ -60,17 +87,21 @@ impl Meters {
         Self {
             groups: metrics.register(
                 "store_flushes",
-                "Groups of commits made durable with one flush",
+                "Groups of commits made durable with one sync of the journal",
                 Counter::default(),
             ),
-            group_size: metrics.register("store_group_commits", "Commits that shared one flush", sizes),
+            group_size: metrics.register("store_group_commits", "Commits that shared one sync", sizes),
             queue_depth: metrics.register("store_queue_depth", "Messages waiting for the committer", Gauge::default()),
         }
     }
 }
 
-pub(super) struct Committer {
+pub struct Committer {
     shared: Arc<Shared>,
+    surroundings: Arc<Surroundings>,
+    /// None while the store is being opened again.
+    journal: Option<Journal>,
+    ledger: Ledger,
     queue: mpsc::Receiver<Message>,
     /// Taken from the queue, but not part of the group being gathered.
     held: Option<Message>,
@@ -79,8 +110,14 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Message>, meters: Meters) -> Self {
-        Self { shared, queue, held: None, last_group: 0, meters }
+    pub fn new(
+        shared: Arc<Shared>,
+        surroundings: Arc<Surroundings>,
+        (journal, ledger): (Journal, Ledger),
+        queue: mpsc::Receiver<Message>,
+        meters: Meters,
+    ) -> Self {
+        Self { shared, surroundings, journal: Some(journal), ledger, queue, held: None, last_group: 0, meters }
     }
 
     /// Runs until closed, or until every submitter is gone; what was queued is committed either way.
@@ -93,29 +130,37 @@ impl Committer {
                     self.commit(group);
                 }
                 Message::Sync(done) => drop(done.send(self.sync())),
+                Message::Reopen => self.reopen(),
+                Message::Trim { keep } => self.trim(keep),
+                Message::Adopt(adoption) => self.adopt(*adoption),
                 Message::Close(done) => {
                     self.queue.close();
                     closing = Some(done);
                 }
             }
         }
-        let synced = self.sync();
+        let closed = self.close();
         self.shared.closed.store(true, Ordering::SeqCst);
         if let Some(done) = closing {
-            let _ = done.send(synced);
+            let _ = done.send(closed);
         }
     }
 
     fn gather(&mut self, first: Pending) -> Vec<Pending> {
-        let mut ops = first.batch.writes.len();
+        let (mut ops, mut bytes) = (first.batch.writes.len(), first.batch.bytes());
         let mut group = Vec::with_capacity(MAX_GROUP_COMMITS);
         group.push(first);
         let waited = Stopwatch::start();
         while group.len() < MAX_GROUP_COMMITS && self.held.is_none() {
             match self.queue.try_recv() {
-                Ok(Message::Commit(next)) if ops + next.batch.writes.len() <= MAX_GROUP_OPS => {
+                Ok(Message::Commit(next)) => {
                     ops += next.batch.writes.len();
-                    group.push(next);
+                    bytes += next.batch.bytes();
+                    if ops > MAX_GROUP_OPS || bytes > MAX_GROUP_BYTES {
+                        self.held = Some(Message::Commit(next));
+                    } else {
+                        group.push(next);
+                    }
                 }
                 Ok(other) => self.held = Some(other),
                 Err(_) if group.len() < self.last_group && waited.elapsed() < LINGER => std::thread::yield_now(),
@@ -127,83 +172,211 @@ impl Committer {
         group
     }
 
-    fn commit(&self, mut group: Vec<Pending>) {
-        if let Err(fault) = self.write_unless_faulty(&mut group) {
-            group.into_iter().for_each(|pending| drop(pending.done.send(Err(fault.clone()))));
+    fn commit(&mut self, mut group: Vec<Pending>) {
+        let written = match self.shared.fault() {
+            Some(fault) => Err(fault),
+            None => self.write_or_fail(&mut group),
+        };
+        if let Err(error) = written {
+            group.into_iter().for_each(|pending| drop(pending.done.send(Err(error.clone()))));
             return;
         }
         for pending in &group {
-            self.publish(&pending.batch);
+            self.shared.publish(&pending.batch.writes);
         }
+        self.shared.set_ledger(&self.ledger);
         for pending in group {
             let _ = pending.done.send(Ok(Outcome::Committed));
         }
     }
 
-    fn write_unless_faulty(&self, group: &mut Vec<Pending>) -> Result<()> {
-        if let Some(fault) = self.shared.fault.get() {
-            return Err(fault.clone());
+    fn write_or_fail(&mut self, group: &mut Vec<Pending>) -> Result<()> {
+        self.refuse_without_space(group);
+        match self.write(group) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Declined(error)) => Err(error),
+            Err(Refusal::Broken(error)) => {
+                self.shared.fail(Fault::new(error.clone()));
+                Err(error)
+            }
         }
-        guarded(|| self.write(group)).inspect_err(|fault| {
-            tracing::error!(error = ?fault, "a commit failed; the store takes no more writes until it is reopened");
-            let _ = self.shared.fault.set(fault.clone());
-        })
+    }
+
+    /// On a disk that is nearly full only batches that make room go on.
+    fn refuse_without_space(&self, group: &mut Vec<Pending>) {
+        let Some(room) = self.shared.space.shortage() else { return };
+        for pending in std::mem::take(group) {
+            match room.refusal(&pending.batch) {
+                Some(refusal) => drop(pending.done.send(Err(refusal))),
+                None => group.push(pending),
+            }
+        }
     }
 
     /// Makes the group durable; the batches that conflict are answered and taken out of it.
-    fn write(&self, group: &mut Vec<Pending>) -> Result<()> {
-        let (keep, writes) = decide(&self.shared.keyspace, group)?;
-        let changed = !writes.is_empty();
-        if changed {
-            self.shared.keyspace.apply(&writes)?;
+    fn write(&mut self, group: &mut Vec<Pending>) -> Result<(), Refusal> {
+        let keyspace = &self.shared.keyspace;
+        let (keep, writes) = decide(keyspace, group).map_err(refused)?;
+        if writes.is_empty() {
+            answer_conflicts(group, &keep);
+            return Ok(());
         }
+        let writes: Vec<_> = writes.into_iter().collect();
+        let prepared =
+            keyspace.with(|database| database.prepare(writes.iter().copied(), &self.ledger.census)).map_err(refused)?;
+        let (seq, at) = (self.ledger.seq + 1, self.surroundings.clock.now());
+        let journal = self
+            .journal
+            .as_mut()
+            .ok_or_else(|| Refusal::Broken(Error::broken("store.no_journal", "the journal is gone")))?;
+        let rows = writes.iter().map(|(key, value)| (*key, value.as_ref()));
+        let bytes = group.iter().map(|pending| pending.batch.bytes() as u64).sum();
+        journal.append(seq, at, rows, &prepared.touched).map_err(refused)?;
+        self.shared.uncovered.fetch_add(bytes, Ordering::SeqCst);
+        let watch = self.shared.sync_begins();
+        journal.start_sync();
+        let applied = keyspace.apply(prepared, self.shared.store, seq);
         // After `apply`, so that whoever tries again sees what it lost to, and while the disk is busy anyway.
+        let synced = journal.wait_sync();
+        drop(watch);
+        let census = applied.and_then(|census| synced.map(|()| census)).map_err(Refusal::Broken)?;
+        self.ledger = Ledger { seq, at, census };
         answer_conflicts(group, &keep);
-        if changed {
-            self.shared.keyspace.files.make_durable()?;
-            self.meters.groups.inc();
-            self.meters.group_size.observe(group.len() as f64);
+        self.meters.groups.inc();
+        self.meters.group_size.observe(group.len() as f64);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        match self.shared.fault() {
+            Some(fault) => Err(fault),
+            None => self.shared.settle().inspect_err(|error| self.shared.fail(Fault::new(error.clone()))),
+        }
+    }
+
+    /// Leaves everything in order, and says so in the marker.
+    fn close(&mut self) -> Result<()> {
+        self.sync()?;
+        self.journal = None;
+        let generation = self.shared.generation.load(Ordering::SeqCst);
+        self.surroundings.mark(self.shared.store, generation, self.ledger.seq, true)
+    }
+
+    /// Removes journal that nobody needs: what both sled and the checkpoint hold.
+    fn trim(&mut self, keep: u64) {
+        let Some(journal) = &mut self.journal else { return };
+        let covered = self.shared.covered.load(Ordering::SeqCst);
+        let settled = self.shared.settled.load(Ordering::SeqCst);
+        // Followers of the changes hold it back, though not for ever.
+        let followed = self.shared.slowest_follower().map_or(covered, |seq| seq.min(covered));
+        for (upto, keep) in [(followed, keep), (covered, keep.max(MOST_FOLLOWED))] {
+            while journal.bytes(0) > keep && journal.trim_one(0, upto) {}
+        }
+        journal.trim(1, settled);
+    }
+
+    /// Opens the store again after a fault; until that works there is no database, and reads are told to wait.
+    fn reopen(&mut self) {
+        if self.shared.fault().is_none() {
+            return;
+        }
+        self.journal = None;
+        let old = self.shared.keyspace.replace(None);
+        let _ = guarded(|| {
+            drop(old);
+            Ok(())
+        });
+        let published = self.ledger.seq;
+        match guarded(|| self.surroundings.open()) {
+            Ok(opened) => self.install(opened, published),
+            Err(error) => self.shared.fail(Fault::new(error)),
+        }
+    }
+
+    fn install(&mut self, opened: Opened, published: u64) {
+        let Opened { database, generation, store, ledger, journal, report } = opened;
+        let told = guarded(|| self.tell_missed(published, ledger.seq));
+        if store != self.shared.store || report.lost.is_some() || ledger.seq < published || told.is_err() {
+            let error = Error::broken("store.restart_needed", report.text.clone())
+                .hint("restart grps: what it keeps in memory is newer than what could be restored");
+            self.shared.fail(Fault::for_good(error));
+            return;
+        }
+        self.shared.keyspace.replace(Some(database));
+        self.shared.generation.store(generation, Ordering::SeqCst);
+        self.shared.settled.store(ledger.seq, Ordering::SeqCst);
+        self.shared.set_ledger(&ledger);
+        self.shared.set_opening(report);
+        self.ledger = ledger;
+        self.journal = Some(journal);
+        self.shared.recover();
+    }
+
+    /// Publishes the groups that reached the disk although their submitters were told of a fault.
+    fn tell_missed(&self, published: u64, reached: u64) -> Result<()> {
+        if reached <= published {
+            return Ok(());
+        }
+        let journals = self.surroundings.place.journals();
+        let mut reader = Reader::open(&journals, self.shared.store, published)?;
+        while let Some(entry) = reader.next()? {
+            self.shared.publish(&entry.rows);
         }
         Ok(())
     }
 
-    fn publish(&self, batch: &Batch) {
-        let Some(publish) = self.shared.publish.get().filter(|_| !batch.writes.is_empty()) else { return };
-        if let Err(panic) = guarded(|| {
-            publish(&batch.writes);
-            Ok(())
-        }) {
-            tracing::error!(error = ?panic, "telling followers of a commit failed");
-        }
+    fn adopt(&mut self, adoption: Adoption) {
+        let Adoption { mut rebuild, generation, done } = adoption;
+        let adopted = guarded(|| {
+            let journals = self.surroundings.place.journals();
+            let mut reader = Reader::open(&journals, self.shared.store, rebuild.seq)?;
+            rebuild.replay(&mut reader, None, &self.surroundings.progress)?;
+            if (rebuild.seq, &rebuild.census) != (self.ledger.seq, &self.ledger.census) {
+                return Err(Error::broken(
+                    "store.compaction_differs",
+                    "the compacted database is not the same as the current one",
+                ));
+            }
+            rebuild.database.set_meta(&rebuild.meta())?;
+            rebuild.database.make_durable()?;
+            self.surroundings.mark(self.shared.store, generation, rebuild.seq, false)?;
+            self.shared.settled.store(rebuild.seq, Ordering::SeqCst);
+            self.shared.generation.store(generation, Ordering::SeqCst);
+            Ok(self.shared.keyspace.replace(Some(rebuild.database)))
+        });
+        let _ = done.send(adopted.map(drop));
     }
+}
 
-    fn sync(&self) -> Result<()> {
-        match self.shared.fault.get() {
-            Some(fault) => Err(fault.clone()),
-            None => guarded(|| self.shared.keyspace.files.make_durable()),
-        }
+/// What an error before the journal's append means. A full disk or a store under repair only refuses; damage has to be repaired.
+fn refused(error: Error) -> Refusal {
+    match error.code() {
+        "store.disk_full" | "store.reopening" => Refusal::Declined(error),
+        _ => Refusal::Broken(error),
     }
 }
 
 /// Which batches hold, each seeing the ones before it, and what they write together.
 fn decide<'a>(keyspace: &Keyspace, group: &'a [Pending]) -> Result<(Vec<bool>, Writes<'a>)> {
-    let mut keep = Vec::with_capacity(group.len());
-    let mut writes: Writes<'a> = HashMap::new();
-    for pending in group {
-        let holds = holds(keyspace, &writes, &pending.batch)?;
-        if holds {
-            writes.extend(pending.batch.writes.iter().map(|row| (&row.key, &row.value)));
+    keyspace.with(|database| {
+        let mut keep = Vec::with_capacity(group.len());
+        let mut writes: Writes<'a> = HashMap::new();
+        for pending in group {
+            let holds = holds(database, &writes, &pending.batch)?;
+            if holds {
+                writes.extend(pending.batch.writes.iter().map(|row| (&row.key, &row.value)));
+            }
+            keep.push(holds);
         }
-        keep.push(holds);
-    }
-    Ok((keep, writes))
+        Ok((keep, writes))
+    })
 }
 
-fn holds(keyspace: &Keyspace, writes: &Writes<'_>, batch: &Batch) -> Result<bool> {
-    for row in &batch.asserts {
-        let same = match writes.get(&row.key) {
-            Some(&value) => *value == row.value,
-            None => keyspace.holds(&row.key, row.value.as_deref())?,
+fn holds(database: &Database, writes: &Writes<'_>, batch: &Batch) -> Result<bool> {
+    for Row { key, value } in &batch.asserts {
+        let same = match writes.get(key) {
+            Some(&written) => written == value,
+            None => database.holds(key, value.as_deref())?,
         };
         if !same {
             return Ok(false);
@@ -224,11 +397,4 @@ fn answer_conflicts(group: &mut Vec<Pending>, keep: &[bool]) {
             let _ = pending.done.send(Ok(Outcome::Conflict));
         }
     }
-}
-
-/// sled and followers may panic; the thread that everyone waits for may not.
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        Err(Error::broken("store.panicked", crate::store::engine::panic_message(panic.as_ref())))
-    })
 }

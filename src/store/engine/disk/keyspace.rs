@@ -1,63 +1,70 @@
-//! sled as one ordered keyspace whose pages never show half a batch.
+//! The current database, as readers see it: pages never show half a batch, and the database can be replaced while they read.
 //!
-//! sled applies a batch atomically for single reads, but its iterators step through the middle of one. So a page is read optimistically
-//! (did a batch come in between?), which keeps commits from ever waiting for a reader; only a page that was unlucky several times, and whose
-//! rows are in memory by then, makes the next batch wait for it.
+//! sled applies a batch atomically for single reads, but its iterators step through the middle of one. So what spans several rows is read
+//! optimistically (did a batch come in between?), which keeps commits from ever waiting for a reader; only a read that was unlucky several
+//! times, and whose rows are in memory by then, makes the next batch wait for it.
 
 use std::collections::HashMap;
-use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::files::{Files, failure};
-use crate::base::Result;
-use crate::store::engine::{Order, Span};
+use super::census::Census;
+use super::database::{Database, Prepared};
+use super::guarded;
+use super::journal::StoreId;
+use crate::base::{Error, Result};
+use crate::store::engine::Span;
 
 /// Reads of one page before it asks commits to wait.
 const OPTIMISTIC_READS: usize = 3;
 
-/// The writes of one group: the last one of each key.
-pub(super) type Writes<'a> = HashMap<&'a Bytes, &'a Option<Bytes>>;
+/// When to come back while the database is being repaired.
+const REPAIR_WAIT: Duration = Duration::from_secs(2);
 
-pub(super) struct Keyspace {
-    pub files: Files,
+/// The writes of one group: the last one of each key.
+pub type Writes<'a> = HashMap<&'a Bytes, &'a Option<Bytes>>;
+
+pub struct Keyspace {
+    /// None while it is being opened again.
+    current: RwLock<Option<Database>>,
     /// Odd while a batch is being applied.
     applied: AtomicU64,
     gate: RwLock<()>,
 }
 
 impl Keyspace {
-    pub fn new(files: Files) -> Self {
-        Self { files, applied: AtomicU64::new(0), gate: RwLock::new(()) }
+    pub fn new(database: Database) -> Self {
+        Self { current: RwLock::new(Some(database)), applied: AtomicU64::new(0), gate: RwLock::new(()) }
+    }
+
+    /// Puts another database in the place of the current one, which is returned once no reader is in it any more.
+    pub fn replace(&self, database: Option<Database>) -> Option<Database> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, database)
+    }
+
+    /// Works on the current database; what it panics with is an error.
+    ///
+    /// # Errors
+    /// `store.reopening` while there is none; those of `work`.
+    pub fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        let current = self.current();
+        let database = current.as_ref().ok_or_else(reopening)?;
+        guarded(|| work(database))
+    }
+
+    fn current(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let found = self.files.db.get(key).map_err(|e| failure("reading", e))?;
-        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
-    }
-
-    /// Whether `key` holds exactly `expected`.
-    pub fn holds(&self, key: &[u8], expected: Option<&[u8]>) -> Result<bool> {
-        let found = self.files.db.get(key).map_err(|e| failure("reading", e))?;
-        Ok(found.as_deref() == expected)
-    }
-
-    /// Writes all of `writes`, in memory and in sled's log buffer; durable after [`Files::make_durable`].
-    pub fn apply(&self, writes: &Writes<'_>) -> Result<()> {
-        let mut batch = sled::Batch::default();
-        for (&key, &value) in writes {
-            match value {
-                Some(value) => batch.insert(key.as_ref(), value.as_ref()),
-                None => batch.remove(key.as_ref()),
-            }
-        }
-        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.applied.fetch_add(1, Ordering::SeqCst);
-        let outcome = self.files.db.apply_batch(batch);
-        self.applied.fetch_add(1, Ordering::SeqCst);
-        outcome.map_err(|e| failure("applying a batch", e))
+        self.with(|database| match database.get_whole(key)? {
+            Some(value) => Ok(value),
+            None => self.between_batches(|| database.get(key)),
+        })
     }
 
     /// The first `limit` rows of `span`, all from between the same two batches.
@@ -65,27 +72,36 @@ impl Keyspace {
         if span.is_empty() {
             return Ok(Vec::new());
         }
+        self.with(|database| self.between_batches(|| database.rows(span, limit)))
+    }
+
+    /// Runs `read` such that no batch is applied meanwhile.
+    fn between_batches<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
         for _ in 0..OPTIMISTIC_READS {
             let before = self.applied.load(Ordering::SeqCst);
-            let rows = self.rows(span, limit)?;
+            let outcome = read();
             if before.is_multiple_of(2) && self.applied.load(Ordering::SeqCst) == before {
-                return Ok(rows);
+                return outcome;
             }
         }
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        self.rows(span, limit)
+        read()
     }
 
-    fn rows(&self, span: &Span, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
-        let high = span.high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let range = self.files.db.range::<&[u8], _>((Bound::Included(&span.low[..]), high));
-        let owned = |row: sled::Result<(sled::IVec, sled::IVec)>| match row {
-            Ok((key, value)) => Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))),
-            Err(e) => Err(failure("scanning", e)),
-        };
-        match span.order {
-            Order::Rising => range.take(limit).map(owned).collect(),
-            Order::Falling => range.rev().take(limit).map(owned).collect(),
-        }
+    /// Applies a group; see [`Database::apply`].
+    pub fn apply(&self, prepared: Prepared, store: StoreId, seq: u64) -> Result<Census> {
+        self.with(|database| {
+            let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            self.applied.fetch_add(1, Ordering::SeqCst);
+            let outcome = guarded(|| database.apply(prepared, store, seq));
+            self.applied.fetch_add(1, Ordering::SeqCst);
+            outcome
+        })
     }
+}
+
+fn reopening() -> Error {
+    Error::busy("store.reopening", "the store is being repaired")
+        .hint("send the request again in a moment")
+        .retry_after(REPAIR_WAIT)
 }

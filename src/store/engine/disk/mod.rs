@@ -1,12 +1,32 @@
-//! The default engine: sled on the local disk, behind a group committer. Reads run on the blocking pool, writes on one thread of their own.
+//! The default engine: sled on the local disk with a journal in front of it. Reads run on the blocking pool, writes on one thread of their
+//! own; see `ARCHITECTURE.md` for the commit path and for what happens after a crash.
+//!
+//! Everything acknowledged is there twice: in sled and in checkpoint + journal; what sled has not synced yet, in two copies of the journal.
 
+mod capture;
 pub mod census;
+pub mod checkpoint;
 mod committer;
+mod database;
+pub mod envelope;
 mod files;
+pub mod journal;
 mod keyspace;
+mod marker;
+mod migrate;
+mod offline;
+mod place;
+mod rebuild;
+pub mod recovery;
+mod settler;
+mod shared;
+mod space;
+pub mod upkeep;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
@@ -15,51 +35,75 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use self::committer::{Committer, Message, Meters, Pending, Shared};
-use self::files::Files;
+use self::committer::{Committer, Message, Meters, Pending};
 use self::keyspace::Keyspace;
-use super::{Batch, Engine, Health, Outcome, Publish, Span, closed};
+use self::place::bytes_under;
+use self::recovery::{Opened, Surroundings};
+use self::shared::Shared;
+use self::space::Space;
+use self::upkeep::Upkeep;
+use super::{Batch, Change, Engine, Health, Outcome, Publish, Span, closed, panic_message};
 use crate::base::metrics::Metrics;
 use crate::base::{Error, Result};
 use crate::store::DataDir;
 
+/// The layout of the store's files. 1 was sled alone, with bare values.
+pub const FORMAT: u16 = 2;
+
 /// Batches that may wait for the committer; further submitters wait for a place.
 const QUEUE: usize = 1024;
 
-/// The database's folder inside the data directory.
-const FOLDER: &str = "store";
-
-/// One sled in a locked data directory.
+/// One sled with its journal in a locked data directory.
 pub struct Sled {
     shared: Arc<Shared>,
+    surroundings: Arc<Surroundings>,
     /// None while dropping, which is what ends the committer.
     queue: Option<mpsc::Sender<Message>>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Dropped to end the settler.
+    stop: Mutex<Option<std_mpsc::Sender<()>>>,
+    upkeep: Upkeep,
     /// Keeps other processes out for as long as the engine lives.
     _dir: DataDir,
 }
 
 impl Sled {
-    /// Opens or creates the database in `dir`; `page_cache_bytes` bounds sled's own cache (its real use is several times that).
-    /// Blocks while sled replays its log.
+    /// Opens, creates or repairs the store in `dir`. Blocks: every row is read once.
     ///
     /// # Errors
-    /// `store.open_failed`, `store.disk_full`, `store.disk_failed`.
-    pub fn open(dir: &DataDir, page_cache_bytes: u64, metrics: &Metrics) -> Result<Self> {
-        let files = Files::open(&dir.path().join(FOLDER), page_cache_bytes)?;
-        let shared = Arc::new(Shared {
-            keyspace: Keyspace::new(files),
-            publish: OnceLock::new(),
-            fault: OnceLock::new(),
-            closed: AtomicBool::new(false),
-        });
+    /// Those of [`Surroundings::open`].
+    pub fn open(dir: &DataDir, surroundings: Surroundings, metrics: &Metrics) -> Result<Self> {
+        let Opened { database, generation, store, ledger, journal, report } = surroundings.open()?;
+        let space = Space::new(surroundings.place.root().to_owned(), surroundings.settings.reserve_bytes);
+        let covered = surroundings.covered();
+        let uncovered = journal.bytes(0);
+        let shared =
+            Arc::new(Shared::new(store, database, generation, ledger.clone(), (covered, uncovered), space, report));
+        let surroundings = Arc::new(surroundings);
         let (queue, messages) = mpsc::channel(QUEUE);
-        let committer = Committer::new(shared.clone(), messages, Meters::new(metrics));
-        let thread = thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || committer.run())
-            .map_err(|e| Error::broken("store.no_thread", e))?;
-        Ok(Self { shared, queue: Some(queue), committer: Mutex::new(Some(thread)), _dir: dir.clone() })
+        let committer =
+            Committer::new(shared.clone(), surroundings.clone(), (journal, ledger), messages, Meters::new(metrics));
+        let (stop, stopped) = std_mpsc::channel();
+        let (settled, weak, keep) = (shared.clone(), queue.downgrade(), surroundings.settings.journal_keep_bytes);
+        let threads = vec![
+            spawn("committer", move || committer.run())?,
+            spawn("settler", move || settler::run(&settled, &weak, keep, &stopped))?,
+        ];
+        let upkeep = Upkeep::new(shared.clone(), surroundings.clone(), queue.downgrade());
+        Ok(Self {
+            shared,
+            surroundings,
+            queue: Some(queue),
+            threads: Mutex::new(threads),
+            stop: Mutex::new(Some(stop)),
+            upkeep,
+            _dir: dir.clone(),
+        })
+    }
+
+    /// What only a store on disk needs.
+    pub fn upkeep(&self) -> Upkeep {
+        self.upkeep.clone()
     }
 
     /// Sends a message that will be answered.
@@ -72,12 +116,13 @@ impl Sled {
 
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Keyspace) -> Result<T> + Send + 'static) -> Result<T> {
         let shared = self.shared.clone();
-        let read = spawn_blocking(move || work(&shared.keyspace)).await;
+        let read = spawn_blocking(move || shared.suspect(work(&shared.keyspace))).await;
         read.unwrap_or_else(|e| Err(Error::broken("store.read_failed", e)))
     }
 
-    fn take_thread(&self) -> Option<JoinHandle<()>> {
-        self.committer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn end(&self) -> Vec<JoinHandle<()>> {
+        drop(self.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
+        std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -107,25 +152,30 @@ impl Engine for Sled {
             if self.shared.closed.load(Ordering::SeqCst) {
                 return Ok(());
             }
-            let synced = self.ask(Message::Close).await;
-            if let Some(thread) = self.take_thread() {
-                let _ = spawn_blocking(|| thread.join()).await;
-            }
-            synced
+            let closed = self.ask(Message::Close).await;
+            let threads = self.end();
+            let _ = spawn_blocking(|| threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+            closed
         }
         .boxed()
     }
 
+    fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Change>>> {
+        let upkeep = self.upkeep.clone();
+        let read = spawn_blocking(move || upkeep.changes(after, limit));
+        async { read.await.unwrap_or_else(|e| Err(Error::broken("store.read_failed", e))) }.boxed()
+    }
+
+    fn seq(&self) -> u64 {
+        self.shared.seq()
+    }
+
     fn health(&self) -> Health {
-        match self.shared.fault.get() {
-            Some(fault) => Health::Failed(fault.clone()),
-            None if self.shared.closed.load(Ordering::SeqCst) => Health::Closed,
-            None => Health::Ready,
-        }
+        self.shared.health()
     }
 
     fn disk_bytes(&self) -> u64 {
-        self.shared.keyspace.files.db.size_on_disk().unwrap_or(0)
+        bytes_under(self.surroundings.place.root())
     }
 }
 
@@ -133,8 +183,19 @@ impl Engine for Sled {
 impl Drop for Sled {
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(thread) = self.take_thread().filter(|thread| thread.thread().id() != thread::current().id()) {
+        let me = thread::current().id();
+        for thread in self.end().into_iter().filter(|thread| thread.thread().id() != me) {
             let _ = thread.join();
         }
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.into()).spawn(work).map_err(|e| Error::broken("store.no_thread", e))
+}
+
+/// sled and followers may panic; the threads that everyone waits for may not.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Error::broken("store.panicked", panic_message(panic.as_ref()))))
 }

@@ -1,0 +1,164 @@
+//! What is done to a store that nobody has open: restoring a backup, repairing, and looking into files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::checkpoint::{self, Info, Lock};
+use super::files::disk_failure;
+use super::journal::{Reader, StoreId};
+use super::marker::{Marker, sync_folder};
+use super::place::{Place, remove};
+use super::rebuild::Rebuild;
+use super::recovery::{Report, Surroundings};
+use crate::base::{Error, Result, Time};
+use crate::store::{DataDir, Progress};
+
+/// What a restore did.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    pub backup: Info,
+    /// The group of the old store's history that was restored.
+    pub seq: u64,
+    pub rows: u64,
+    /// Where the store lies that was there before; none when there was none.
+    pub kept: Option<PathBuf>,
+}
+
+/// Restores a backup into `scratch` and compares it with what it says of itself; `scratch` is gone afterwards.
+///
+/// # Errors
+/// `checkpoint.*`, `store.damaged`, `store.disk_full`.
+pub fn prove(
+    path: &Path,
+    lock: Option<&Lock>,
+    scratch: &Path,
+    page_cache_bytes: u64,
+    progress: &Progress,
+) -> Result<Info> {
+    let removing = |e| disk_failure("removing a scratch folder", &e);
+    remove(scratch).map_err(removing)?;
+    let mut rebuild = Rebuild::new(scratch, StoreId::default(), page_cache_bytes)?;
+    let proven = rebuild.load(path, lock, progress).and_then(|()| rebuild.prove(progress));
+    let (seq, rows) = (rebuild.seq, rebuild.census.total().rows);
+    drop(rebuild);
+    remove(scratch).map_err(removing)?;
+    proven?;
+    Ok(Info { seq, rows, ..checkpoint::inspect(path)? })
+}
+
+impl Surroundings {
+    /// Puts the state of a backup in the place of the store: built beside, compared, swapped; what was there is kept. With `until`, the
+    /// journal that is still there is replayed on top, up to that time.
+    ///
+    /// # Errors
+    /// `checkpoint.*`; `store.restore_too_early` when the backup is younger than `until`, `store.restore_unreachable` when the journal does
+    /// not continue the backup; `store.disk_full`. The store is as it was then.
+    pub fn restore(&self, dir: &DataDir, path: &Path, lock: Option<&Lock>, until: Option<Time>) -> Result<Restored> {
+        let beside = self.place.beside();
+        remove(beside.root()).map_err(|e| disk_failure("removing an unfinished restore", &e))?;
+        beside.create()?;
+        let mut rebuild = Rebuild::new(&beside.database(1), StoreId::default(), self.settings.page_cache_bytes)?;
+        rebuild.load(path, lock, &self.progress)?;
+        if let Some(until) = until {
+            self.replay_until(&mut rebuild, path, until)?;
+        }
+        rebuild.prove(&self.progress)?;
+        let (seq, rows, store) = (rebuild.seq, rebuild.census.total().rows, rebuild.store);
+        // Later than every number that was ever given out, and one is left out: so whoever followed the changes notices.
+        rebuild.seq = self.last_known().max(seq) + 1;
+        rebuild.database.set_meta(&rebuild.meta())?;
+        rebuild.database.make_durable()?;
+        let seq_now = rebuild.seq;
+        drop(rebuild);
+        Surroundings { place: beside.clone(), ..self.like() }.mark(store, 1, seq_now, true)?;
+        let kept = self.swap(dir, &beside)?;
+        Ok(Restored { backup: Info { seq, rows, ..checkpoint::inspect(path)? }, seq, rows, kept })
+    }
+
+    fn replay_until(&self, rebuild: &mut Rebuild, path: &Path, until: Time) -> Result<()> {
+        let at = checkpoint::inspect(path)?.at;
+        if at > until {
+            let detail = format!("the backup was made at {at}, after {until}");
+            return Err(
+                Error::invalid("store.restore_too_early", detail).hint("choose an older backup: `grps backup list`")
+            );
+        }
+        let mut reader = Reader::open(&self.place.journals(), rebuild.store, rebuild.seq)?;
+        let before = rebuild.seq;
+        rebuild.replay(&mut reader, Some(until), &self.progress)?;
+        let continues = rebuild.seq > before || self.last_known() <= before || reader.position() > before;
+        if continues {
+            return Ok(());
+        }
+        let detail = format!("the journal does not reach back to the backup, which ends at group {before}");
+        Err(Error::conflict("store.restore_unreachable", detail)
+            .hint("choose a younger backup, or restore this one as it is, without a time"))
+    }
+
+    /// The last group that anything of the current store speaks of.
+    fn last_known(&self) -> u64 {
+        let marker = Marker::read(self.place.root());
+        let marked = marker.as_ref().map_or(0, |marker| marker.seq);
+        let copies = marker
+            .as_ref()
+            .and_then(Marker::store_id)
+            .and_then(|store| super::journal::Survey::take(&self.place.journals(), store, None).ok());
+        let journaled = copies.into_iter().flat_map(|survey| survey.copies).filter_map(|copy| copy.last).max();
+        marked.max(journaled.unwrap_or(0)).max(self.covered())
+    }
+
+    fn swap(&self, dir: &DataDir, beside: &Place) -> Result<Option<PathBuf>> {
+        let failed = |e| disk_failure("swapping the restored store in", &e);
+        let mut kept = None;
+        if self.place.root().exists() {
+            let free = (1..).map(|n| dir.path().join(format!("store.before-restore-{n}"))).find(|path| !path.exists());
+            let aside = free.unwrap_or_else(|| dir.path().join("store.before-restore"));
+            fs::rename(self.place.root(), &aside).map_err(failed)?;
+            kept = Some(aside);
+        }
+        fs::rename(beside.root(), self.place.root()).map_err(failed)?;
+        sync_folder(dir.path()).map_err(failed)?;
+        Ok(kept)
+    }
+
+    /// Ends a restore that was interrupted between its two renames.
+    ///
+    /// # Errors
+    /// `store.disk_failed`.
+    pub(super) fn finish_restore(&self) -> Result<()> {
+        let beside = self.place.beside();
+        let complete = Marker::read(beside.root()).is_some_and(|marker| marker.closed);
+        if self.place.root().exists() || !complete {
+            return Ok(());
+        }
+        fs::rename(beside.root(), self.place.root()).map_err(|e| disk_failure("swapping the restored store in", &e))
+    }
+
+    fn like(&self) -> Surroundings {
+        Surroundings {
+            place: self.place.clone(),
+            settings: self.settings.clone(),
+            backups: self.backups.clone(),
+            lock: self.lock.clone(),
+            clock: self.clock.clone(),
+            progress: self.progress.clone(),
+        }
+    }
+
+    /// Opens the store as a start would, and closes it again; with `force`, sled is built again from the other copy whatever it looks like.
+    ///
+    /// # Errors
+    /// As [`Surroundings::open`].
+    pub fn repair(&self, force: bool) -> Result<Report> {
+        if force {
+            let opened = self.open()?;
+            let generation = opened.generation;
+            drop(opened);
+            self.place.put_aside(&self.place.database(generation))?;
+        }
+        let opened = self.open()?;
+        opened.database.make_durable()?;
+        self.mark(opened.store, opened.generation, opened.ledger.seq, true)?;
+        Ok(opened.report)
+    }
+}

@@ -1,0 +1,185 @@
+//! Making a database out of the other copy: a checkpoint, and the journal behind it. Repair, compaction, restore and the proof of a backup
+//! are all this.
+
+use std::path::Path;
+
+use super::census::Census;
+use super::checkpoint::{self, Item, Lock};
+use super::database::{Database, Meta, as_write};
+use super::journal::{End, Entry, Reader, StoreId};
+use crate::base::{Error, Result, Time};
+use crate::store::Progress;
+use crate::store::engine::{MAX_GROUP_BYTES, MAX_GROUP_OPS};
+
+/// Bytes written between two syncs while a database is filled, so that the last sync has little left to do.
+const SYNC_EVERY: usize = 64 << 20;
+
+/// Groups between two steps of progress.
+const STEP: u64 = 512;
+
+/// A database being brought to some group of a store's history.
+pub struct Rebuild {
+    pub database: Database,
+    pub store: StoreId,
+    pub seq: u64,
+    /// What the rows add up to by our own count.
+    pub census: Census,
+    /// What they should add up to by the records of the commits.
+    pub expected: Census,
+}
+
+impl Rebuild {
+    /// An empty database in `folder`, which must be new.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub fn new(folder: &Path, store: StoreId, page_cache_bytes: u64) -> Result<Self> {
+        let database = Database::open(folder, page_cache_bytes)?;
+        Ok(Self { database, store, seq: 0, census: Census::default(), expected: Census::default() })
+    }
+
+    /// Goes on with a database that holds what its meta row says.
+    pub fn resume(database: Database, meta: Meta) -> Self {
+        Self { database, store: meta.store, seq: meta.seq, expected: meta.census.clone(), census: meta.census }
+    }
+
+    /// Fills the empty database from a checkpoint.
+    ///
+    /// # Errors
+    /// `checkpoint.*` when it is damaged or locked; faults of sled.
+    pub fn load(&mut self, path: &Path, lock: Option<&Lock>, progress: &Progress) -> Result<()> {
+        let mut reader = checkpoint::Reader::open(path, lock)?;
+        self.store = reader.head().store;
+        let mut filler = Filler::default();
+        let mut rows = 0;
+        loop {
+            match reader.next()? {
+                Some(Item::Row(key, value)) => {
+                    filler.push(key, value, &self.database, &mut self.census)?;
+                    rows += 1;
+                    if rows % (STEP * 8) == 0 {
+                        progress.step("loading", rows, 0);
+                    }
+                }
+                Some(Item::Entry(entry)) => {
+                    filler.flush(&self.database, &mut self.census)?;
+                    self.apply(&entry)?;
+                }
+                Some(Item::End(end)) => {
+                    filler.flush(&self.database, &mut self.census)?;
+                    self.seq = end.seq;
+                    self.expected = end.census;
+                    return Ok(());
+                }
+                None => return Err(Error::broken("checkpoint.cut_short", "a checkpoint without its end")),
+            }
+        }
+    }
+
+    /// Applies the journal behind what is there: up to `until`, or all of it.
+    ///
+    /// # Errors
+    /// Faults of the disk and of sled. Damage of the journal is no error; see [`End`].
+    pub fn replay(&mut self, reader: &mut Reader, until: Option<Time>, progress: &Progress) -> Result<u64> {
+        let mut replayed = 0;
+        while let Some(entry) = reader.next()? {
+            if until.is_some_and(|until| entry.at > until) {
+                break;
+            }
+            self.apply(&entry)?;
+            self.seq = entry.seq;
+            self.expected.update(&entry.census);
+            replayed += 1;
+            if replayed % STEP == 0 {
+                progress.step("replaying", replayed, 0);
+            }
+        }
+        Ok(replayed)
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Result<()> {
+        let prepared = self.database.prepare(entry.rows.iter().map(as_write), &self.census)?;
+        self.census = self.database.apply(prepared, self.store, entry.seq)?;
+        Ok(())
+    }
+
+    /// Reads everything back, compares it with what it should be, and makes it durable.
+    ///
+    /// # Errors
+    /// `store.damaged` when it does not agree; faults of sled.
+    pub fn prove(&mut self, progress: &Progress) -> Result<()> {
+        let counted = self.database.count(&self.expected, progress)?;
+        if counted != self.expected {
+            return Err(Error::broken("store.damaged", differences(&self.expected, &counted)));
+        }
+        self.census = counted;
+        self.database.set_meta(&self.meta())?;
+        self.database.make_durable()
+    }
+
+    pub fn meta(&self) -> Meta {
+        Meta { store: self.store, seq: self.seq, census: self.census.clone() }
+    }
+}
+
+/// Which tables do not agree, for the log.
+pub fn differences(expected: &Census, found: &Census) -> String {
+    let mut prefixes: Vec<[u8; 2]> = expected.tables().chain(found.tables()).map(|(prefix, _)| prefix).collect();
+    prefixes.dedup();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    let tables = prefixes.iter().filter(|prefix| expected.table(**prefix) != found.table(**prefix));
+    let shown: Vec<String> = tables
+        .map(|prefix| {
+            let (expected, found) = (expected.table(*prefix), found.table(*prefix));
+            format!("{}: {} rows expected, {} found", prefix.escape_ascii(), expected.rows, found.rows)
+        })
+        .collect();
+    format!("tables do not add up: {}", shown.join("; "))
+}
+
+/// Rows on their way into an empty database, in batches.
+#[derive(Default)]
+pub struct Filler {
+    rows: Vec<(bytes::Bytes, bytes::Bytes)>,
+    bytes: usize,
+    unsynced: usize,
+}
+
+impl Filler {
+    pub fn push(
+        &mut self,
+        key: bytes::Bytes,
+        value: bytes::Bytes,
+        database: &Database,
+        census: &mut Census,
+    ) -> Result<()> {
+        self.bytes += key.len() + value.len();
+        self.rows.push((key, value));
+        if self.rows.len() < MAX_GROUP_OPS && self.bytes < MAX_GROUP_BYTES {
+            return Ok(());
+        }
+        self.flush(database, census)
+    }
+
+    pub fn flush(&mut self, database: &Database, census: &mut Census) -> Result<()> {
+        database.fill(&self.rows, census)?;
+        self.unsynced += self.bytes;
+        if self.unsynced >= SYNC_EVERY {
+            database.make_durable()?;
+            self.unsynced = 0;
+        }
+        self.rows.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// Where the journal stopped, for the log.
+pub fn how_it_ended(end: &End) -> Option<String> {
+    match end {
+        End::Complete => None,
+        End::TornTail => Some("the last record was being written".to_owned()),
+        End::Gap { missing_from, .. } => Some(format!("group {missing_from} is in no copy of the journal")),
+    }
+}

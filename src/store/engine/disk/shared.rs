@@ -1,0 +1,199 @@
+//! What the committer shares with readers, submitters and upkeep.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::capture::Ledger;
+use super::database::Database;
+use super::guarded;
+use super::journal::StoreId;
+use super::keyspace::Keyspace;
+use super::recovery::Report;
+use super::space::Space;
+use crate::base::clock::Stopwatch;
+use crate::base::{Error, Result};
+use crate::store::engine::{Health, Publish, Row};
+use crate::store::{MAX_PAGE, changes};
+
+/// A sync that takes longer shows in health checks.
+pub const SLOW_SYNC: Duration = Duration::from_secs(2);
+
+pub struct Shared {
+    pub store: StoreId,
+    pub keyspace: Keyspace,
+    pub publish: OnceLock<Publish>,
+    pub closed: AtomicBool,
+    pub space: Space,
+    /// Everything up to here is durable in sled.
+    pub settled: AtomicU64,
+    /// Everything up to here is in the checkpoint.
+    pub covered: AtomicU64,
+    /// Bytes committed since the checkpoint.
+    pub uncovered: AtomicU64,
+    pub generation: AtomicU32,
+    /// The last acknowledged group.
+    ledger: Mutex<Ledger>,
+    fault: Mutex<Option<Fault>>,
+    syncing: Mutex<Option<Stopwatch>>,
+    opening: Mutex<Report>,
+}
+
+/// Why nothing is written.
+#[derive(Clone)]
+pub struct Fault {
+    pub error: Error,
+    /// Only a restart helps.
+    pub for_good: bool,
+}
+
+impl Fault {
+    pub fn new(error: Error) -> Self {
+        Self { error, for_good: false }
+    }
+
+    pub fn for_good(error: Error) -> Self {
+        Self { error, for_good: true }
+    }
+}
+
+/// Runs from the start of a sync to its end.
+pub struct Syncing<'a>(&'a Shared);
+
+impl Drop for Syncing<'_> {
+    fn drop(&mut self) {
+        *locked(&self.0.syncing) = None;
+    }
+}
+
+impl Shared {
+    pub fn new(
+        store: StoreId,
+        database: Database,
+        generation: u32,
+        ledger: Ledger,
+        (covered, uncovered): (u64, u64),
+        space: Space,
+        opening: Report,
+    ) -> Self {
+        Self {
+            store,
+            keyspace: Keyspace::new(database),
+            publish: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            space,
+            settled: AtomicU64::new(ledger.seq),
+            covered: AtomicU64::new(covered),
+            uncovered: AtomicU64::new(uncovered),
+            generation: AtomicU32::new(generation),
+            ledger: Mutex::new(ledger),
+            fault: Mutex::new(None),
+            syncing: Mutex::new(None),
+            opening: Mutex::new(opening),
+        }
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        locked(&self.ledger).clone()
+    }
+
+    pub fn seq(&self) -> u64 {
+        locked(&self.ledger).seq
+    }
+
+    pub fn set_ledger(&self, ledger: &Ledger) {
+        locked(&self.ledger).clone_from(ledger);
+    }
+
+    pub fn opening(&self) -> Report {
+        locked(&self.opening).clone()
+    }
+
+    pub fn set_opening(&self, report: Report) {
+        *locked(&self.opening) = report;
+    }
+
+    pub fn fault(&self) -> Option<Error> {
+        locked(&self.fault).as_ref().map(|fault| fault.error.clone())
+    }
+
+    /// Whether opening the store again may help.
+    pub fn can_recover(&self) -> bool {
+        locked(&self.fault).as_ref().is_some_and(|fault| !fault.for_good) && self.space.shortage().is_none()
+    }
+
+    /// The first fault is the one that is told.
+    pub fn fail(&self, fault: Fault) {
+        let mut current = locked(&self.fault);
+        if fault.for_good || current.is_none() {
+            tracing::error!(error = ?fault.error, "the store takes no more writes until it has been opened again");
+            *current = Some(fault);
+        }
+    }
+
+    pub fn recover(&self) {
+        *locked(&self.fault) = None;
+        tracing::warn!("the store was opened again and takes writes");
+    }
+
+    /// Looks at what a read failed with: damage makes the store repair itself.
+    pub fn suspect<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.inspect_err(|error| {
+            if matches!(error.code(), "store.damaged" | "store.panicked" | "store.disk_failed") {
+                self.fail(Fault::new(error.clone()));
+            }
+        })
+    }
+
+    pub fn publish(&self, writes: &[Row]) {
+        let Some(publish) = self.publish.get().filter(|_| !writes.is_empty()) else { return };
+        if let Err(panic) = guarded(|| {
+            publish(writes);
+            Ok(())
+        }) {
+            tracing::error!(error = ?panic, "telling followers of a commit failed");
+        }
+    }
+
+    /// How far the slowest of those who follow the changes has come; none when nobody does.
+    pub fn slowest_follower(&self) -> Option<u64> {
+        changes::slowest(&self.keyspace.page(&changes::cursors(), MAX_PAGE).ok()?)
+    }
+
+    pub fn sync_begins(&self) -> Syncing<'_> {
+        *locked(&self.syncing) = Some(Stopwatch::start());
+        Syncing(self)
+    }
+
+    /// Makes sled durable up to what was acknowledged before the call.
+    ///
+    /// # Errors
+    /// Faults of the disk.
+    pub fn settle(&self) -> Result<()> {
+        let seq = self.seq();
+        if seq > self.settled.load(Ordering::SeqCst) {
+            self.keyspace.with(Database::make_durable)?;
+            self.settled.fetch_max(seq, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    pub fn health(&self) -> Health {
+        if let Some(fault) = self.fault() {
+            return Health::Failed(fault);
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            return Health::Closed;
+        }
+        let stalled = locked(&self.syncing).as_ref().map(Stopwatch::elapsed).filter(|since| *since >= SLOW_SYNC);
+        match (stalled, self.space.shortage()) {
+            (Some(since), _) => Health::Stalled(since),
+            (None, Some(shortage)) => Health::Full(shortage.error()),
+            (None, None) => Health::Ready,
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,401 @@
+//! What keeps a store on disk in shape while it is in use: checkpoints, backups, checks, compaction, and the changes for those who follow
+//! along. Everything here blocks and may take long; one piece of work runs at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::capture::Capture;
+use super::checkpoint::{self, Finished, Info, Lock};
+use super::committer::{Adoption, Message};
+use super::envelope::FIRST;
+use super::files::disk_failure;
+use super::journal::Reader;
+use super::place::{bytes_under, remove};
+use super::rebuild::{Filler, Rebuild};
+use super::recovery::{Report, Surroundings};
+use super::shared::Shared;
+use crate::base::clock::Stopwatch;
+use crate::base::{Error, Result, Time};
+use crate::store::dir::create_private;
+use crate::store::engine::{Change, Order, Span, closed, lagged};
+use crate::store::{MAX_PAGE, Progress};
+
+/// Journal that is always worth waiting for before the next checkpoint, in bytes.
+const LEAST_JOURNAL: u64 = 64 << 20;
+
+/// sled's size from which it is worth compacting, in bytes, and how many times the live data it then is.
+const LEAST_COMPACTED: u64 = 64 << 20;
+const AMPLIFICATION: u64 = 4;
+
+/// What a rebuilt database may take, as a multiple of the live data.
+const REBUILT: u64 = 3;
+
+/// Groups that may be left to replay while commits wait for a compacted database.
+const SHORT_TAIL: u64 = 64;
+
+/// Attempts to come that close.
+const CATCH_UPS: usize = 20;
+
+/// Pause after a page when commits came in meanwhile, as a multiple of what the page took.
+const COURTESY: u32 = 1;
+
+/// A store on disk, for its keeper.
+#[derive(Clone)]
+pub struct Upkeep {
+    shared: Arc<Shared>,
+    surroundings: Arc<Surroundings>,
+    committer: mpsc::WeakSender<Message>,
+    /// Held by the one piece of work that runs.
+    turn: Arc<Mutex<()>>,
+    /// Where the last reader of changes stopped.
+    tail: Arc<Mutex<Option<Reader>>>,
+}
+
+/// The store at one moment.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// Hex.
+    pub store: String,
+    pub format: u16,
+    /// The last acknowledged group.
+    pub seq: u64,
+    /// The last group that sled has synced.
+    pub settled: u64,
+    /// The last group in the checkpoint.
+    pub covered: u64,
+    pub tables: Vec<Table>,
+    /// Keys and values, in bytes.
+    pub live_bytes: u64,
+    pub sled_bytes: u64,
+    pub journal_bytes: u64,
+    pub checkpoint_bytes: u64,
+    /// On the disk that holds the store.
+    pub free_bytes: u64,
+    /// What ordinary writes leave free.
+    pub reserve_bytes: u64,
+    pub checkpoint: Option<Info>,
+    /// What the last opening found and did.
+    pub opening: Report,
+}
+
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub prefix: String,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// What a check found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    pub seq: u64,
+    pub rows: u64,
+    /// Empty when all is well.
+    pub findings: Vec<String>,
+}
+
+/// What a compaction gained.
+#[derive(Debug, Clone, Copy)]
+pub struct Compacted {
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+}
+
+impl Survey {
+    /// sled's size as a multiple of the live data; 1 for an empty store.
+    pub fn amplification(&self) -> f64 {
+        if self.live_bytes == 0 { 1.0 } else { self.sled_bytes as f64 / self.live_bytes as f64 }
+    }
+}
+
+impl Upkeep {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        surroundings: Arc<Surroundings>,
+        committer: mpsc::WeakSender<Message>,
+    ) -> Self {
+        Self { shared, surroundings, committer, turn: Arc::default(), tail: Arc::default() }
+    }
+
+    pub fn survey(&self) -> Survey {
+        let place = &self.surroundings.place;
+        let ledger = self.shared.ledger();
+        let table = |(prefix, tally): ([u8; 2], super::census::Tally)| Table {
+            prefix: prefix.escape_ascii().to_string(),
+            rows: tally.rows,
+            bytes: tally.bytes,
+        };
+        let newest = place.checkpoint_files().into_iter().next();
+        Survey {
+            store: self.shared.store.to_string(),
+            format: super::FORMAT,
+            seq: ledger.seq,
+            settled: self.shared.settled.load(Ordering::SeqCst),
+            covered: self.shared.covered.load(Ordering::SeqCst),
+            tables: ledger.census.tables().map(table).collect(),
+            live_bytes: ledger.census.total().bytes,
+            sled_bytes: self.sled_bytes(),
+            journal_bytes: bytes_under(&place.journal()),
+            checkpoint_bytes: bytes_under(&place.checkpoints()),
+            free_bytes: self.shared.space.free().unwrap_or(0),
+            reserve_bytes: self.shared.space.reserve,
+            checkpoint: newest.and_then(|path| checkpoint::inspect(&path).ok()),
+            opening: self.shared.opening(),
+        }
+    }
+
+    fn sled_bytes(&self) -> u64 {
+        let generation = self.shared.generation.load(Ordering::SeqCst);
+        bytes_under(&self.surroundings.place.database(generation))
+    }
+
+    /// Does what is due: a checkpoint when the journal has grown long, a compaction when sled has. Says what it did.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn tend(&self, progress: &Progress) -> Result<Vec<String>> {
+        let mut done = Vec::new();
+        let live = self.shared.ledger().census.total().bytes;
+        if self.shared.uncovered.load(Ordering::SeqCst) >= LEAST_JOURNAL.max(live) {
+            let info = self.checkpoint(progress)?;
+            done.push(format!("wrote a checkpoint of group {}", info.seq));
+        }
+        let sled = self.sled_bytes();
+        if sled >= LEAST_COMPACTED && sled > live.saturating_mul(AMPLIFICATION) {
+            let Compacted { bytes_before, bytes_after } = self.compact(progress)?;
+            done.push(format!("compacted the database from {bytes_before} to {bytes_after} bytes"));
+        }
+        Ok(done)
+    }
+
+    /// Writes a checkpoint, proves it, and lets go of the older one and of the journal that it covers.
+    ///
+    /// # Errors
+    /// `store.disk_full`, `store.damaged`, faults of the disk. The older checkpoint stays.
+    pub fn checkpoint(&self, progress: &Progress) -> Result<Info> {
+        let _turn = self.turn();
+        self.checkpoint_now(progress)
+    }
+
+    fn checkpoint_now(&self, progress: &Progress) -> Result<Info> {
+        let place = &self.surroundings.place;
+        let before = self.shared.uncovered.load(Ordering::SeqCst);
+        let written = self.capture(&place.checkpoint_at(self.shared.seq()), None, progress)?;
+        let info = checkpoint::verify(&written.info().path, None, progress)?;
+        let info = written.publish(&place.checkpoint_at(info.seq))?;
+        self.shared.covered.store(info.seq, Ordering::SeqCst);
+        self.shared.uncovered.fetch_sub(before, Ordering::SeqCst);
+        for old in place.checkpoint_files().into_iter().filter(|old| *old != info.path) {
+            remove(&old).map_err(|e| disk_failure("removing an old checkpoint", &e))?;
+        }
+        self.trim(self.surroundings.settings.journal_keep_bytes);
+        Ok(info)
+    }
+
+    /// Writes a backup as `name` into `folder`. It gets its name once it has been restored into a scratch folder and compared.
+    ///
+    /// # Errors
+    /// As [`Upkeep::checkpoint`].
+    pub fn back_up(&self, folder: &Path, name: &str, lock: Option<&Lock>, progress: &Progress) -> Result<Info> {
+        let _turn = self.turn();
+        create_private(folder).map_err(|e| disk_failure("creating the backups folder", &e))?;
+        let path = folder.join(name);
+        let written = self.capture(&path, lock, progress)?;
+        self.shared.space.require(self.shared.ledger().census.total().bytes.saturating_mul(REBUILT))?;
+        let settings = &self.surroundings.settings;
+        super::offline::prove(&written.info().path, lock, &self.scratch(), settings.page_cache_bytes, progress)?;
+        written.publish(&path)
+    }
+
+    /// Restores a backup into a scratch folder and compares.
+    ///
+    /// # Errors
+    /// `checkpoint.*`, `store.disk_full`, `store.damaged`.
+    pub fn verify(&self, path: &Path, lock: Option<&Lock>, progress: &Progress) -> Result<Info> {
+        let _turn = self.turn();
+        let cache = self.surroundings.settings.page_cache_bytes;
+        super::offline::prove(path, lock, &self.scratch(), cache, progress)
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.surroundings.place.root().join("scratch")
+    }
+
+    /// Reads everything there is: every row and every checksum of both copies. The rows it reads become a new checkpoint, which proves them
+    /// against what the commits added up to.
+    ///
+    /// # Errors
+    /// Only where checking itself fails; what is found is in the answer.
+    pub fn check(&self, progress: &Progress) -> Result<Checked> {
+        let _turn = self.turn();
+        let mut findings = Vec::new();
+        if let Err(why) = self.read_second_copy(progress) {
+            findings.push(format!("checkpoint and journal: {why}"));
+        }
+        let (mut seq, mut rows) = (self.shared.seq(), self.shared.ledger().census.total().rows);
+        match self.shared.suspect(self.checkpoint_now(progress)) {
+            Ok(info) => (seq, rows) = (info.seq, info.rows),
+            Err(error) if error.code() == "store.disk_full" => return Err(error),
+            Err(error) => findings.push(format!("sled: {}", error.context_text().unwrap_or(error.detail()))),
+        }
+        Ok(Checked { seq, rows, findings })
+    }
+
+    fn read_second_copy(&self, progress: &Progress) -> Result<(), String> {
+        let told = |error: Error| error.context_text().unwrap_or(error.detail()).to_owned();
+        let place = &self.surroundings.place;
+        let mut reached = 0;
+        if let Some(path) = place.checkpoint_files().first() {
+            reached = checkpoint::verify(path, None, progress).map_err(told)?.seq;
+        }
+        let upto = self.shared.seq();
+        let mut reader = Reader::open(&place.journals()[..1], self.shared.store, reached).map_err(told)?.upto(upto);
+        while let Some(entry) = reader.next().map_err(told)? {
+            reached = entry.seq;
+            progress.step("reading the journal", reached, upto);
+        }
+        if reached >= upto { Ok(()) } else { Err(format!("the journal ends at group {reached} instead of {upto}")) }
+    }
+
+    /// Builds the database again beside, brings it up to date, and puts it in the place of the current one. Commits wait only for the last
+    /// moment of it.
+    ///
+    /// # Errors
+    /// `store.disk_full`, `store.damaged`, `store.contended` when commits outrun it; the current database stays.
+    pub fn compact(&self, progress: &Progress) -> Result<Compacted> {
+        let _turn = self.turn();
+        let place = &self.surroundings.place;
+        let live = self.shared.ledger().census.total().bytes;
+        self.shared.space.require(live.saturating_mul(REBUILT))?;
+        let bytes_before = self.sled_bytes();
+        let current = self.shared.generation.load(Ordering::SeqCst);
+        let generation = place.generations().first().copied().unwrap_or(0).max(current) + 1;
+        let outcome = self.build_beside(generation, progress).and_then(|rebuild| self.adopt(rebuild, generation));
+        let unused = if outcome.is_ok() { current } else { generation };
+        remove(&place.database(unused)).map_err(|e| disk_failure("removing the other database", &e))?;
+        outcome?;
+        self.checkpoint_now(progress)?;
+        Ok(Compacted { bytes_before, bytes_after: self.sled_bytes() })
+    }
+
+    fn build_beside(&self, generation: u32, progress: &Progress) -> Result<Rebuild> {
+        let place = &self.surroundings.place;
+        let cache = self.surroundings.settings.page_cache_bytes;
+        let mut rebuild = Rebuild::new(&place.database(generation), self.shared.store, cache)?;
+        let start = self.shared.ledger();
+        (rebuild.seq, rebuild.expected) = (start.seq, start.census.clone());
+        let mut filler = Filler::default();
+        let mut span = Span { low: Bytes::from_static(FIRST), high: None, order: Order::Rising };
+        let mut rows = 0;
+        loop {
+            let page = self.page(&span, MAX_PAGE)?;
+            let last = page.last().filter(|_| page.len() == MAX_PAGE).map(|(key, _)| [&key[..], &[0]].concat());
+            rows += page.len() as u64;
+            for (key, value) in page {
+                filler.push(key, value, &rebuild.database, &mut rebuild.census)?;
+            }
+            progress.step("compacting", rows, start.census.total().rows);
+            let Some(last) = last else { break };
+            span.low = last.into();
+        }
+        filler.flush(&rebuild.database, &mut rebuild.census)?;
+        self.catch_up(&mut rebuild, progress)?;
+        rebuild.prove(progress)?;
+        self.catch_up(&mut rebuild, progress)?;
+        Ok(rebuild)
+    }
+
+    /// Replays until little is left.
+    fn catch_up(&self, rebuild: &mut Rebuild, progress: &Progress) -> Result<()> {
+        for _ in 0..CATCH_UPS {
+            let upto = self.shared.seq();
+            let journals = self.surroundings.place.journals();
+            let mut reader = Reader::open(&journals, self.shared.store, rebuild.seq)?.upto(upto);
+            rebuild.replay(&mut reader, None, progress)?;
+            if self.shared.seq() - rebuild.seq <= SHORT_TAIL {
+                return Ok(());
+            }
+        }
+        Err(Error::busy("store.contended", "commits come in faster than the database can be built beside")
+            .hint("try again when there is less going on"))
+    }
+
+    fn adopt(&self, rebuild: Rebuild, generation: u32) -> Result<()> {
+        let (done, adopted) = oneshot::channel();
+        let committer = self.committer.upgrade().ok_or_else(closed)?;
+        let adoption = Message::Adopt(Box::new(Adoption { rebuild, generation, done }));
+        committer.blocking_send(adoption).map_err(|_| closed())?;
+        adopted.blocking_recv().unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// The groups behind `after`, at most `limit` of them, oldest first.
+    ///
+    /// # Errors
+    /// `store.feed_lagged` when the journal does not go back that far: whoever follows has to read everything again.
+    pub fn changes(&self, after: u64, limit: usize) -> Result<Vec<Change>> {
+        let upto = self.shared.seq();
+        if after == upto || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reader = match tail.take().filter(|reader| reader.position() == after) {
+            Some(reader) => reader.upto(upto),
+            None => Reader::open(&self.surroundings.place.journals(), self.shared.store, after)?.upto(upto),
+        };
+        let mut changes = Vec::new();
+        while changes.len() < limit
+            && let Some(entry) = reader.next()?
+        {
+            changes.push(Change { seq: entry.seq, at: entry.at, rows: entry.rows });
+        }
+        if changes.is_empty() || after > upto {
+            return Err(lagged(after));
+        }
+        *tail = Some(reader);
+        Ok(changes)
+    }
+
+    fn capture(&self, path: &Path, lock: Option<&Lock>, progress: &Progress) -> Result<Finished> {
+        let start = self.shared.ledger();
+        self.shared.space.require(start.census.total().bytes)?;
+        let capture = Capture {
+            store: self.shared.store,
+            start,
+            page: &|span, limit| self.page(span, limit),
+            durable: &|| self.shared.seq(),
+            journals: &self.surroundings.place.journals(),
+            clock: &self.surroundings.clock,
+        };
+        capture.write(path, lock, progress)
+    }
+
+    /// One page of rows; while commits come in it takes its time.
+    fn page(&self, span: &Span, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
+        let (watch, before) = (Stopwatch::start(), self.shared.seq());
+        let page = self.shared.keyspace.page(span, limit)?;
+        if self.shared.seq() != before {
+            std::thread::sleep(watch.elapsed() * COURTESY);
+        }
+        Ok(page)
+    }
+
+    fn trim(&self, keep: u64) {
+        if let Some(committer) = self.committer.upgrade() {
+            let _ = committer.blocking_send(Message::Trim { keep });
+        }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How old a checkpoint is.
+pub fn age(info: &Info, now: Time) -> Duration {
+    now.since(info.at)
+}
