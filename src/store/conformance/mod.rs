@@ -5,6 +5,7 @@ mod follow;
 mod model;
 mod pages;
 mod races;
+mod recovery;
 mod transactions;
 
 use tempfile::TempDir;

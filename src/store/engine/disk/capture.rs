@@ -28,8 +28,8 @@ pub struct Capture<'a> {
     pub start: Ledger,
     /// One page of rows, none of which shows half a batch.
     pub page: &'a dyn Fn(&Span, usize) -> Result<Vec<(Bytes, Bytes)>>,
-    /// The last group that is durable by now.
-    pub durable: &'a dyn Fn() -> u64,
+    /// Waits until all that was in the pages is durable, and says which group is the last that is.
+    pub durable: &'a dyn Fn() -> Result<u64>,
     pub journals: &'a [PathBuf],
     pub clock: &'a Clock,
 }
@@ -56,7 +56,7 @@ impl Capture<'_> {
                 _ => break,
             }
         }
-        let end = (self.durable)();
+        let end = (self.durable)()?;
         let mut reached = seq;
         if end > seq {
             let mut reader = Reader::open(self.journals, self.store, seq)?.upto(end);

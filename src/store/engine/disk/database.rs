@@ -243,6 +243,13 @@ impl Database {
         self.files.db.size_on_disk().unwrap_or(0)
     }
 
+    #[cfg(test)]
+    pub fn damage_for_test(&self, key: &[u8]) -> Result<()> {
+        let mut stored = self.raw(key)?.unwrap_or_default().to_vec();
+        stored[1] ^= 1;
+        self.files.db.insert(key, stored).map(drop).map_err(|e| failure("damaging", e))
+    }
+
     fn raw(&self, key: &[u8]) -> Result<Option<IVec>> {
         self.files.db.get(key).map_err(|e| failure("reading", e))
     }

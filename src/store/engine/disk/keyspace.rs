@@ -32,18 +32,30 @@ pub struct Keyspace {
     current: RwLock<Option<Database>>,
     /// Odd while a batch is being applied.
     applied: AtomicU64,
+    /// The last group that readers may have seen; it may not be durable yet.
+    shown: AtomicU64,
     gate: RwLock<()>,
 }
 
 impl Keyspace {
     pub fn new(database: Database) -> Self {
-        Self { current: RwLock::new(Some(database)), applied: AtomicU64::new(0), gate: RwLock::new(()) }
+        Self {
+            current: RwLock::new(Some(database)),
+            applied: AtomicU64::new(0),
+            shown: AtomicU64::new(0),
+            gate: RwLock::new(()),
+        }
     }
 
     /// Puts another database in the place of the current one, which is returned once no reader is in it any more.
     pub fn replace(&self, database: Option<Database>) -> Option<Database> {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *current, database)
+    }
+
+    /// The last group that readers may have seen.
+    pub fn shown(&self) -> u64 {
+        self.shown.load(Ordering::SeqCst)
     }
 
     /// Works on the current database; what it panics with is an error.
@@ -93,6 +105,7 @@ impl Keyspace {
         self.with(|database| {
             let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
             self.applied.fetch_add(1, Ordering::SeqCst);
+            self.shown.store(seq, Ordering::SeqCst);
             let outcome = guarded(|| database.apply(prepared, store, seq));
             self.applied.fetch_add(1, Ordering::SeqCst);
             outcome

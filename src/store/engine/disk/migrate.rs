@@ -81,7 +81,7 @@ fn back_up(at: &Surroundings, old: &Files, store: StoreId, census: &Census) -> R
         range.take(limit).map(owned).collect()
     };
     let start = Ledger { seq: 0, at: at.clock.now(), census: census.clone() };
-    let capture = Capture { store, start, page: &page, durable: &|| 0, journals: &[], clock: &at.clock };
+    let capture = Capture { store, start, page: &page, durable: &|| Ok(0), journals: &[], clock: &at.clock };
     let written = capture.write(&path, at.lock.as_ref(), &at.progress)?;
     let info = checkpoint::verify(&written.info().path, at.lock.as_ref(), &at.progress)?;
     written.publish(&path)?;

@@ -331,7 +331,7 @@ impl Surroundings {
             store,
             start: ledger.clone(),
             page: &|span, limit| database.rows(span, limit),
-            durable: &|| ledger.seq,
+            durable: &|| Ok(ledger.seq),
             journals: &[],
             clock: &self.clock,
         };
@@ -417,23 +417,26 @@ fn report(
     };
     let rows = found.rebuild.census.total().rows;
     let state = format!("the store is at group {seq} with {rows} rows");
-    let why = reasons.unwrap_or_default();
-    let (outcome, text) = match (lost, why.is_empty(), renewed) {
+    let lacking = renewed.and_then(|second| second.problem.clone()).map(|why| format!("checkpoint and journal: {why}"));
+    let both = || [reasons.clone(), lacking.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let (outcome, text) = match (lost, &reasons, renewed) {
         (Some((from, to)), ..) => {
             let what =
-                format!("both copies of the store were damaged ({why}); {state}; groups {from} to {to} are lost");
+                format!("both copies of the store were damaged; {state}; groups {from} to {to} are lost ({})", both());
             (Outcome::Restored, what)
         }
-        (None, false, _) => (Outcome::Rebuilt, format!("the store repaired itself, nothing was lost: {state} ({why})")),
-        (None, true, Some(second)) => {
+        (None, Some(why), _) => {
+            (Outcome::Rebuilt, format!("the store repaired itself, nothing was lost: {state} ({why})"))
+        }
+        (None, None, Some(second)) => {
             let why = second.problem.clone().or_else(|| how_it_ended(&found.end));
             let why = why.unwrap_or_else(|| "the journal was shorter than sled".into());
             (Outcome::Renewed, format!("the store's second copy was written anew, nothing was lost: {state} ({why})"))
         }
-        (None, true, None) if found.replayed > 0 => {
+        (None, None, None) if found.replayed > 0 => {
             (Outcome::Replayed, format!("{} groups were replayed from the journal: {state} ({left})", found.replayed))
         }
-        (None, true, None) => (Outcome::Opened, format!("{state} ({left})")),
+        (None, None, None) => (Outcome::Opened, format!("{state} ({left})")),
     };
     Report { outcome, text, lost }
 }

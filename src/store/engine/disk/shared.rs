@@ -19,6 +19,9 @@ use crate::store::{MAX_PAGE, changes};
 /// A sync that takes longer shows in health checks.
 pub const SLOW_SYNC: Duration = Duration::from_secs(2);
 
+/// What waits for a sync gives up after this.
+const LONGEST_SYNC: Duration = Duration::from_secs(60);
+
 pub struct Shared {
     pub store: StoreId,
     pub keyspace: Keyspace,
@@ -153,6 +156,24 @@ impl Shared {
         }) {
             tracing::error!(error = ?panic, "telling followers of a commit failed");
         }
+    }
+
+    /// Waits until everything that readers may have seen by now is durable, and says how far that is.
+    ///
+    /// # Errors
+    /// The fault that keeps it from becoming durable; `store.stalled`.
+    pub fn durable(&self) -> Result<u64> {
+        let (shown, watch) = (self.keyspace.shown(), Stopwatch::start());
+        while self.seq() < shown {
+            if let Some(fault) = self.fault() {
+                return Err(fault);
+            }
+            if watch.elapsed() > LONGEST_SYNC {
+                return Err(Error::busy("store.stalled", "the disk does not answer"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(self.seq())
     }
 
     /// How far the slowest of those who follow the changes has come; none when nobody does.

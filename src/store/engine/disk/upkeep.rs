@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +19,7 @@ use super::rebuild::{Filler, Rebuild};
 use super::recovery::{Report, Surroundings};
 use super::shared::Shared;
 use crate::base::clock::Stopwatch;
-use crate::base::{Error, Result, Time};
+use crate::base::{Error, Result};
 use crate::store::dir::create_private;
 use crate::store::engine::{Change, Order, Span, closed, lagged};
 use crate::store::{MAX_PAGE, Progress};
@@ -313,7 +312,7 @@ impl Upkeep {
     /// Replays until little is left.
     fn catch_up(&self, rebuild: &mut Rebuild, progress: &Progress) -> Result<()> {
         for _ in 0..CATCH_UPS {
-            let upto = self.shared.seq();
+            let upto = self.shared.durable()?;
             let journals = self.surroundings.place.journals();
             let mut reader = Reader::open(&journals, self.shared.store, rebuild.seq)?.upto(upto);
             rebuild.replay(&mut reader, None, progress)?;
@@ -367,7 +366,7 @@ impl Upkeep {
             store: self.shared.store,
             start,
             page: &|span, limit| self.page(span, limit),
-            durable: &|| self.shared.seq(),
+            durable: &|| self.shared.durable(),
             journals: &self.surroundings.place.journals(),
             clock: &self.surroundings.clock,
         };
@@ -390,12 +389,13 @@ impl Upkeep {
         }
     }
 
+    /// Spoils the row at `key` as a bad disk would.
+    #[cfg(test)]
+    pub fn damage_for_test(&self, key: &[u8]) {
+        self.shared.keyspace.with(|database| database.damage_for_test(key)).unwrap();
+    }
+
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How old a checkpoint is.
-pub fn age(info: &Info, now: Time) -> Duration {
-    now.since(info.at)
 }
