@@ -1,6 +1,7 @@
 //! The default engine: sled on the local disk, behind a group committer. Reads run on the blocking pool, writes on one thread of their own.
 
 pub mod census;
+pub mod checkpoint;
 mod committer;
 mod files;
 mod keyspace;
