@@ -36,7 +36,7 @@ pub use entry::{Entry, StoreId};
 pub use format::{CHUNK, Head, MAX_ENTRY, MAX_VALUE, Trailer};
 pub use lock::Lock;
 pub use reader::{Item, Reader, inspect};
-pub use verify::{load, verify};
+pub use verify::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, load, verify};
 pub use writer::{Finished, Writer};
 
 use super::files::disk_failure;

@@ -190,12 +190,17 @@ pub fn inspect(path: &Path) -> Result<Info> {
         return Err(chunks.damaged("is not the trailer that the footer promises"));
     }
     let encrypted = locking.kind != LockKind::None;
-    if encrypted {
+    let trailer = if encrypted {
         chunks.check(&chunk)?;
-        return Ok(Info::new(path, size, (head, encrypted), None));
+        None
+    } else {
+        let trailer = Trailer::decode(&chunks.raw(&chunk)?);
+        Some(trailer.ok_or_else(|| damaged(path, "its trailer is none"))?)
+    };
+    if chunks.left() != FOOTER as u64 {
+        return Err(damaged(path, "its footer is not behind its trailer"));
     }
-    let trailer = Trailer::decode(&chunks.raw(&chunk)?).ok_or_else(|| damaged(path, "its trailer is none"))?;
-    Ok(Info::new(path, size, (head, encrypted), Some(&trailer)))
+    Ok(Info::new(path, size, (head, encrypted), trailer.as_ref()))
 }
 
 /// The file's size, and its first bytes: a whole header unless the file is shorter.
