@@ -29,6 +29,9 @@ mod reader;
 mod verify;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
