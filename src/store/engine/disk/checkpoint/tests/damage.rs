@@ -248,6 +248,7 @@ fn hostile_lengths_are_refused_before_memory_is_taken() {
         of(3, &[&40u64.to_le_bytes()[..], &[0; 24], &[0xFF, 0xFF]].concat()),
         of(3, &[&41u64.to_le_bytes()[..], &[0; 26]].concat()),
         of(3, &[&40u64.to_le_bytes()[..], &[0; 8], &1u64.to_le_bytes(), &[0; 10]].concat()),
+        of(3, &[&40u64.to_le_bytes()[..], &[0; 16], &1u64.to_le_bytes(), &[0; 2]].concat()),
     ];
     for (n, chunk) in hostile.iter().enumerate() {
         fs::write(&path, assemble(header, &[chunk])).unwrap();
