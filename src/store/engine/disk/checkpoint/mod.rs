@@ -36,7 +36,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use entry::{Entry, StoreId};
-pub use format::{CHUNK, Head, MAX_ENTRY, MAX_VALUE, Trailer};
+pub use format::{CHUNK, Head, MAX_ENTRY, MAX_ENTRY_ROWS, MAX_VALUE, Trailer};
 pub use lock::Lock;
 pub use reader::{Item, Reader, inspect};
 pub use verify::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, load, verify};

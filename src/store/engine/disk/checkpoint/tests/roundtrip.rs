@@ -88,10 +88,10 @@ fn what_is_too_large_or_out_of_order_is_refused() {
 
     assert_eq!(code(start().row(&[b'k'; MAX_KEY + 1], b"")), "checkpoint.too_large");
     assert_eq!(code(start().row(b"k", &vec![0; MAX_VALUE + 1])), "checkpoint.too_large");
-    let many = vec![row("k", None); MAX_GROUP_OPS + 1];
+    let many = vec![row("k", None); MAX_ENTRY_ROWS + 1];
     assert_eq!(code(start().entry(&entry(41, many))), "checkpoint.too_large");
     let fat = Row { key: "k".into(), value: Some(vec![0; MAX_VALUE].into()) };
-    assert_eq!(code(start().entry(&entry(41, vec![fat; 9]))), "checkpoint.too_large");
+    assert_eq!(code(start().entry(&entry(41, vec![fat; 10]))), "checkpoint.too_large");
 
     let mut writer = start();
     writer.row(b"b", b"").unwrap();
@@ -109,7 +109,7 @@ fn loading_keeps_its_batches_small_and_in_order() {
     let mut content = Content::default();
     content.rows.extend((0..2500u32).map(|n| ([b"aa", &n.to_be_bytes()[..]].concat(), vec![0; 10])));
     content.rows.extend((0..20u32).map(|n| ([b"bb", &n.to_be_bytes()[..]].concat(), vec![0; 1_000_000])));
-    content.groups = vec![vec![row("cc", Some("1"))], Vec::new(), vec![row("cc", None), row("aa", Some("2"))]];
+    content.groups = vec![vec![row("cc", Some("1"))], Vec::new(), vec![row("cc", None); 1200]];
     content.write(&path, None);
     let mut batches = Vec::new();
     let each = |rows: Vec<Row>| {
@@ -119,7 +119,7 @@ fn loading_keeps_its_batches_small_and_in_order() {
     load(&path, None, each, &Progress::silent()).unwrap();
     let size = |row: &Row| row.key.len() + row.value.as_ref().map_or(0, Bytes::len);
     assert!(batches.iter().all(|rows| rows.len() <= 1000 && rows.iter().map(size).sum::<usize>() <= 8 << 20));
-    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [1000, 1000, 508, 8, 4, 1, 2]);
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [1000, 1000, 508, 8, 4, 1, 1000, 200]);
     let all: Vec<Row> = batches.concat();
     let rows = content.rows.iter().map(|(k, v)| Row { key: k.clone().into(), value: Some(v.clone().into()) });
     let expected: Vec<Row> = rows.chain(content.groups.concat()).collect();
