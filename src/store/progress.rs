@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 /// Told how far a long piece of work is: `(what, done, total)`; total 0 = unknown. Cheap to call, cheap to clone.
 #[derive(Clone)]
-pub struct Progress(Arc<dyn Fn(&str, u64, u64) + Send + Sync>);
+pub struct Progress(Arc<Told>);
+
+type Told = dyn Fn(&str, u64, u64) + Send + Sync;
 
 impl Progress {
     pub fn new(each: impl Fn(&str, u64, u64) + Send + Sync + 'static) -> Self {

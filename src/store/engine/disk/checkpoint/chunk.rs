@@ -209,6 +209,11 @@ impl ChunkReader {
         self.at
     }
 
+    /// Bytes before us, the footer's included.
+    pub fn left(&self) -> u64 {
+        self.size.saturating_sub(self.at)
+    }
+
     /// Goes to the chunk `index` at `offset`.
     pub fn seek(&mut self, offset: u64, index: u64) -> Result<()> {
         self.file.seek(SeekFrom::Start(offset)).map_err(|e| read_failure(&self.path, "reading", &e))?;
@@ -226,12 +231,12 @@ impl ChunkReader {
         let mut bytes = [0; HEAD];
         self.fill(&mut bytes)?;
         let head = Head::decode(bytes).ok_or_else(|| self.damaged("has no head that a chunk can have"))?;
-        if self.size - self.at < head.stored as u64 { Err(cut_short(&self.path)) } else { Ok(head) }
+        if self.left() < head.stored as u64 { Err(cut_short(&self.path)) } else { Ok(head) }
     }
 
     /// Passes over the chunk whose head was just read, unchecked.
     pub fn skip(&mut self, head: &Head) -> Result<()> {
-        self.seek(self.at + head.stored as u64, self.index + 1)
+        self.seek(self.at + head.stored as u64, self.index.wrapping_add(1))
     }
 
     /// Whether the stored bytes of the chunk whose head was just read are those that were written. Reads them.
@@ -258,7 +263,7 @@ impl ChunkReader {
         let mut raw = vec![0; head.raw];
         match block.map(|block| decompress_into(block, &mut raw)) {
             Some(Ok(length)) if length == head.raw => {
-                self.index += 1;
+                self.index = self.index.wrapping_add(1);
                 Ok(raw.into())
             }
             Some(_) => Err(self.damaged("does not decompress to what it says")),
@@ -268,7 +273,7 @@ impl ChunkReader {
 
     /// Checks that the footer, of a trailer that begins at `offset`, is all that is left.
     pub fn end(&mut self, offset: u64) -> Result<()> {
-        let expected = Footer { offset, index: self.index - 1, header_crc: self.header_crc }.encode();
+        let expected = Footer { offset, index: self.index.wrapping_sub(1), header_crc: self.header_crc }.encode();
         let mut footer = expected;
         self.fill(&mut footer)?;
         if footer != expected {
@@ -283,7 +288,7 @@ impl ChunkReader {
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
-        if self.size - self.at < bytes.len() as u64 {
+        if self.left() < bytes.len() as u64 {
             return Err(cut_short(&self.path));
         }
         self.file.read_exact(bytes).map_err(|e| read_failure(&self.path, "reading", &e))?;

@@ -1,17 +1,31 @@
-//! A group as a checkpoint holds it.
+//! A group as a checkpoint holds it, and the identity of a store.
 
 use bytes::Bytes;
 
-use super::format::{put_row, take, take_row};
+use super::format::{MAX_ENTRY_ROWS, put_row, take, take_row};
 use crate::base::Time;
-use crate::store::engine::MAX_GROUP_OPS;
-use crate::store::engine::disk::census;
-use crate::store::engine::disk::journal::Entry;
+use crate::store::engine::Row;
+use crate::store::engine::disk::census::{self, Tally};
+
+/// One group: what the journal records and what a consumer of changes reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub seq: u64,
+    /// When it was committed.
+    pub at: Time,
+    pub rows: Vec<Row>,
+    /// After the group, of the tables it touched.
+    pub census: Vec<([u8; 2], Tally)>,
+}
+
+/// Identity of a store; stands in every file of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoreId(pub [u8; 16]);
 
 /// Appends `entry`: seq u64, time i64, how many rows u16, the rows, the census. False when a row or their number is out of bounds; what was appended
 /// by then is of no use.
 pub(super) fn encode(entry: &Entry, out: &mut Vec<u8>) -> bool {
-    if entry.rows.len() > MAX_GROUP_OPS || entry.census.len() > census::MAX_TABLES {
+    if entry.rows.len() > MAX_ENTRY_ROWS || entry.census.len() > census::MAX_TABLES {
         return false;
     }
     out.extend_from_slice(&entry.seq.to_le_bytes());
@@ -29,7 +43,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Option<Entry> {
     let seq = u64::from_le_bytes(take(&mut head)?);
     let at = Time(i64::from_le_bytes(take(&mut head)?));
     let count = usize::from(u16::from_le_bytes(take(&mut head)?));
-    if count > MAX_GROUP_OPS {
+    if count > MAX_ENTRY_ROWS {
         return None;
     }
     let _ = bytes.split_to(HEAD);

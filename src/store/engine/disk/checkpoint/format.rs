@@ -4,11 +4,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::entry::StoreId;
 use super::{cut_short, damaged};
 use crate::base::{Error, Result, Time};
 use crate::store::engine::disk::census::{self, Census};
-use crate::store::engine::disk::journal::StoreId;
-use crate::store::engine::{MAX_GROUP_BYTES, Row};
+use crate::store::engine::{MAX_GROUP_BYTES, MAX_GROUP_OPS, Row};
 use crate::store::table::MAX_KEY;
 
 const MAGIC: &[u8; 8] = b"grps.ckp";
@@ -26,8 +26,11 @@ pub const CHUNK: usize = 256 << 10;
 /// Largest value of a row, in bytes.
 pub const MAX_VALUE: usize = 1 << 20;
 
-/// Largest encoded entry, in bytes: a full group and what the lengths and the census of it take.
-pub const MAX_ENTRY: usize = MAX_GROUP_BYTES + (64 << 10);
+/// Rows of an entry, at most: what the journal takes, which is more than a group has.
+pub const MAX_ENTRY_ROWS: usize = 2 * MAX_GROUP_OPS;
+
+/// Largest encoded entry, in bytes: what the journal takes, which is more than a full group and the lengths and the census of it.
+pub const MAX_ENTRY: usize = MAX_GROUP_BYTES + (1 << 20);
 
 /// Largest encoded row, in bytes.
 pub(super) const MAX_ROW: usize = ROW_HEAD + MAX_KEY + MAX_VALUE;

@@ -29,13 +29,17 @@ mod reader;
 mod verify;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use format::{Head, Trailer};
+pub use entry::{Entry, StoreId};
+pub use format::{CHUNK, Head, MAX_ENTRY, MAX_ENTRY_ROWS, MAX_VALUE, Trailer};
 pub use lock::Lock;
 pub use reader::{Item, Reader, inspect};
-pub use verify::verify;
+pub use verify::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, load, verify};
 pub use writer::{Finished, Writer};
 
 use super::files::disk_failure;

@@ -7,14 +7,13 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::chunk::{ChunkReader, Kind};
-use super::entry;
+use super::entry::{self, Entry};
 use super::format::{
     ENTRY_HEAD, FOOTER, Footer, HEADER, Head, LockKind, Trailer, decode_header, own_crc, take, take_row,
 };
 use super::lock::{self, Lock};
 use super::{Info, cut_short, damaged, read_failure};
 use crate::base::{Error, Result};
-use crate::store::engine::disk::journal::Entry;
 
 /// What stands in a file, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,12 +190,17 @@ pub fn inspect(path: &Path) -> Result<Info> {
         return Err(chunks.damaged("is not the trailer that the footer promises"));
     }
     let encrypted = locking.kind != LockKind::None;
-    if encrypted {
+    let trailer = if encrypted {
         chunks.check(&chunk)?;
-        return Ok(Info::new(path, size, (head, encrypted), None));
+        None
+    } else {
+        let trailer = Trailer::decode(&chunks.raw(&chunk)?);
+        Some(trailer.ok_or_else(|| damaged(path, "its trailer is none"))?)
+    };
+    if chunks.left() != FOOTER as u64 {
+        return Err(damaged(path, "its footer is not behind its trailer"));
     }
-    let trailer = Trailer::decode(&chunks.raw(&chunk)?).ok_or_else(|| damaged(path, "its trailer is none"))?;
-    Ok(Info::new(path, size, (head, encrypted), Some(&trailer)))
+    Ok(Info::new(path, size, (head, encrypted), trailer.as_ref()))
 }
 
 /// The file's size, and its first bytes: a whole header unless the file is shorter.

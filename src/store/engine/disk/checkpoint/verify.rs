@@ -3,20 +3,19 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::Info;
 use super::format::Trailer;
 use super::lock::Lock;
 use super::reader::{Item, Reader};
+use super::{Entry, Info};
 use crate::base::{Error, Kind, Result};
 use crate::store::engine::disk::census::{Census, check};
-use crate::store::engine::disk::journal::Entry;
 use crate::store::engine::{MAX_GROUP_BYTES, Row};
 use crate::store::progress::Progress;
 
 /// Rows that [`load`] gives at once, at most.
 pub const MAX_BATCH_ROWS: usize = 1000;
 
-/// Keys and values that [`load`] gives at once, in bytes, at most.
+/// Keys and values that [`load`] gives at once, in bytes, at most; no group has more.
 pub const MAX_BATCH_BYTES: usize = MAX_GROUP_BYTES;
 
 /// What the entries make of the keys they touch: bytes and check of the value, none for a deleted row.
@@ -56,7 +55,7 @@ pub fn verify(path: &Path, lock: Option<&Lock>, progress: &Progress) -> Result<I
 }
 
 /// Gives `each` what a restore applies: all rows in key order, at most [`MAX_BATCH_ROWS`] and [`MAX_BATCH_BYTES`] at once, then the rows of each
-/// entry, in order; there a key may come again, and a row without a value is deleted. Returns what the store must hold after that. Rows share the
+/// entry, in order and in batches of their own; there a key may come again, and a row without a value is deleted. Returns what the store must hold after that. Rows share the
 /// memory of their chunk, so they are not for keeping. What is damaged further on shows only when it is reached: `each` must not be past undoing.
 ///
 /// # Errors
@@ -81,8 +80,7 @@ pub fn load(
                 batch.push(Row { key, value: Some(value) });
                 Ok(())
             }
-            Item::Entry(entry) if entry.rows.is_empty() => Ok(()),
-            Item::Entry(entry) => each(entry.rows),
+            Item::Entry(entry) => entry.rows.chunks(MAX_BATCH_ROWS).try_for_each(|rows| each(rows.to_vec())),
             Item::End(_) => Ok(()),
         }
     })?;
