@@ -3,6 +3,7 @@
 pub mod census;
 mod committer;
 mod files;
+pub mod journal;
 mod keyspace;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,0 +1,308 @@
+//! Reading all copies as one: each record from the first copy that has it intact. And telling how the journal ends: in good order, with a
+//! record that was never finished, or with a hole, which is damage.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::segment::{self, Segment};
+use super::walk::Walk;
+use super::{Entry, StoreId};
+use crate::base::{Error, Result};
+use crate::store::engine::disk::files::disk_failure;
+
+/// Why a reader stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing is missing up to the end, or up to the bound.
+    Complete,
+    /// The last record is unfinished in every copy that has any of it, and nothing follows: a crash while it was written. It was never
+    /// acknowledged, or damage destroyed it in all copies; who knows of a later seq from elsewhere can tell.
+    TornTail,
+    /// No copy has `missing_from`, though there was such a group. The oldest later one that a copy seems to have is `resumes_at`. For a consumer
+    /// whose next group has been trimmed, that is the oldest kept.
+    Gap { missing_from: u64, resumes_at: Option<u64> },
+}
+
+/// Reads entries in order. Works on a journal that is being written, up to a bound.
+pub struct Reader {
+    copies: Vec<Cursor>,
+    /// The seq of the next entry.
+    next: u64,
+    bound: Option<u64>,
+    end: Option<End>,
+}
+
+impl Reader {
+    /// Reads what comes behind `after`, up to the end. The folders may be missing.
+    ///
+    /// # Errors
+    /// `store.disk_failed` when no copy can be listed.
+    pub fn open(dirs: &[PathBuf], store: StoreId, after: u64) -> Result<Self> {
+        let listed: Vec<_> = dirs.iter().map(|dir| segment::list(dir)).collect();
+        if listed.iter().all(Result::is_err) {
+            listed.into_iter().collect::<Result<Vec<_>>>()?;
+        }
+        let copies =
+            dirs.iter().map(|dir| Cursor { dir: dir.clone(), store, walk: None, rest: Rest::Unknown }).collect();
+        Ok(Self { copies, next: after.saturating_add(1), bound: None, end: None })
+    }
+
+    /// For a journal that is being written: reads up to `upto`, which is durable, and then no further until a greater bound is set. What is
+    /// missing before it is a gap.
+    pub fn bound(&mut self, upto: u64) {
+        self.bound = Some(upto);
+        self.end = None;
+        for copy in &mut self.copies {
+            copy.rest = Rest::Unknown;
+        }
+    }
+
+    /// The next entry; none at the end, and [`Reader::end`] says which.
+    ///
+    /// # Errors
+    /// `store.disk_failed`, when a copy cannot be read and the others do not have the entry.
+    pub fn next(&mut self) -> Result<Option<Entry>> {
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        if self.bound.is_some_and(|upto| self.next > upto) {
+            self.end = Some(End::Complete);
+            return Ok(None);
+        }
+        let (mut later, mut torn, mut failed) = (None::<u64>, false, None);
+        for copy in &mut self.copies {
+            match copy.find(self.next) {
+                Ok(Found::Entry(entry)) => {
+                    self.next = self.next.saturating_add(1);
+                    return Ok(Some(entry));
+                }
+                Ok(Found::Later(seq)) => later = Some(later.map_or(seq, |least| least.min(seq))),
+                Ok(Found::Nothing { unfinished }) => torn |= unfinished,
+                Err(e) => failed = Some(e),
+            }
+        }
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
+        self.end = Some(match (later, self.bound, torn) {
+            (None, None, false) => End::Complete,
+            (None, None, true) => End::TornTail,
+            (resumes_at, _, _) => End::Gap { missing_from: self.next, resumes_at },
+        });
+        Ok(None)
+    }
+
+    /// Why [`Reader::next`] returned none. [`End::Complete`] before it did.
+    pub fn end(&self) -> End {
+        self.end.unwrap_or(End::Complete)
+    }
+}
+
+/// A place in one copy.
+struct Cursor {
+    dir: PathBuf,
+    store: StoreId,
+    walk: Option<Walk>,
+    rest: Rest,
+}
+
+/// What is known of the records from the place on, so that it is found out once.
+enum Rest {
+    Unknown,
+    /// None before this seq.
+    From(u64),
+    /// None at all; whether something unfinished stands at its end, and as which seq.
+    Empty(Option<u64>),
+    Unreadable(Error),
+}
+
+enum Found {
+    Entry(Entry),
+    /// Not the one wanted, but this one.
+    Later(u64),
+    /// Neither the one wanted nor a later one.
+    Nothing {
+        unfinished: bool,
+    },
+}
+
+impl Cursor {
+    fn find(&mut self, wanted: u64) -> Result<Found> {
+        match &self.rest {
+            Rest::From(seq) if *seq > wanted => return Ok(Found::Later(*seq)),
+            Rest::Empty(unfinished) => return Ok(Found::Nothing { unfinished: *unfinished == Some(wanted) }),
+            Rest::Unreadable(error) => return Err(error.clone()),
+            Rest::Unknown | Rest::From(_) => {}
+        }
+        self.search(wanted).inspect_err(|error| self.rest = Rest::Unreadable(error.clone()))
+    }
+
+    fn search(&mut self, wanted: u64) -> Result<Found> {
+        let failed = |e: io::Error| disk_failure("reading the journal", &e);
+        if let Some(walk) = self.walk.as_mut().filter(|walk| walk.expected() <= wanted) {
+            if let Some(entry) = entry(walk, wanted)? {
+                return Ok(Found::Entry(entry));
+            }
+        }
+        // Further on there may be a segment that was not there before, or the one we were in may be gone.
+        let segments = segment::list(&self.dir)?;
+        let (upto, behind) = segments.split_at(segments.partition_point(|segment| segment.first <= wanted));
+        let mut unfinished = None;
+        if let Some(own) = upto.last() {
+            let here = self.walk.take().filter(|walk| walk.first() == own.first && walk.expected() <= wanted);
+            self.walk = here.map_or_else(|| open(own, self.store), |walk| Ok(Some(walk))).map_err(failed)?;
+        } else {
+            self.walk = None;
+        }
+        while let Some(walk) = &mut self.walk {
+            if let Some(entry) = entry(walk, wanted)? {
+                return Ok(Found::Entry(entry));
+            }
+            unfinished = (!walk.is_blank().map_err(failed)?).then_some(walk.expected());
+            if !walk.resync().map_err(failed)? {
+                break;
+            }
+            let later = walk.expected();
+            if later > wanted {
+                return Ok(self.later(later));
+            }
+        }
+        for segment in behind {
+            if let Some(mut walk) = open(segment, self.store).map_err(failed)? {
+                if walk.has_header().map_err(failed)? || walk.pass(segment.first).map_err(failed)? {
+                    return Ok(self.later(segment.first));
+                }
+            }
+        }
+        self.rest = Rest::Empty(unfinished);
+        Ok(Found::Nothing { unfinished: unfinished == Some(wanted) })
+    }
+
+    fn later(&mut self, seq: u64) -> Found {
+        self.rest = Rest::From(seq);
+        Found::Later(seq)
+    }
+}
+
+/// None when it is gone: what was trimmed is not missed here.
+fn open(segment: &Segment, store: StoreId) -> io::Result<Option<Walk>> {
+    match Walk::open(segment, store) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        walk => walk.map(Some),
+    }
+}
+
+/// The entry `wanted`, if the records lead there.
+fn entry(walk: &mut Walk, wanted: u64) -> Result<Option<Entry>> {
+    let failed = |e: io::Error| disk_failure("reading the journal", &e);
+    if wanted > 0 && !walk.pass(wanted - 1).map_err(failed)? {
+        return Ok(None);
+    }
+    walk.take().map_err(failed)
+}
+
+/// What was found in the folders of a journal, one copy at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    pub copies: Vec<CopySurvey>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CopySurvey {
+    pub segments: usize,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The first seq it reaches back to.
+    pub first: Option<u64>,
+    /// The last record that is intact.
+    pub last: Option<u64>,
+    pub records: u64,
+    /// The first damage found.
+    pub damage: Option<Damage>,
+    /// Whether it ends with a record that was never finished.
+    pub torn: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub segment: PathBuf,
+    /// Bytes from the beginning of the segment.
+    pub offset: u64,
+    pub why: String,
+}
+
+impl Survey {
+    /// Reads every segment of every copy. `upto` is for a journal that is being written: every copy must reach it, and nothing behind it is
+    /// looked at.
+    ///
+    /// # Errors
+    /// `store.disk_failed` when a folder cannot be listed. A segment that cannot be read is damaged.
+    pub fn take(dirs: &[PathBuf], store: StoreId, upto: Option<u64>) -> Result<Self> {
+        Ok(Self { copies: dirs.iter().map(|dir| CopySurvey::take(dir, store, upto)).collect::<Result<_>>()? })
+    }
+}
+
+impl CopySurvey {
+    fn take(dir: &Path, store: StoreId, upto: Option<u64>) -> Result<Self> {
+        let mut segments = segment::list(dir)?;
+        let mut copy = Self::default();
+        if let (Some(1..), true) = (upto, segments.is_empty()) {
+            copy.damaged(dir, 0, "no segment is there");
+        }
+        segments.retain(|segment| upto.is_none_or(|upto| segment.first <= upto));
+        let mut expected = None;
+        for (at, segment) in segments.iter().enumerate() {
+            let last = at + 1 == segments.len();
+            match copy.read(segment, store, (expected, upto), last) {
+                Ok(next) => expected = next,
+                Err(e) => copy.damaged(&segment.path, 0, &format!("it cannot be read: {e}")),
+            }
+        }
+        if let (Some(upto), Some(end)) =
+            (upto.filter(|upto| copy.last.is_none_or(|last| last < *upto)), segments.last())
+        {
+            copy.damaged(&end.path, 0, &format!("the records end before {upto}"));
+        }
+        Ok(copy)
+    }
+
+    /// Reads a segment that should begin with `expected`; returns what the next one should begin with.
+    fn read(
+        &mut self,
+        segment: &Segment,
+        store: StoreId,
+        (expected, upto): (Option<u64>, Option<u64>),
+        last: bool,
+    ) -> io::Result<Option<u64>> {
+        let Some(mut walk) = open(segment, store)? else { return Ok(expected) };
+        self.segments += 1;
+        self.bytes += segment.bytes;
+        self.first = self.first.or(Some(segment.first));
+        if let Some(expected) = expected.filter(|expected| *expected != segment.first) {
+            self.damaged(&segment.path, 0, &format!("{expected} should come before it"));
+        }
+        if !walk.has_header()? {
+            self.damaged(&segment.path, 0, "its header is damaged or another store's");
+        }
+        let upto = upto.unwrap_or(u64::MAX - 1);
+        loop {
+            let from = walk.expected();
+            let done = walk.pass(upto)?;
+            if walk.expected() > from {
+                self.records += walk.expected() - from;
+                self.last = Some(walk.expected() - 1);
+            }
+            let (lost, offset, blank) = (walk.expected(), walk.offset(), walk.is_blank()?);
+            if done || !walk.resync()? {
+                self.torn = last && !done && !blank;
+                return Ok(Some(lost));
+            }
+            self.damaged(&segment.path, offset, &format!("record {lost} is damaged"));
+        }
+    }
+
+    fn damaged(&mut self, segment: &Path, offset: u64, why: &str) {
+        let damage = || Damage { segment: segment.to_owned(), offset, why: why.to_owned() };
+        self.damage.get_or_insert_with(damage);
+    }
+}
