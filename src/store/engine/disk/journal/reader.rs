@@ -168,9 +168,12 @@ impl Cursor {
             }
         }
         for segment in behind {
+            // Its header alone proves that everything before it was there once.
             if let Some(mut walk) = open(segment, self.store).map_err(failed)? {
-                if walk.has_header().map_err(failed)? || walk.pass(segment.first).map_err(failed)? {
-                    return Ok(self.later(segment.first));
+                let named = walk.has_header().map_err(failed)? || walk.pass(segment.first).map_err(failed)?;
+                if named || walk.resync().map_err(failed)? {
+                    let first = if named { segment.first } else { walk.expected() };
+                    return Ok(self.later(first));
                 }
             }
         }
