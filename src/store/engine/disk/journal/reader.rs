@@ -47,18 +47,6 @@ impl Reader {
         Ok(Self { copies, next: after.saturating_add(1), bound: None, end: None })
     }
 
-    /// [`Reader::bound`], while building.
-    #[must_use]
-    pub fn upto(mut self, upto: u64) -> Self {
-        self.bound(upto);
-        self
-    }
-
-    /// The seq of the last entry that was read, or that it started behind.
-    pub fn position(&self) -> u64 {
-        self.next - 1
-    }
-
     /// For a journal that is being written: reads up to `upto`, which is durable, and then no further until a greater bound is set. What is
     /// missing before it is a gap.
     pub fn bound(&mut self, upto: u64) {
@@ -180,9 +168,12 @@ impl Cursor {
             }
         }
         for segment in behind {
+            // Its header alone proves that everything before it was there once.
             if let Some(mut walk) = open(segment, self.store).map_err(failed)? {
-                if walk.has_header().map_err(failed)? || walk.pass(segment.first).map_err(failed)? {
-                    return Ok(self.later(segment.first));
+                let named = walk.has_header().map_err(failed)? || walk.pass(segment.first).map_err(failed)?;
+                if named || walk.resync().map_err(failed)? {
+                    let first = if named { segment.first } else { walk.expected() };
+                    return Ok(self.later(first));
                 }
             }
         }

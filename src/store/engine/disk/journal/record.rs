@@ -161,3 +161,98 @@ fn take<const N: usize>(input: &mut Bytes) -> Option<[u8; N]> {
     bytes::Buf::advance(input, N);
     Some(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::engine::disk::census::Tally;
+
+    fn entries() -> impl Strategy<Value = Entry> {
+        let bytes = |most| prop::collection::vec(any::<u8>(), 0..most).prop_map(Bytes::from);
+        let row = (bytes(40), prop::option::of(bytes(60))).prop_map(|(key, value)| Row { key, value });
+        let tally = any::<(u64, u64, u64)>().prop_map(|(rows, bytes, digest)| Tally { rows, bytes, digest });
+        let census = prop::collection::vec((any::<[u8; 2]>(), tally), 0..4);
+        (any::<u64>(), any::<i64>(), prop::collection::vec(row, 0..8), census)
+            .prop_map(|(seq, at, rows, census)| Entry { seq, at: Time(at), rows, census })
+    }
+
+    fn encoded(entry: &Entry) -> Vec<u8> {
+        let mut out = vec![1; 3];
+        let rows = entry.rows.iter().map(|row| (&row.key, row.value.as_ref()));
+        encode(entry.seq, entry.at, rows, &entry.census, &mut out).unwrap();
+        out
+    }
+
+    fn read(salt: &Salt, bytes: &[u8]) -> Option<Entry> {
+        let head = head(salt, bytes)?;
+        decode(payload(salt, bytes.get(..head.size)?)?).filter(|entry| entry.seq == head.seq)
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_reads_back_in_its_own_segment_only(entry in entries(), first in any::<u64>()) {
+            let salt = Salt::new(StoreId([7; 16]), first);
+            let mut bytes = encoded(&entry);
+            prop_assert!(bytes.len().is_multiple_of(ALIGN));
+            prop_assert_eq!(decode(&bytes[HEAD..]), Some(entry.clone()));
+            seal(&salt, &mut bytes);
+            prop_assert_eq!(read(&salt, &bytes), Some(entry));
+            for other in [Salt::new(StoreId([7; 16]), first.wrapping_add(1)), Salt::new(StoreId([8; 16]), first)] {
+                prop_assert_eq!(head(&other, &bytes), None);
+                prop_assert_eq!(payload(&other, &bytes), None);
+            }
+        }
+
+        #[test]
+        fn every_changed_byte_is_noticed(entry in entries(), change in 1..=u8::MAX) {
+            let salt = Salt::new(StoreId([7; 16]), 1);
+            let mut bytes = encoded(&entry);
+            seal(&salt, &mut bytes);
+            for at in 0..bytes.len() {
+                bytes[at] ^= change;
+                prop_assert_eq!(read(&salt, &bytes), None, "byte {} of {}", at, bytes.len());
+                bytes[at] ^= change;
+                prop_assert_eq!(read(&salt, &bytes[..at]), None, "cut at {}", at);
+            }
+        }
+
+        #[test]
+        fn a_changed_payload_decodes_to_itself_or_not_at_all(entry in entries(), at in any::<prop::sample::Index>(), change: u8) {
+            let mut bytes = encoded(&entry).split_off(HEAD);
+            let at = at.index(bytes.len());
+            bytes[at] = change;
+            if let Some(entry) = decode(&bytes) {
+                prop_assert_eq!(&encoded(&entry)[HEAD..], &bytes[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn counts_that_bytes_cannot_hold_are_refused_before_memory_is_taken() {
+        let mut payload = vec![0; MIN_PAYLOAD];
+        payload[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(decode(&payload), None);
+        payload[16..20].copy_from_slice(&1u32.to_le_bytes());
+        assert_eq!(decode(&payload), None);
+        assert_eq!(decode(&vec![0; MAX_PAYLOAD + 1]), None);
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused() {
+        let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![0; MAX_PAYLOAD / 2]));
+        let mut out = Vec::new();
+        let mut refused = |rows: &[(&Bytes, Option<&Bytes>)], tallies: &[TableTally]| {
+            encode(1, Time(0), rows.iter().copied(), tallies, &mut out).err().map(|e| e.code().to_owned())
+        };
+        assert_eq!(refused(&vec![(&key, None); MAX_ROWS], &[]), None);
+        assert_eq!(refused(&vec![(&key, None); MAX_ROWS + 1], &[]).as_deref(), Some("store.group_too_large"));
+        assert_eq!(refused(&[(&key, Some(&value))], &[]), None);
+        assert_eq!(refused(&vec![(&key, Some(&value)); 2], &[]).as_deref(), Some("store.group_too_large"));
+        let long = Bytes::from(vec![0; usize::from(u16::MAX) + 1]);
+        assert_eq!(refused(&[(&long, None)], &[]).as_deref(), Some("store.group_too_large"));
+        let tallies = vec![Default::default(); census::MAX_TABLES + 1];
+        assert_eq!(refused(&[], &tallies).as_deref(), Some("store.group_too_large"));
+    }
+}

@@ -49,6 +49,8 @@ pub struct Walk<S = File> {
     expected: u64,
     window: Vec<u8>,
     window_at: u64,
+    /// Whether the segment ends where the window does.
+    window_last: bool,
 }
 
 impl Walk {
@@ -61,7 +63,17 @@ impl Walk {
 impl<S: Source> Walk<S> {
     pub fn new(source: S, store: StoreId, first: u64) -> Self {
         let salt = Salt::new(store, first);
-        Self { source, store, first, salt, offset: HEADER as u64, expected: first, window: Vec::new(), window_at: 0 }
+        Self {
+            source,
+            store,
+            first,
+            salt,
+            offset: HEADER as u64,
+            expected: first,
+            window: Vec::new(),
+            window_at: 0,
+            window_last: false,
+        }
     }
 
     pub fn first(&self) -> u64 {
@@ -141,7 +153,7 @@ impl<S: Source> Walk<S> {
             return Ok(Some(head));
         }
         // What was read ahead may be older than what the writer has put there since.
-        self.window.clear();
+        self.forget();
         self.record_at(here.0, here.1)
     }
 
@@ -156,25 +168,32 @@ impl<S: Source> Walk<S> {
     /// The `length` bytes at `at`, or as many as the segment has.
     fn load(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
         let held = self.window_at..=self.window_at + self.window.len() as u64;
-        if !(held.contains(&at) && held.contains(&at.saturating_add(length as u64))) {
-            self.window.resize(length.max(WINDOW), 0);
-            self.window_at = at;
-            let mut filled = 0;
-            while filled < self.window.len() {
-                match self.source.read_at(&mut self.window[filled..], at + filled as u64) {
-                    Ok(0) => break,
-                    Ok(more) => filled += more,
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => {
-                        self.window.clear();
-                        return Err(e);
-                    }
-                }
-            }
-            self.window.truncate(filled);
+        if !held.contains(&at) || !self.window_last && !held.contains(&at.saturating_add(length as u64)) {
+            self.fill(at, length.max(WINDOW)).inspect_err(|_| self.forget())?;
         }
         let from = (at - self.window_at) as usize;
         Ok(&self.window[from..self.window.len().min(from + length)])
+    }
+
+    fn fill(&mut self, at: u64, length: usize) -> io::Result<()> {
+        self.window.resize(length, 0);
+        (self.window_at, self.window_last) = (at, false);
+        let mut filled = 0;
+        while filled < length && !self.window_last {
+            match self.source.read_at(&mut self.window[filled..], at + filled as u64) {
+                Ok(0) => self.window_last = true,
+                Ok(more) => filled += more,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.window.truncate(filled);
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.window.clear();
+        self.window_last = false;
     }
 }
 
