@@ -1,26 +1,11 @@
-//! A group as a checkpoint holds it, and the identity of a store.
+//! A group as a checkpoint holds it.
 
 use bytes::Bytes;
 
 use super::format::{MAX_ENTRY_ROWS, put_row, take, take_row};
 use crate::base::Time;
-use crate::store::engine::Row;
-use crate::store::engine::disk::census::{self, Tally};
-
-/// One group: what the journal records and what a consumer of changes reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    pub seq: u64,
-    /// When it was committed.
-    pub at: Time,
-    pub rows: Vec<Row>,
-    /// After the group, of the tables it touched.
-    pub census: Vec<([u8; 2], Tally)>,
-}
-
-/// Identity of a store; stands in every file of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct StoreId(pub [u8; 16]);
+use crate::store::engine::disk::census;
+use crate::store::engine::disk::journal::Entry;
 
 /// Appends `entry`: seq u64, time i64, how many rows u16, the rows, the census. False when a row or their number is out of bounds; what was appended
 /// by then is of no use.

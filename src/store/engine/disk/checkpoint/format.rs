@@ -4,10 +4,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::entry::StoreId;
 use super::{cut_short, damaged};
 use crate::base::{Error, Result, Time};
 use crate::store::engine::disk::census::{self, Census};
+use crate::store::engine::disk::envelope;
+use crate::store::engine::disk::journal::{StoreId, record};
 use crate::store::engine::{MAX_GROUP_BYTES, MAX_GROUP_OPS, Row};
 use crate::store::table::MAX_KEY;
 
@@ -24,13 +25,13 @@ pub(super) const FOOTER: usize = 8 + 8 + 8 + 4 + 4;
 pub const CHUNK: usize = 256 << 10;
 
 /// Largest value of a row, in bytes.
-pub const MAX_VALUE: usize = 1 << 20;
+pub const MAX_VALUE: usize = envelope::MAX_VALUE;
 
 /// Rows of an entry, at most: what the journal takes, which is more than a group has.
-pub const MAX_ENTRY_ROWS: usize = 2 * MAX_GROUP_OPS;
+pub const MAX_ENTRY_ROWS: usize = record::MAX_ROWS;
 
 /// Largest encoded entry, in bytes: what the journal takes, which is more than a full group and the lengths and the census of it.
-pub const MAX_ENTRY: usize = MAX_GROUP_BYTES + (1 << 20);
+pub const MAX_ENTRY: usize = record::MAX_PAYLOAD;
 
 /// Largest encoded row, in bytes.
 pub(super) const MAX_ROW: usize = ROW_HEAD + MAX_KEY + MAX_VALUE;

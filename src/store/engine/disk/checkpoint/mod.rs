@@ -35,7 +35,6 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use entry::{Entry, StoreId};
 pub use format::{CHUNK, Head, MAX_ENTRY, MAX_ENTRY_ROWS, MAX_VALUE, Trailer};
 pub use lock::Lock;
 pub use reader::{Item, Reader, inspect};

@@ -7,13 +7,14 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::chunk::{ChunkReader, Kind};
-use super::entry::{self, Entry};
+use super::entry;
 use super::format::{
     ENTRY_HEAD, FOOTER, Footer, HEADER, Head, LockKind, Trailer, decode_header, own_crc, take, take_row,
 };
 use super::lock::{self, Lock};
 use super::{Info, cut_short, damaged, read_failure};
 use crate::base::{Error, Result};
+use crate::store::engine::disk::journal::Entry;
 
 /// What stands in a file, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::Info;
 use super::format::Trailer;
 use super::lock::Lock;
 use super::reader::{Item, Reader};
-use super::{Entry, Info};
 use crate::base::{Error, Kind, Result};
 use crate::store::engine::disk::census::{Census, check};
+use crate::store::engine::disk::journal::Entry;
 use crate::store::engine::{MAX_GROUP_BYTES, Row};
 use crate::store::progress::Progress;
 

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::chunk::{ChunkWriter, Kind};
-use super::entry::{self, Entry};
+use super::entry;
 use super::format::{CHUNK, ENTRY_HEAD, Head, Locking, MAX_ENTRY, Trailer, encode_header, put_row};
 use super::lock::Lock;
 use super::{Info, disk_failure};
 use crate::base::{Error, Result, Time};
 use crate::store::engine::disk::census::Census;
+use crate::store::engine::disk::journal::Entry;
 
 /// Writes to `<path>.partial`, which goes away with the writer unless it is finished. Memory: two chunks.
 pub struct Writer {

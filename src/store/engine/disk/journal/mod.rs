@@ -66,6 +66,24 @@ pub struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct StoreId(pub [u8; 16]);
 
+impl StoreId {
+    /// The identity of a new store.
+    ///
+    /// # Errors
+    /// `store.no_randomness` when the system gives none.
+    pub fn random() -> Result<Self> {
+        let mut id = [0; 16];
+        let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id);
+        filled.map_err(|_| Error::broken("store.no_randomness", "the system gave no random bytes"))?;
+        Ok(Self(id))
+    }
+
+    /// Reads what `Display` wrote.
+    pub fn parse(hex: &str) -> Option<Self> {
+        data_encoding::HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok().map(Self)
+    }
+}
+
 /// In hex.
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,10 +232,17 @@ impl Journal {
     /// Gives up the segments of copy `copy` whose every record is at most `seq`; never the current one. They are gone, or reused, a little
     /// later. After a power cut they may be back.
     pub fn trim(&mut self, copy: usize, seq: u64) {
-        let Some(Replica { held, .. }) = self.replicas.get_mut(copy) else { return };
-        while held.get(1).is_some_and(|next| next.first <= seq.saturating_add(1)) {
-            held.pop_front().into_iter().for_each(|segment| self.keeper.retire(segment, self.segment_bytes));
+        while self.trim_one(copy, seq) {}
+    }
+
+    /// Gives up the oldest segment of copy `copy` if [`Journal::trim`] would; whether it did.
+    pub fn trim_one(&mut self, copy: usize, seq: u64) -> bool {
+        let Some(Replica { held, .. }) = self.replicas.get_mut(copy) else { return false };
+        if held.get(1).is_none_or(|next| next.first > seq.saturating_add(1)) {
+            return false;
         }
+        held.pop_front().into_iter().for_each(|segment| self.keeper.retire(segment, self.segment_bytes));
+        true
     }
 
     /// Bytes the segments of copy `copy` take on disk, without a spare.

@@ -47,6 +47,18 @@ impl Reader {
         Ok(Self { copies, next: after.saturating_add(1), bound: None, end: None })
     }
 
+    /// [`Reader::bound`], while building.
+    #[must_use]
+    pub fn upto(mut self, upto: u64) -> Self {
+        self.bound(upto);
+        self
+    }
+
+    /// The seq of the last entry that was read, or that it started behind.
+    pub fn position(&self) -> u64 {
+        self.next - 1
+    }
+
     /// For a journal that is being written: reads up to `upto`, which is durable, and then no further until a greater bound is set. What is
     /// missing before it is a gap.
     pub fn bound(&mut self, upto: u64) {

@@ -4,6 +4,7 @@ mod damage;
 mod locks;
 mod roundtrip;
 
+use crate::store::engine::disk::journal::{Entry, StoreId};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

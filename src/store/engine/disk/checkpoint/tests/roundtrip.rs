@@ -1,5 +1,6 @@
 //! What is written is read, counted and loaded as it was.
 
+use crate::store::engine::disk::journal::Entry;
 use std::fs;
 
 use super::*;
