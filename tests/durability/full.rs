@@ -2,11 +2,11 @@
 //! there is room again the same process commits again.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use grps::base::clock::Stopwatch;
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::check::{After, Tally, open_and_look};
@@ -17,6 +17,8 @@ use super::{Campaign, files_below, on_disk};
 
 /// Size of the file systems that are filled, in bytes: room for a store with all its copies.
 const SIZE: u64 = 512 << 20;
+/// The smallest piece of room, in bytes.
+const PAGE: u64 = 4096;
 /// How long a full disk may go unnoticed.
 const NOTICE: Duration = Duration::from_secs(20);
 /// How long commits may stay refused once there is room.
@@ -98,12 +100,11 @@ fn one_round(
     let mut finding = |text: String| counts.findings.push(format!("{limit:?}: {text}"));
     let ballast = volume.join("ballast");
     let pid = Pid::from_raw(worker.pid().cast_signed()).unwrap();
-    let spare = rng.usize(0..1 << 20);
     let watch = Stopwatch::start();
     while site.acks.refused.is_empty() && watch.elapsed() < NOTICE {
         match limit {
             Limit::FileSize => limit_files(pid, Some(largest(&site.orders.data))),
-            Limit::Memory | Limit::Ext4 => fill(&ballast, spare),
+            Limit::Memory | Limit::Ext4 => fill(&ballast),
         }
         std::thread::sleep(Duration::from_millis(20));
         site.acks.poll();
@@ -144,16 +145,15 @@ fn one_round(
     }
 }
 
-/// Fills what room there is, but for `spare` bytes.
-fn fill(ballast: &Path, spare: usize) {
-    let mut file = File::options().append(true).create(true).open(ballast).unwrap();
-    for size in [1 << 20, 64 << 10, 4 << 10] {
-        let piece = vec![0xBA; size];
-        while file.write_all(&piece).is_ok() {}
-    }
-    let length = file.metadata().unwrap().len();
-    if length > SIZE / 2 && spare > 0 {
-        file.set_len(length.saturating_sub(spare as u64 / 16)).unwrap();
+/// Takes all the room there is.
+fn fill(ballast: &Path) {
+    let file = File::options().append(true).create(true).open(ballast).unwrap();
+    let mut piece = SIZE;
+    while piece >= PAGE {
+        let end = file.metadata().unwrap().len();
+        if fallocate(&file, FallocateFlags::empty(), end, piece).is_err() {
+            piece /= 2;
+        }
     }
 }
 

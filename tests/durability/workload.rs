@@ -222,16 +222,16 @@ async fn keep_writing(store: Store, orders: Orders, acks: File, writer: u32) {
     while n < end {
         match store.transact(|tx| commit(tx, plan, writer, n + 1)).await {
             Ok(done) => {
-                if refused && matches!(done, Done::Before) {
-                    tell(&acks, &format!("ghost {writer} {}", n + 1));
-                }
                 n += 1;
+                match done {
+                    Done::Committed => tell(&acks, &format!("ack {writer} {n}")),
+                    Done::Before => tell(&acks, &format!("ghost {writer} {n}")),
+                }
                 refused = false;
-                tell(&acks, &format!("ack {writer} {n}"));
             }
             Err(error) => {
                 if !refused || error.code() != "store.disk_full" {
-                    tell(&acks, &format!("refused {writer} {} {} {error}", n + 1, error.code()));
+                    tell(&acks, &format!("refused {writer} {} {} {error:?}", n + 1, error.code()));
                 }
                 refused = true;
                 match store.get(&COUNTS, &writer).await {
@@ -250,7 +250,7 @@ async fn work(orders: Orders) {
     let store = match open(&orders.data) {
         Ok(store) => store,
         Err(error) => {
-            tell(&acks, &format!("unopened {} {error}", error.code()));
+            tell(&acks, &format!("unopened {} {error:?}", error.code()));
             std::process::exit(1);
         }
     };
