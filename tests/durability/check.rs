@@ -193,10 +193,10 @@ pub fn open_and_look(data: &Path, plan: &Plan, acked: &[u64], after: After) -> S
             };
             let mut seen = look(&store, plan, acked).await;
             seen.report = opening_report(&store);
-            if after == After::Close {
-                if let Err(error) = store.close().await {
-                    seen.error(&error);
-                }
+            if after == After::Close
+                && let Err(error) = store.close().await
+            {
+                seen.error(&error);
             }
             seen
         })

@@ -56,7 +56,6 @@ const COPY_2: &str = "checkpoint and journal";
 /// A store put aside in memory: its files as pages that are not all zeros.
 struct Template {
     files: Vec<Kept>,
-    acked: Vec<u64>,
 }
 
 struct Kept {
@@ -73,6 +72,8 @@ struct Aside {
     name: String,
     data: PathBuf,
     acked: Vec<u64>,
+    /// What the last good backup holds.
+    backed_up: Vec<u64>,
 }
 
 impl Template {
@@ -88,7 +89,7 @@ impl Template {
                 pages: pages.map(|(index, page)| ((index * PAGE) as u64, page.to_vec())).collect(),
             }
         };
-        Self { files: files_below(&aside.data).into_iter().map(keep).collect(), acked: aside.acked.clone() }
+        Self { files: files_below(&aside.data).into_iter().map(keep).collect() }
     }
 
     fn put(&self, to: &Path) {
@@ -180,25 +181,38 @@ struct Outcome {
     what: String,
     part: String,
     seen: Seen,
+    /// Whether at least what the backup holds is there.
+    restored: bool,
     /// The second opening, if there was one.
     again: Option<Seen>,
 }
 
+/// A file: any one, or one where most of the bytes are.
+fn choose<'a>(files: &[&'a Kept], rng: &mut fastrand::Rng) -> &'a Kept {
+    let mut at = rng.usize(0..files.iter().map(|kept| kept.pages.len()).sum::<usize>().max(1));
+    let by_size = files.iter().find(|kept| {
+        let here = at < kept.pages.len();
+        at = at.saturating_sub(kept.pages.len());
+        here
+    });
+    if rng.bool() { by_size } else { None }.unwrap_or_else(|| rng.choice(files).unwrap())
+}
+
 /// Works on rounds, writing a line before each and one after.
 fn work(orders: &Orders) {
-    let templates: Vec<_> = orders.templates.iter().map(|aside| (&aside.name, Template::load(aside))).collect();
+    let templates: Vec<_> = orders.templates.iter().map(|aside| (aside, Template::load(aside))).collect();
     let mut out = File::options().append(true).create(true).open(&orders.out).unwrap();
     for round in (orders.from..orders.to).step_by(orders.step as usize) {
         let mut rng = fastrand::Rng::with_seed(orders.seed ^ round.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let (name, template) = &templates[round as usize % templates.len()];
+        let (aside, template) = &templates[round as usize % templates.len()];
         let place = in_memory();
         template.put(place.path());
         let parts = template.parts();
         let names: Vec<_> = parts.keys().copied().collect();
         let chosen = if orders.both { vec![COPY_1, COPY_2] } else { vec![*rng.choice(&names).unwrap()] };
-        let mut what = format!("{name}:");
+        let mut what = format!("{}:", aside.name);
         for part in chosen.iter().filter(|part| parts.contains_key(*part)) {
-            let kept = rng.choice(&parts[part]).unwrap();
+            let kept = choose(&parts[part], &mut rng);
             let damage = Damage::any(kept, &mut rng);
             damage.apply(&place.path().join(&kept.path));
             what += &format!(" {} of {} bytes {damage:?}", kept.path.display(), kept.length);
@@ -206,10 +220,12 @@ fn work(orders: &Orders) {
         let part = chosen.join(" + ");
         writeln!(out, "start {}", serde_json::to_string(&(round, &part, &what)).unwrap()).unwrap();
         let after = if rng.bool() { After::Close } else { After::Drop };
-        let seen = open_and_look(place.path(), &orders.plan, &template.acked, after);
-        let again = (round / WORKERS % AGAIN == 0 && seen.is_right())
+        let seen = open_and_look(place.path(), &orders.plan, &aside.acked, after);
+        let again = ((round / WORKERS).is_multiple_of(AGAIN) && seen.is_right())
             .then(|| open_and_look(place.path(), &orders.plan, &seen.counts, after));
-        let outcome = Outcome { round, what, part, seen, again };
+        let restored = seen.counts.len() == aside.backed_up.len()
+            && seen.counts.iter().zip(&aside.backed_up).all(|(now, then)| now >= then);
+        let outcome = Outcome { round, what, part, seen, restored, again };
         writeln!(out, "end {}", serde_json::to_string(&outcome).unwrap()).unwrap();
     }
 }
@@ -305,7 +321,7 @@ impl Counts {
             _ if seen.panicked.is_some() => &mut self.panics,
             _ if seen.unopened.is_some() || seen.errors > 0 => &mut self.refused,
             _ if seen.is_right() => &mut self.right,
-            _ if both && !seen.is_torn() && !seen.report.is_empty() => &mut self.stated,
+            _ if both && outcome.restored && !seen.is_torn() && !seen.report.is_empty() => &mut self.stated,
             _ => &mut self.silent,
         };
         *counter += 1;
@@ -357,14 +373,17 @@ fn put_aside(scratch: &Path, plan: &Plan, rng: &mut fastrand::Rng) -> Vec<Aside>
         fs::create_dir(&folder).unwrap();
         let mut site = Site::new(folder.join("data"), &folder, plan.clone());
         let id = boot_id(rng);
+        let mut backed_up = Vec::new();
         for (commits, close) in [(40, true), (20, close)] {
+            // Between the two runs is where a backup belongs, once there are any.
+            backed_up.clone_from(&site.acks.last);
             site.run_to_end(commits, close, |command| {
                 if rebooted {
                     boot(command, &folder, &id);
                 }
             });
         }
-        Aside { name: name.to_owned(), data: site.orders.data.clone(), acked: site.acks.last.clone() }
+        Aside { name: name.to_owned(), data: site.orders.data.clone(), acked: site.acks.last.clone(), backed_up }
     };
     vec![make("closed", true, false), make("killed", false, false), make("power lost", false, true)]
 }
@@ -414,7 +433,7 @@ fn damage_is_where_it_was_meant_to_be() {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let bytes = [vec![7; PAGE], vec![0; PAGE], vec![9; 100]].concat();
     fs::write(&path, &bytes).unwrap();
-    let template = Template::load(&Aside { name: String::new(), data, acked: vec![] });
+    let template = Template::load(&Aside { name: String::new(), data, acked: vec![], backed_up: vec![] });
     assert_eq!(template.parts().keys().collect::<Vec<_>>(), [&COPY_2]);
     let damaged = |damage: Damage| {
         let place = in_memory();

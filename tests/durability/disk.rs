@@ -324,22 +324,12 @@ impl<'a> Disk<'a> {
                 };
             }
         }
-        self.leave_folder(ROOT, &names, model, rng, to)
-    }
-
-    fn leave_folder(
-        &self,
-        folder: Node,
-        names: &HashMap<Node, Names>,
-        model: Model,
-        rng: &mut fastrand::Rng,
-        to: &Path,
-    ) -> io::Result<()> {
-        fs::create_dir_all(to)?;
-        for (name, &node) in names.get(&folder).into_iter().flatten() {
-            let path = to.join(name);
+        let mut todo = vec![(ROOT, to.to_owned())];
+        while let Some((node, path)) = todo.pop() {
             if self.nodes[node].is_folder {
-                self.leave_folder(node, names, model, rng, &path)?;
+                fs::create_dir_all(&path)?;
+                let inside = names.get(&node).into_iter().flatten();
+                todo.extend(inside.map(|(name, node)| (*node, path.join(name))));
             } else {
                 self.leave_file(&self.nodes[node], model, rng, &path)?;
             }

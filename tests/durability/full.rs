@@ -61,11 +61,11 @@ fn fill_disks() {
         let limit = [Limit::Memory, Limit::Ext4, Limit::FileSize][round as usize % 3];
         let scratch = on_disk();
         let volume = Volume::new(scratch.path(), limit);
-        let mut site = Site::new(volume.0.join("data"), scratch.path(), Plan::new(campaign.rng.u64(..)));
+        let mut site = Site::new(volume.path.join("data"), scratch.path(), Plan::new(campaign.rng.u64(..)));
         let mut worker = Worker::start(&site.orders, |_| {});
         site.acks.wait_open(&mut worker, 0);
         std::thread::sleep(Duration::from_millis(campaign.rng.u64(50..500)));
-        one_round(limit, &volume.0, &mut site, &mut worker, &mut campaign.rng, &mut counts);
+        one_round(&volume, &mut site, &mut worker, &mut campaign.rng, &mut counts);
         worker.kill();
         site.acks.poll();
         acked += site.acks.total();
@@ -89,16 +89,10 @@ fn fill_disks() {
     tally.assert_right();
 }
 
-fn one_round(
-    limit: Limit,
-    volume: &Path,
-    site: &mut Site,
-    worker: &mut Worker,
-    rng: &mut fastrand::Rng,
-    counts: &mut Counts,
-) {
+fn one_round(volume: &Volume, site: &mut Site, worker: &mut Worker, rng: &mut fastrand::Rng, counts: &mut Counts) {
+    let limit = volume.limit;
     let mut finding = |text: String| counts.findings.push(format!("{limit:?}: {text}"));
-    let ballast = volume.join("ballast");
+    let ballast = volume.path.join("ballast");
     let pid = Pid::from_raw(worker.pid().cast_signed()).unwrap();
     let watch = Stopwatch::start();
     while site.acks.refused.is_empty() && watch.elapsed() < NOTICE {
@@ -168,7 +162,10 @@ fn limit_files(pid: Pid, size: Option<u64>) {
 }
 
 /// A file system of its own, gone when dropped.
-struct Volume(PathBuf);
+struct Volume {
+    path: PathBuf,
+    limit: Limit,
+}
 
 impl Volume {
     fn new(scratch: &Path, limit: Limit) -> Self {
@@ -183,12 +180,12 @@ impl Volume {
         } else {
             run("mount", &["-t", "tmpfs", "-o", &format!("size={SIZE}"), "none", at]);
         }
-        Self(volume)
+        Self { path: volume, limit }
     }
 }
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        run("umount", &["--lazy", self.0.to_str().unwrap()]);
+        run("umount", &["--lazy", self.path.to_str().unwrap()]);
     }
 }

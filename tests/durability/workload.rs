@@ -191,6 +191,7 @@ async fn commit(tx: Tx, plan: &Plan, writer: u32, n: u64) -> Result<Done> {
 }
 
 /// Small caches, so that reads come from where the rows are kept.
+#[allow(clippy::needless_update)] // the other settings are not this file's business
 pub fn settings() -> Settings {
     Settings { page_cache_bytes: 8 << 20, record_cache_bytes: 0, ..Settings::default() }
 }
