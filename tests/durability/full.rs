@@ -10,8 +10,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::check::{After, Tally, open_and_look};
-use super::child::{Acks, Site, Worker};
-use super::root::{as_root, run};
+use super::child::{Acks, Site, Worker, as_root, run};
 use super::workload::Plan;
 use super::{Campaign, files_below, on_disk};
 

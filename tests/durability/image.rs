@@ -12,9 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::check::{After, Tally, open_and_look};
-use super::child::{Site, Worker};
+use super::child::{Site, Worker, as_root, run};
 use super::powercut::{boot, boot_id};
-use super::root::{as_root, run};
 use super::workload::{Chore, Orders, Plan};
 use super::{Campaign, copy_all, in_memory, on_disk};
 

@@ -19,7 +19,6 @@ mod full;
 mod image;
 mod kill;
 mod powercut;
-mod root;
 mod workload;
 
 use std::io::Write;
