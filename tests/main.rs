@@ -11,6 +11,7 @@ mod boards;
 mod cli;
 mod decisions;
 mod docs;
+mod durability;
 mod harness;
 mod health;
 mod history;

@@ -1,0 +1,107 @@
+//! `kill -9` at random moments of load and of opening, on one data directory that grows old; and two processes on one directory.
+
+use std::time::Duration;
+
+use grps::store::DataDir;
+
+use super::check::{After, Tally, open_and_look};
+use super::child::{Site, Worker, until};
+use super::workload::{Chore, Orders, Plan};
+use super::{Campaign, copy_all, in_memory, on_disk};
+
+/// Commits of each writer in a round that ends in good order.
+const ORDERLY_COMMITS: u64 = 20;
+
+#[test]
+fn a_killed_process_loses_nothing_it_acknowledged() {
+    let mut campaign = Campaign::start("kill -9 under load", 40, 1000);
+    let rng = &mut campaign.rng;
+    let scratch = on_disk();
+    let mut site = Site::new(scratch.path().join("data"), scratch.path(), Plan::new(campaign.seed));
+    let mut tally = Tally::default();
+    let mut while_opening = 0;
+    for round in 0..campaign.rounds {
+        if round % 10 == 9 {
+            site.run_to_end(ORDERLY_COMMITS, true, |_| {});
+        }
+        let orders = Orders { chore: *rng.choice(Chore::ALL).unwrap(), ..site.orders.clone() };
+        let before = site.acks.opened;
+        let mut worker = Worker::start(&orders, |_| {});
+        if round % 4 == 3 {
+            std::thread::sleep(Duration::from_micros(rng.u64(1_000..60_000)));
+        } else {
+            site.acks.wait_open(&mut worker, before);
+            std::thread::sleep(Duration::from_micros(rng.u64(0..250_000)));
+        }
+        worker.kill();
+        site.acks.poll();
+        while_opening += u64::from(site.acks.opened == before);
+
+        // Looked at in place, which repairs what there is to repair, or in a copy, so that the next process finds what this one left.
+        let copy = in_memory();
+        let place = if rng.bool() {
+            orders.data.clone()
+        } else {
+            copy_all(&orders.data, copy.path());
+            copy.path().to_owned()
+        };
+        let after = if rng.bool() { After::Close } else { After::Drop };
+        let seen = open_and_look(&place, &orders.plan, &site.acks.last, after);
+        if place == orders.data {
+            site.acks.expect(&seen.counts);
+        }
+        tally.add(&format!("round {round}"), &seen);
+    }
+    let (total, refused) = (site.acks.total(), &site.acks.refused);
+    campaign.sum_up(&format!(
+        "{} kills ({while_opening} while opening), {total} acknowledged commits, {}",
+        tally.stores,
+        tally.counts()
+    ));
+    assert!(refused.is_empty(), "commits were refused: {refused:?}");
+    assert!(site.acks.unopened.is_empty(), "{:?}", site.acks.unopened);
+    assert!(total > 0 && while_opening < campaign.rounds);
+    tally.assert_right();
+}
+
+#[test]
+fn a_second_process_is_refused_and_the_first_works_on() {
+    let campaign = Campaign::start("two processes on one directory", 5, 50);
+    let scratch = on_disk();
+    let mut site = Site::new(scratch.path().join("data"), scratch.path(), Plan::new(campaign.seed));
+    let mut first = Worker::start(&site.orders, |_| {});
+    site.acks.wait_open(&mut first, 0);
+    let named = format!("process {}", first.pid());
+    for _ in 0..campaign.rounds {
+        let before = site.acks.total();
+        let refused = DataDir::open(&site.orders.data).unwrap_err();
+        assert_eq!(refused.code(), "store.dir_in_use");
+        assert!(refused.detail().contains(&named), "{refused}");
+
+        let elsewhere = scratch.path().join("second");
+        let mut second = Site::new(site.orders.data.clone(), &elsewhere, site.orders.plan.clone());
+        std::fs::create_dir_all(&elsewhere).unwrap();
+        let mut worker = Worker::start(&second.orders, |_| {});
+        assert!(!worker.finish().success());
+        second.acks.poll();
+        assert!(second.acks.unopened.last().unwrap().starts_with("store.dir_in_use "), "{:?}", second.acks.unopened);
+        assert_eq!((second.acks.opened, second.acks.total()), (0, 0));
+        until("the first process commits again", || {
+            site.acks.poll();
+            (site.acks.total() > before).then_some(())
+        });
+    }
+    first.kill();
+    site.acks.poll();
+    let seen = open_and_look(&site.orders.data, &site.orders.plan, &site.acks.last, After::Close);
+    let mut tally = Tally::default();
+    tally.add("the first process's store", &seen);
+    campaign.sum_up(&format!(
+        "{} refused in-process and as many processes, {} acknowledged commits of the first, {}",
+        campaign.rounds,
+        site.acks.total(),
+        tally.counts()
+    ));
+    assert!(site.acks.refused.is_empty(), "{:?}", site.acks.refused);
+    tally.assert_right();
+}
