@@ -22,6 +22,7 @@ mod record;
 mod stats;
 mod table;
 mod tx;
+pub mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,9 +41,7 @@ use stats::Meters;
 
 pub use changes::CURSORS;
 pub use dir::{DataDir, Owner};
-pub use engine::disk::checkpoint::{Lock, inspect};
-pub use engine::disk::recovery::Surroundings;
-pub use engine::disk::upkeep::{Checked, Compacted, Survey, Upkeep};
+pub use engine::disk::Surroundings;
 pub use engine::{
     Batch, Change, Engine, Health, MAX_BATCH_WRITES, MAX_GROUP_BYTES, Memory, Order, Outcome, Publish, Row, Sled, Span,
 };
@@ -52,6 +51,7 @@ pub use record::{MAX_VALUE, Record, unpack};
 pub use stats::Stats;
 pub use table::{MAX_KEY, Scan, Table};
 pub use tx::{MAX_TX_READS, Tx};
+use upkeep::Upkeep;
 
 /// Rows in one page of a scan, and keys in one `get_many`, at most.
 pub const MAX_PAGE: usize = 1000;

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 use super::{open, put, small};
 use crate::base::metrics::Metrics;
 use crate::store::engine::disk::recovery::Outcome;
-use crate::store::{DataDir, Progress, Settings, Store, Surroundings, Table, Tx, Upkeep};
+use crate::store::upkeep::{Upkeep, inspect};
+use crate::store::{DataDir, Progress, Settings, Store, Surroundings, Table};
 
 /// By number; values of every size, derived from the number.
 static ROWS: Table<u64, String> = Table::new("rows", *b"ro");
@@ -292,7 +293,7 @@ async fn a_store_of_the_first_format_is_lifted_with_a_backup() {
     }
     assert!(!folder.join("db").exists());
     let backup = dir.path().join("backups/grps-before-format-2.ckp");
-    assert_eq!(crate::store::inspect(&backup).unwrap().rows, 50);
+    assert_eq!(inspect(&backup).unwrap().rows, 50);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

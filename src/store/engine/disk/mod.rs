@@ -14,7 +14,7 @@ pub mod journal;
 mod keyspace;
 mod marker;
 mod migrate;
-mod offline;
+pub mod offline;
 mod place;
 mod rebuild;
 pub mod recovery;
@@ -38,7 +38,7 @@ use tokio::task::spawn_blocking;
 use self::committer::{Committer, Message, Meters, Pending};
 use self::keyspace::Keyspace;
 use self::place::bytes_under;
-use self::recovery::{Opened, Surroundings};
+use self::recovery::Opened;
 use self::shared::Shared;
 use self::space::Space;
 use self::upkeep::Upkeep;
@@ -46,6 +46,8 @@ use super::{Batch, Change, Engine, Health, Outcome, Publish, Span, closed, panic
 use crate::base::metrics::Metrics;
 use crate::base::{Error, Result};
 use crate::store::DataDir;
+
+pub use self::recovery::Surroundings;
 
 /// The layout of the store's files. 1 was sled alone, with bare values.
 pub const FORMAT: u16 = 2;

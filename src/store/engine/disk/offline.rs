@@ -3,22 +3,27 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::checkpoint::{self, Info, Lock};
+use super::database::Database;
+use super::envelope::FIRST;
 use super::files::disk_failure;
 use super::journal::{Reader, StoreId};
 use super::marker::{Marker, sync_folder};
 use super::place::{Place, remove};
 use super::rebuild::Rebuild;
-use super::recovery::{Report, Surroundings};
+use super::recovery::{Opened, Report, Surroundings};
 use crate::base::{Error, Result, Time};
-use crate::store::{DataDir, Progress};
+use crate::store::engine::{Order, Span};
+use crate::store::{DataDir, MAX_PAGE, Progress, Settings};
 
 /// What a restore did.
 #[derive(Debug, Clone)]
 pub struct Restored {
-    pub backup: Info,
+    pub info: Info,
     /// The group of the old store's history that was restored.
-    pub seq: u64,
+    pub replayed_to_seq: u64,
     pub rows: u64,
     /// Where the store lies that was there before; none when there was none.
     pub kept: Option<PathBuf>,
@@ -46,7 +51,70 @@ pub fn prove(
     Ok(Info { seq, rows, ..checkpoint::inspect(path)? })
 }
 
+/// Gives `each` every row of a backup, or of one table of it; it is restored into `scratch` first, which is gone afterwards.
+///
+/// # Errors
+/// `checkpoint.*`, `store.disk_full`; what `each` returns.
+pub fn dump_backup(
+    path: &Path,
+    lock: Option<&Lock>,
+    scratch: &Path,
+    table: Option<[u8; 2]>,
+    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let removing = |e| disk_failure("removing a scratch folder", &e);
+    remove(scratch).map_err(removing)?;
+    let mut rebuild = Rebuild::new(scratch, StoreId::default(), Settings::default().page_cache_bytes)?;
+    let dumped = rebuild.load(path, lock, &Progress::silent()).and_then(|()| dump_rows(&rebuild.database, table, each));
+    drop(rebuild);
+    remove(scratch).map_err(removing)?;
+    dumped
+}
+
+fn dump_rows(
+    database: &Database,
+    table: Option<[u8; 2]>,
+    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let low = table.map_or(Bytes::from_static(FIRST), |prefix| Bytes::copy_from_slice(&prefix));
+    let mut span = Span { low, high: None, order: Order::Rising };
+    loop {
+        let page = database.rows(&span, MAX_PAGE)?;
+        for (key, value) in &page {
+            if table.is_some_and(|prefix| !key.starts_with(&prefix)) {
+                return Ok(());
+            }
+            each(key, value)?;
+        }
+        let Some((last, _)) = page.last().filter(|_| page.len() == MAX_PAGE) else { return Ok(()) };
+        span.low = [&last[..], &[0]].concat().into();
+    }
+}
+
 impl Surroundings {
+    /// Gives `each` every row, or those of one table.
+    ///
+    /// # Errors
+    /// Those of opening; what `each` returns.
+    pub fn dump(&self, table: Option<[u8; 2]>, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let opened = self.open()?;
+        dump_rows(&opened.database, table, each)?;
+        self.leave(&opened)
+    }
+
+    /// The format that the store's files are in; none when there is no store.
+    pub fn stored_format(&self) -> Option<u16> {
+        let old = super::migrate::is_old(&self.place).then_some(1);
+        let marked = Marker::read(self.place.root()).map(|marker| marker.format);
+        marked.or(old).or_else(|| (self.place.root().exists() && !self.place.is_new()).then_some(super::FORMAT))
+    }
+
+    /// Says that the store was closed in good order.
+    fn leave(&self, opened: &Opened) -> Result<()> {
+        opened.database.make_durable()?;
+        self.mark(opened.store, opened.generation, opened.ledger.seq, true)
+    }
+
     /// Puts the state of a backup in the place of the store: built beside, compared, swapped; what was there is kept. With `until`, the
     /// journal that is still there is replayed on top, up to that time.
     ///
@@ -72,7 +140,7 @@ impl Surroundings {
         drop(rebuild);
         Surroundings { place: beside.clone(), ..self.like() }.mark(store, 1, seq_now, true)?;
         let kept = self.swap(dir, &beside)?;
-        Ok(Restored { backup: Info { seq, rows, ..checkpoint::inspect(path)? }, seq, rows, kept })
+        Ok(Restored { info: Info { seq, rows, ..checkpoint::inspect(path)? }, replayed_to_seq: seq, rows, kept })
     }
 
     fn replay_until(&self, rebuild: &mut Rebuild, path: &Path, until: Time) -> Result<()> {
@@ -157,8 +225,7 @@ impl Surroundings {
             self.place.put_aside(&self.place.database(generation))?;
         }
         let opened = self.open()?;
-        opened.database.make_durable()?;
-        self.mark(opened.store, opened.generation, opened.ledger.seq, true)?;
+        self.leave(&opened)?;
         Ok(opened.report)
     }
 }

@@ -60,14 +60,15 @@ pub struct Upkeep {
 pub struct Survey {
     /// Hex.
     pub store: String,
-    pub format: u16,
+    /// Of the store's files.
+    pub schema: u16,
     /// The last acknowledged group.
     pub seq: u64,
     /// The last group that sled has synced.
     pub settled: u64,
     /// The last group in the checkpoint.
     pub covered: u64,
-    pub tables: Vec<Table>,
+    pub tables: Vec<TableSurvey>,
     /// Keys and values, in bytes.
     pub live_bytes: u64,
     pub sled_bytes: u64,
@@ -77,13 +78,15 @@ pub struct Survey {
     pub free_bytes: u64,
     /// What ordinary writes leave free.
     pub reserve_bytes: u64,
-    pub checkpoint: Option<Info>,
+    pub last_checkpoint: Option<Info>,
+    /// sled's size as a multiple of the live data; 1 for an empty store.
+    pub amplification: f64,
     /// What the last opening found and did.
     pub opening: Report,
 }
 
 #[derive(Debug, Clone)]
-pub struct Table {
+pub struct TableSurvey {
     pub prefix: String,
     pub rows: u64,
     pub bytes: u64,
@@ -91,7 +94,7 @@ pub struct Table {
 
 /// What a check found.
 #[derive(Debug, Clone)]
-pub struct Checked {
+pub struct CheckReport {
     pub seq: u64,
     pub rows: u64,
     /// Empty when all is well.
@@ -100,16 +103,9 @@ pub struct Checked {
 
 /// What a compaction gained.
 #[derive(Debug, Clone, Copy)]
-pub struct Compacted {
+pub struct Compaction {
     pub bytes_before: u64,
     pub bytes_after: u64,
-}
-
-impl Survey {
-    /// sled's size as a multiple of the live data; 1 for an empty store.
-    pub fn amplification(&self) -> f64 {
-        if self.live_bytes == 0 { 1.0 } else { self.sled_bytes as f64 / self.live_bytes as f64 }
-    }
 }
 
 impl Upkeep {
@@ -124,26 +120,28 @@ impl Upkeep {
     pub fn survey(&self) -> Survey {
         let place = &self.surroundings.place;
         let ledger = self.shared.ledger();
-        let table = |(prefix, tally): ([u8; 2], super::census::Tally)| Table {
+        let table = |(prefix, tally): ([u8; 2], super::census::Tally)| TableSurvey {
             prefix: prefix.escape_ascii().to_string(),
             rows: tally.rows,
             bytes: tally.bytes,
         };
+        let (live_bytes, sled_bytes) = (ledger.census.total().bytes, self.sled_bytes());
         let newest = place.checkpoint_files().into_iter().next();
         Survey {
             store: self.shared.store.to_string(),
-            format: super::FORMAT,
+            schema: super::FORMAT,
             seq: ledger.seq,
             settled: self.shared.settled.load(Ordering::SeqCst),
             covered: self.shared.covered.load(Ordering::SeqCst),
             tables: ledger.census.tables().map(table).collect(),
-            live_bytes: ledger.census.total().bytes,
-            sled_bytes: self.sled_bytes(),
+            live_bytes,
+            sled_bytes,
+            amplification: if live_bytes == 0 { 1.0 } else { sled_bytes as f64 / live_bytes as f64 },
             journal_bytes: bytes_under(&place.journal()),
             checkpoint_bytes: bytes_under(&place.checkpoints()),
             free_bytes: self.shared.space.free().unwrap_or(0),
             reserve_bytes: self.shared.space.reserve,
-            checkpoint: newest.and_then(|path| checkpoint::inspect(&path).ok()),
+            last_checkpoint: newest.and_then(|path| checkpoint::inspect(&path).ok()),
             opening: self.shared.opening(),
         }
     }
@@ -166,7 +164,7 @@ impl Upkeep {
         }
         let sled = self.sled_bytes();
         if sled >= LEAST_COMPACTED && sled > live.saturating_mul(AMPLIFICATION) {
-            let Compacted { bytes_before, bytes_after } = self.compact(progress)?;
+            let Compaction { bytes_before, bytes_after } = self.compact(progress)?;
             done.push(format!("compacted the database from {bytes_before} to {bytes_after} bytes"));
         }
         Ok(done)
@@ -230,7 +228,7 @@ impl Upkeep {
     ///
     /// # Errors
     /// Only where checking itself fails; what is found is in the answer.
-    pub fn check(&self, progress: &Progress) -> Result<Checked> {
+    pub fn check(&self, progress: &Progress) -> Result<CheckReport> {
         let _turn = self.turn();
         let mut findings = Vec::new();
         if let Err(why) = self.read_second_copy(progress) {
@@ -242,7 +240,7 @@ impl Upkeep {
             Err(error) if error.code() == "store.disk_full" => return Err(error),
             Err(error) => findings.push(format!("sled: {}", error.context_text().unwrap_or(error.detail()))),
         }
-        Ok(Checked { seq, rows, findings })
+        Ok(CheckReport { seq, rows, findings })
     }
 
     fn read_second_copy(&self, progress: &Progress) -> Result<(), String> {
@@ -266,7 +264,7 @@ impl Upkeep {
     ///
     /// # Errors
     /// `store.disk_full`, `store.damaged`, `store.contended` when commits outrun it; the current database stays.
-    pub fn compact(&self, progress: &Progress) -> Result<Compacted> {
+    pub fn compact(&self, progress: &Progress) -> Result<Compaction> {
         let _turn = self.turn();
         let place = &self.surroundings.place;
         let live = self.shared.ledger().census.total().bytes;
@@ -279,7 +277,7 @@ impl Upkeep {
         remove(&place.database(unused)).map_err(|e| disk_failure("removing the other database", &e))?;
         outcome?;
         self.checkpoint_now(progress)?;
-        Ok(Compacted { bytes_before, bytes_after: self.sled_bytes() })
+        Ok(Compaction { bytes_before, bytes_after: self.sled_bytes() })
     }
 
     fn build_beside(&self, generation: u32, progress: &Progress) -> Result<Rebuild> {
