@@ -3,25 +3,15 @@
 //!
 //! Everything acknowledged is there twice: in sled and in checkpoint + journal; what sled has not synced yet, in two copies of the journal.
 
-mod capture;
-pub mod census;
 pub mod checkpoint;
 mod committer;
-mod database;
-pub mod envelope;
-mod files;
 pub mod journal;
-mod keyspace;
-mod marker;
-mod migrate;
-pub mod offline;
-mod place;
-mod rebuild;
-pub mod recovery;
+mod keeping;
+mod opening;
+mod rows;
 mod settler;
 mod shared;
 mod space;
-pub mod upkeep;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -36,9 +26,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use self::committer::{Committer, Message, Meters, Pending};
-use self::keyspace::Keyspace;
-use self::place::bytes_under;
-use self::recovery::Opened;
+use self::opening::place::bytes_under;
+use self::opening::recovery::Opened;
+use self::rows::keyspace::Keyspace;
 use self::shared::Shared;
 use self::space::Space;
 use self::upkeep::Upkeep;
@@ -47,7 +37,12 @@ use crate::base::metrics::Metrics;
 use crate::base::{Error, Result};
 use crate::store::DataDir;
 
-pub use self::recovery::Surroundings;
+use self::keeping::capture;
+pub use self::keeping::{offline, upkeep};
+pub use self::opening::recovery::{self, Surroundings};
+use self::opening::{marker, migrate, place, rebuild};
+pub use self::rows::{census, envelope};
+use self::rows::{database, files, keyspace};
 
 /// The layout of the store's files. 1 was sled alone, with bare values.
 pub const FORMAT: u16 = 2;

@@ -10,7 +10,7 @@ use sled::{Config, Db, Mode};
 use crate::base::{Error, Kind, Result};
 
 /// An open sled and a second handle of the file it logs to.
-pub(super) struct Files {
+pub struct Files {
     pub db: Db,
     /// sled's `flush` only asks the kernel to start writing (`sync_file_range`). Syncing the same file through our own handle is the barrier.
     log: File,
@@ -37,6 +37,10 @@ impl Files {
         let log = OpenOptions::new().read(true).write(true).open(path.join("db"));
         let files = Self { db, log: log.map_err(|e| disk_failure("opening the log a second time", &e))? };
         files.make_durable()?;
+        // sled writes its configuration once and never syncs it; half of it on disk would keep the database from opening for ever.
+        File::open(path.join("conf"))
+            .and_then(|conf| conf.sync_all())
+            .map_err(|e| disk_failure("syncing the database's configuration", &e))?;
         // New files are only safe once the folders that name them are.
         for folder in [Some(path), path.parent()].into_iter().flatten() {
             File::open(folder)
@@ -107,18 +111,19 @@ fn alarm_on_blobs(path: &Path) {
 }
 
 /// What a failed sled call means for us.
-pub(super) fn failure(doing: &str, error: sled::Error) -> Error {
+pub fn failure(doing: &str, error: sled::Error) -> Error {
     match error {
         sled::Error::Io(io) => disk_failure(doing, &io),
         other => Error::broken("store.broken", format!("{doing}: {other}")),
     }
 }
 
-pub(super) fn disk_failure(doing: &str, error: &io::Error) -> Error {
-    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+pub fn disk_failure(doing: &str, error: &io::Error) -> Error {
+    let full =
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge);
     if full {
         Error::full("store.disk_full", "the disk that holds the data directory is full")
-            .hint("free some space, then restart")
+            .hint("free some space; writes go on by themselves as soon as there is enough")
             .context(format!("{doing}: {error}"))
     } else {
         Error::broken("store.disk_failed", format!("{doing}: {error}"))

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::disk_failure;
-use super::journal::StoreId;
 use crate::base::Result;
+use crate::store::engine::disk::files::disk_failure;
+use crate::store::engine::disk::journal::StoreId;
 
 const NAME: &str = "marker";
 
@@ -18,7 +18,7 @@ const MAX_BYTES: u64 = 4096;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
-    /// The layout of the store's files; see [`super::FORMAT`].
+    /// The layout of the store's files; see [`crate::store::engine::disk::FORMAT`].
     pub format: u16,
     /// Hex.
     pub store: String,

@@ -10,9 +10,9 @@ use sled::IVec;
 use super::census::{self, Census, Tally};
 use super::envelope::{self, FIRST, Head, META, PART, PARTS, damaged, part_key};
 use super::files::{Files, failure};
-use super::journal::StoreId;
 use crate::base::{Error, Result};
 use crate::store::Progress;
+use crate::store::engine::disk::journal::StoreId;
 use crate::store::engine::{Order, Row, Span};
 use crate::store::table::PREFIX;
 
@@ -298,7 +298,7 @@ fn halfway(census: &Census) -> Vec<u8> {
 impl Meta {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
-        out.extend_from_slice(&super::FORMAT.to_le_bytes());
+        out.extend_from_slice(&crate::store::engine::disk::FORMAT.to_le_bytes());
         out.extend_from_slice(&self.store.0);
         out.extend_from_slice(&self.seq.to_le_bytes());
         census::encode(self.census.tables(), &mut out);
@@ -312,7 +312,7 @@ impl Meta {
         bytes = rest;
         let mut census = Census::default();
         census.update(&census::decode(&mut bytes)?);
-        let known = u16::from_le_bytes(*format) == super::FORMAT && bytes.is_empty();
+        let known = u16::from_le_bytes(*format) == crate::store::engine::disk::FORMAT && bytes.is_empty();
         known.then(|| Self { store: StoreId(*store), seq: u64::from_le_bytes(*seq), census })
     }
 }

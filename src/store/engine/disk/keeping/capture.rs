@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::census::Census;
-use super::checkpoint::{Finished, Head, Lock, Writer};
-use super::envelope::FIRST;
-use super::journal::{End, Reader, StoreId};
 use crate::base::{Clock, Error, Result, Time};
+use crate::store::engine::disk::census::Census;
+use crate::store::engine::disk::checkpoint::{Finished, Head, Lock, Writer};
+use crate::store::engine::disk::envelope::FIRST;
+use crate::store::engine::disk::journal::{End, Reader, StoreId};
 use crate::store::engine::{Order, Span};
 use crate::store::{MAX_PAGE, Progress};
 
@@ -41,7 +41,12 @@ impl Capture<'_> {
     /// `store.disk_full`; faults of the store.
     pub fn write(self, path: &Path, lock: Option<&Lock>, progress: &Progress) -> Result<Finished> {
         let Ledger { seq, mut at, mut census } = self.start;
-        let head = Head { store: self.store, schema: super::FORMAT, created: self.clock.now(), start: seq };
+        let head = Head {
+            store: self.store,
+            schema: crate::store::engine::disk::FORMAT,
+            created: self.clock.now(),
+            start: seq,
+        };
         let mut writer = Writer::create(path, head, lock)?;
         let total = census.total().rows;
         let mut span = Span { low: Bytes::from_static(FIRST), high: None, order: Order::Rising };

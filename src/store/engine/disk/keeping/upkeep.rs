@@ -9,18 +9,18 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::capture::Capture;
-use super::checkpoint::{self, Finished, Info, Lock};
-use super::committer::{Adoption, Message};
-use super::envelope::FIRST;
-use super::files::disk_failure;
-use super::journal::Reader;
-use super::place::{bytes_under, remove};
-use super::rebuild::{Filler, Rebuild};
-use super::recovery::{Report, Surroundings};
-use super::shared::Shared;
 use crate::base::clock::Stopwatch;
 use crate::base::{Error, Result};
 use crate::store::dir::create_private;
+use crate::store::engine::disk::checkpoint::{self, Finished, Info, Lock};
+use crate::store::engine::disk::committer::{Adoption, Message};
+use crate::store::engine::disk::envelope::FIRST;
+use crate::store::engine::disk::files::disk_failure;
+use crate::store::engine::disk::journal::Reader;
+use crate::store::engine::disk::place::{bytes_under, remove};
+use crate::store::engine::disk::rebuild::{Filler, Rebuild};
+use crate::store::engine::disk::recovery::{Report, Surroundings};
+use crate::store::engine::disk::shared::Shared;
 use crate::store::engine::{Change, Order, Span, closed, lagged};
 use crate::store::{MAX_PAGE, Progress};
 
@@ -109,7 +109,7 @@ pub struct Compaction {
 }
 
 impl Upkeep {
-    pub(super) fn new(
+    pub(in crate::store::engine::disk) fn new(
         shared: Arc<Shared>,
         surroundings: Arc<Surroundings>,
         committer: mpsc::WeakSender<Message>,
@@ -120,7 +120,7 @@ impl Upkeep {
     pub fn survey(&self) -> Survey {
         let place = &self.surroundings.place;
         let ledger = self.shared.ledger();
-        let table = |(prefix, tally): ([u8; 2], super::census::Tally)| TableSurvey {
+        let table = |(prefix, tally): ([u8; 2], crate::store::engine::disk::census::Tally)| TableSurvey {
             prefix: prefix.escape_ascii().to_string(),
             rows: tally.rows,
             bytes: tally.bytes,
@@ -129,7 +129,7 @@ impl Upkeep {
         let newest = place.checkpoint_files().into_iter().next();
         Survey {
             store: self.shared.store.to_string(),
-            schema: super::FORMAT,
+            schema: crate::store::engine::disk::FORMAT,
             seq: ledger.seq,
             settled: self.shared.settled.load(Ordering::SeqCst),
             covered: self.shared.covered.load(Ordering::SeqCst),

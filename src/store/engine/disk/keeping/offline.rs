@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::checkpoint::{self, Info, Lock};
-use super::database::Database;
-use super::envelope::FIRST;
-use super::files::disk_failure;
-use super::journal::{Reader, StoreId};
-use super::marker::{Marker, sync_folder};
-use super::place::{Place, remove};
-use super::rebuild::Rebuild;
-use super::recovery::{Opened, Report, Surroundings};
 use crate::base::{Error, Result, Time};
+use crate::store::engine::disk::checkpoint::{self, Info, Lock};
+use crate::store::engine::disk::database::Database;
+use crate::store::engine::disk::envelope::FIRST;
+use crate::store::engine::disk::files::disk_failure;
+use crate::store::engine::disk::journal::{Reader, StoreId};
+use crate::store::engine::disk::marker::{Marker, sync_folder};
+use crate::store::engine::disk::place::{Place, remove};
+use crate::store::engine::disk::rebuild::Rebuild;
+use crate::store::engine::disk::recovery::{Opened, Report, Surroundings};
 use crate::store::engine::{Order, Span};
 use crate::store::{DataDir, MAX_PAGE, Progress, Settings};
 
@@ -104,9 +104,11 @@ impl Surroundings {
 
     /// The format that the store's files are in; none when there is no store.
     pub fn stored_format(&self) -> Option<u16> {
-        let old = super::migrate::is_old(&self.place).then_some(1);
+        let old = crate::store::engine::disk::migrate::is_old(&self.place).then_some(1);
         let marked = Marker::read(self.place.root()).map(|marker| marker.format);
-        marked.or(old).or_else(|| (self.place.root().exists() && !self.place.is_new()).then_some(super::FORMAT))
+        marked.or(old).or_else(|| {
+            (self.place.root().exists() && !self.place.is_new()).then_some(crate::store::engine::disk::FORMAT)
+        })
     }
 
     /// Says that the store was closed in good order.
@@ -167,10 +169,9 @@ impl Surroundings {
     fn last_known(&self) -> u64 {
         let marker = Marker::read(self.place.root());
         let marked = marker.as_ref().map_or(0, |marker| marker.seq);
-        let copies = marker
-            .as_ref()
-            .and_then(Marker::store_id)
-            .and_then(|store| super::journal::Survey::take(&self.place.journals(), store, None).ok());
+        let copies = marker.as_ref().and_then(Marker::store_id).and_then(|store| {
+            crate::store::engine::disk::journal::Survey::take(&self.place.journals(), store, None).ok()
+        });
         let journaled = copies.into_iter().flat_map(|survey| survey.copies).filter_map(|copy| copy.last).max();
         marked.max(journaled.unwrap_or(0)).max(self.covered())
     }
@@ -193,7 +194,7 @@ impl Surroundings {
     ///
     /// # Errors
     /// `store.disk_failed`.
-    pub(super) fn finish_restore(&self) -> Result<()> {
+    pub(in crate::store::engine::disk) fn finish_restore(&self) -> Result<()> {
         let beside = self.place.beside();
         let complete = Marker::read(beside.root()).is_some_and(|marker| marker.closed);
         if self.place.root().exists() || !complete {

@@ -8,16 +8,16 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use super::capture::{Capture, Ledger};
-use super::census::{Census, check};
-use super::checkpoint;
-use super::files::{Files, disk_failure, failure};
-use super::journal::StoreId;
 use super::place::{Place, remove};
 use super::rebuild::{Filler, Rebuild};
 use super::recovery::Surroundings;
 use crate::base::{Error, Result};
 use crate::store::dir::create_private;
+use crate::store::engine::disk::capture::{Capture, Ledger};
+use crate::store::engine::disk::census::{Census, check};
+use crate::store::engine::disk::checkpoint;
+use crate::store::engine::disk::files::{Files, disk_failure, failure};
+use crate::store::engine::disk::journal::StoreId;
 
 /// sled's own files in a store of format 1. The log is last: while it is there, the store is of format 1.
 const OLD_FILES: [&str; 3] = ["blobs", "conf", "db"];
@@ -32,7 +32,7 @@ pub fn is_old(place: &Place) -> bool {
 /// # Errors
 /// `store.disk_full`; `store.open_failed` when the old store does not open; `store.damaged` when the new one does not agree with it.
 pub fn lift(at: &Surroundings) -> Result<()> {
-    tracing::info!("the store is of format 1; lifting it to format {}", super::FORMAT);
+    tracing::info!("the store is of format 1; lifting it to format {}", crate::store::engine::disk::FORMAT);
     let old = Files::open(at.place.root(), at.settings.page_cache_bytes)?;
     let mut census = Census::default();
     for row in old.db.iter() {

@@ -13,10 +13,10 @@ use bytes::Bytes;
 
 use super::census::Census;
 use super::database::{Database, Prepared};
-use super::guarded;
-use super::journal::StoreId;
 use crate::base::{Error, Result};
 use crate::store::engine::Span;
+use crate::store::engine::disk::guarded;
+use crate::store::engine::disk::journal::StoreId;
 
 /// Reads of one page before it asks commits to wait.
 const OPTIMISTIC_READS: usize = 3;

@@ -12,10 +12,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::files::disk_failure;
 use super::marker::sync_folder;
 use crate::base::Result;
 use crate::store::dir::create_private;
+use crate::store::engine::disk::files::disk_failure;
 
 /// The store's folder inside the data directory.
 const FOLDER: &str = "store";

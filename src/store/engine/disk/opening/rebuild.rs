@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use super::census::Census;
-use super::checkpoint::{self, Item, Lock};
-use super::database::{Database, Meta, as_write};
-use super::journal::{End, Entry, Reader, StoreId};
 use crate::base::{Error, Result, Time};
 use crate::store::Progress;
+use crate::store::engine::disk::census::Census;
+use crate::store::engine::disk::checkpoint::{self, Item, Lock};
+use crate::store::engine::disk::database::{Database, Meta, as_write};
+use crate::store::engine::disk::journal::{End, Entry, Reader, StoreId};
 use crate::store::engine::{MAX_GROUP_BYTES, MAX_GROUP_OPS};
 
 /// Bytes written between two syncs while a database is filled, so that the last sync has little left to do.

@@ -15,22 +15,22 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::capture::{Capture, Ledger};
-use super::checkpoint::{self, Lock};
-use super::database::Database;
-use super::files::disk_failure;
-use super::guarded;
-use super::journal::{End, Journal, Reader, StoreId};
 use super::marker::{Marker, boot_id};
 use super::place::{Place, remove};
 use super::rebuild::{Rebuild, how_it_ended};
 use crate::base::clock::Stopwatch;
 use crate::base::{Clock, Error, Kind, Result};
+use crate::store::engine::disk::capture::{Capture, Ledger};
+use crate::store::engine::disk::checkpoint::{self, Lock};
+use crate::store::engine::disk::database::Database;
+use crate::store::engine::disk::files::disk_failure;
+use crate::store::engine::disk::guarded;
+use crate::store::engine::disk::journal::{End, Journal, Reader, StoreId};
 use crate::store::{DataDir, Progress, Settings};
 
 /// Everything an opening needs to know.
 pub struct Surroundings {
-    pub(super) place: Place,
+    pub(in crate::store::engine::disk) place: Place,
     pub settings: Settings,
     /// Where backups lie, and what opens them; the last resort.
     pub backups: PathBuf,
@@ -354,7 +354,7 @@ impl Surroundings {
     /// # Errors
     /// `store.disk_full`, `store.disk_failed`.
     pub fn mark(&self, store: StoreId, generation: u32, seq: u64, closed: bool) -> Result<()> {
-        let format = super::FORMAT;
+        let format = crate::store::engine::disk::FORMAT;
         Marker { format, store: store.to_string(), generation, boot: boot_id(), closed, seq }.write(self.place.root())
     }
 }
@@ -379,11 +379,13 @@ fn backups_in(folder: &std::path::Path) -> Vec<PathBuf> {
 }
 
 fn refuse_newer(marker: Option<&Marker>) -> Result<()> {
-    let Some(marker) = marker.filter(|marker| marker.format > super::FORMAT) else { return Ok(()) };
+    let Some(marker) = marker.filter(|marker| marker.format > crate::store::engine::disk::FORMAT) else {
+        return Ok(());
+    };
     let detail = format!(
         "the store was written by a newer grps: its format is {}, this program knows {}",
         marker.format,
-        super::FORMAT
+        crate::store::engine::disk::FORMAT
     );
     Err(Error::new(Kind::Conflict, "store.newer", detail)
         .hint("start the newer program again, or restore a backup that this one wrote"))

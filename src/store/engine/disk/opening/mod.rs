@@ -1,0 +1,7 @@
+//! Opening a store: what lies where, what its last owner left, lifting older formats, and building a database again from the other copy.
+
+pub mod marker;
+pub mod migrate;
+pub mod place;
+pub mod rebuild;
+pub mod recovery;
