@@ -20,7 +20,7 @@ use super::check::{After, Seen, open_and_look};
 use super::child::{Site, this_test};
 use super::powercut::{boot, boot_id};
 use super::workload::Plan;
-use super::{Campaign, files_below, in_memory, on_disk};
+use super::{Campaign, files_below, in_memory, on_disk, to_keep};
 
 /// Bytes that a page damage zeroes, and the unit in which stores are kept in memory.
 const PAGE: usize = 4096;
@@ -171,6 +171,8 @@ struct Orders {
     to: u64,
     both: bool,
     out: PathBuf,
+    /// Where stores that are not right are kept.
+    kept: PathBuf,
 }
 
 /// What came of a round.
@@ -211,16 +213,23 @@ fn work(orders: &Orders) {
         let names: Vec<_> = parts.keys().copied().collect();
         let chosen = if orders.both { vec![COPY_1, COPY_2] } else { vec![*rng.choice(&names).unwrap()] };
         let mut what = format!("{}:", aside.name);
+        let mut damages = Vec::new();
         for part in chosen.iter().filter(|part| parts.contains_key(*part)) {
             let kept = choose(&parts[part], &mut rng);
             let damage = Damage::any(kept, &mut rng);
             damage.apply(&place.path().join(&kept.path));
+            damages.push((damage, &kept.path));
             what += &format!(" {} of {} bytes {damage:?}", kept.path.display(), kept.length);
         }
         let part = chosen.join(" + ");
         writeln!(out, "start {}", serde_json::to_string(&(round, &part, &what)).unwrap()).unwrap();
         let after = if rng.bool() { After::Close } else { After::Drop };
         let seen = open_and_look(place.path(), &orders.plan, &aside.acked, after);
+        if let Some(kept) = (!seen.is_right()).then(|| to_keep(&orders.kept, &format!("round-{round}"))).flatten() {
+            template.put(&kept);
+            damages.iter().for_each(|(damage, path)| damage.apply(&kept.join(path)));
+            what += &format!(" {kept:?}");
+        }
         let again = ((round / WORKERS).is_multiple_of(AGAIN) && seen.is_right())
             .then(|| open_and_look(place.path(), &orders.plan, &seen.counts, after));
         let restored = seen.counts.len() == aside.backed_up.len()
@@ -401,7 +410,9 @@ fn campaign(name: &'static str, usual: u64, full: u64, both: bool) -> (u64, Coun
         assert!(seen.is_right(), "{} was not right before it was damaged: {seen:?}", aside.name);
     }
     let out = scratch.path().to_owned();
-    let orders = Orders { templates, plan, seed: campaign.seed, from: 0, step: 1, to: campaign.rounds, both, out };
+    let kept = campaign.kept.clone();
+    let orders =
+        Orders { kept, templates, plan, seed: campaign.seed, from: 0, step: 1, to: campaign.rounds, both, out };
     let counts = run(&orders, scratch.path());
     let stated = if both { format!(", {} restored with the gap stated", counts.stated) } else { String::new() };
     campaign.sum_up(&format!("{}{stated}", counts.text()));

@@ -33,12 +33,17 @@ const SEED: u64 = 20_260;
 /// Room a file system in memory must have before a campaign works there, in bytes.
 const ROOM_IN_MEMORY: u64 = 2 << 30;
 
+/// Stores of one campaign that are not right and are kept until it runs again, at most.
+const STORES_KEPT: usize = 8;
+
 /// A campaign that runs: its name, its size, its randomness.
 pub struct Campaign {
     name: &'static str,
     pub rounds: u64,
     pub seed: u64,
     pub rng: fastrand::Rng,
+    /// Where stores that are not right are kept: see [`to_keep`].
+    pub kept: PathBuf,
     watch: Stopwatch,
 }
 
@@ -55,7 +60,9 @@ impl Campaign {
                 ((usual as f64 * factor).round() as u64).max(1)
             }
         };
-        Self { name, rounds, seed, rng: fastrand::Rng::with_seed(seed), watch: Stopwatch::start() }
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept").join(name.replace(' ', "-"));
+        let _ = std::fs::remove_dir_all(&kept);
+        Self { name, rounds, seed, kept, rng: fastrand::Rng::with_seed(seed), watch: Stopwatch::start() }
     }
 
     /// Prints the campaign's line, past the test harness, which would keep it for itself.
@@ -80,6 +87,12 @@ pub fn in_memory() -> TempDir {
     let roomy = rustix::fs::statvfs(memory).is_ok_and(|fs| fs.f_bavail * fs.f_frsize > ROOM_IN_MEMORY);
     let made = roomy.then(|| tempfile::Builder::new().prefix("durability-").tempdir_in(memory).ok()).flatten();
     made.unwrap_or_else(on_disk)
+}
+
+/// A place in `kept` for a store that is not right, so that somebody can look into it; none once a few are there.
+pub fn to_keep(kept: &Path, name: &str) -> Option<PathBuf> {
+    std::fs::create_dir_all(kept).unwrap();
+    (std::fs::read_dir(kept).unwrap().count() < STORES_KEPT).then(|| kept.join(name))
 }
 
 /// Every file below `dir`, in order.

@@ -12,7 +12,7 @@ use super::check::{After, Tally, open_and_look};
 use super::child::{Acks, Site, Worker};
 use super::disk::{Disk, Inodes, Model, Trace};
 use super::workload::{Chore, Orders, Plan};
-use super::{Campaign, copy_all, files_below, in_memory, on_disk};
+use super::{Campaign, copy_all, files_below, in_memory, on_disk, to_keep};
 
 /// Cuts worked out from one trace.
 const CUTS_PER_TRACE: u64 = 10;
@@ -135,9 +135,21 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
             acked += acks.total() - traced.acked.iter().sum::<u64>();
             let kind = index % 2;
             let place = in_memory();
-            disk.leave([Model::Strict, Model::Torn][kind], rng, place.path()).unwrap();
+            let (model, mut same) = ([Model::Strict, Model::Torn][kind], rng.clone());
+            disk.leave(model, rng, place.path()).unwrap();
             let seen = open_and_look(place.path(), &site.orders.plan, &acks.last, After::Drop);
-            tallies[kind].add(&format!("cut before step {moment} of {}", traced.trace.len()), &seen);
+            // The next process starts where the last cut left the disk, on which all is durable then; or anew if that is no use.
+            let goes_on = index as u64 + 1 == cuts;
+            if goes_on {
+                std::fs::remove_dir_all(&site.orders.data).unwrap();
+                site.acks.last = if seen.is_right() { acks.last.clone() } else { vec![0; acks.last.len()] };
+            }
+            if goes_on && seen.is_right() {
+                disk.leave(model, &mut same.clone(), &site.orders.data).unwrap();
+            }
+            let kept = if seen.is_right() { None } else { to_keep(&campaign.kept, &format!("cut-{moment}")) };
+            kept.iter().for_each(|kept| disk.leave(model, &mut same, kept).unwrap());
+            tallies[kind].add(&format!("cut before step {moment} of {}, {kept:?}", traced.trace.len()), &seen);
         }
     }
     let [strict, torn] = &tallies;
