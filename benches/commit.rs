@@ -71,7 +71,7 @@ fn raw_slices(dir: &Path) -> Vec<f64> {
 fn open(dir: &Path, record_cache_bytes: u64) -> Result<(Store, Metrics)> {
     let metrics = Metrics::default();
     let settings = Settings { record_cache_bytes, ..Settings::default() };
-    Ok((Store::open(&DataDir::open(dir)?, &settings, &metrics)?, metrics))
+    Ok((Store::open(&DataDir::open(dir)?, &settings, &metrics, &grps::store::Progress::silent())?, metrics))
 }
 
 async fn write(tx: Tx, submitter: u64, round: u64, text: &String) -> Result<()> {

@@ -30,7 +30,12 @@ fn main() -> Result<()> {
     moves()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(broken)?;
     let home = tempfile::tempdir().map_err(broken)?;
-    let store = Store::open(&DataDir::open(home.path())?, &Settings::default(), &Metrics::default())?;
+    let store = Store::open(
+        &DataDir::open(home.path())?,
+        &Settings::default(),
+        &Metrics::default(),
+        &grps::store::Progress::silent(),
+    )?;
     runtime.block_on(submissions(store))
 }
 

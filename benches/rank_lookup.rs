@@ -55,7 +55,12 @@ static ALLOCATOR: Counting = Counting;
 fn main() -> Result<()> {
     let runtime = Runtime::new().map_err(broken)?;
     let home = tempfile::tempdir().map_err(broken)?;
-    let store = Store::open(&DataDir::open(home.path())?, &Settings::default(), &Metrics::default())?;
+    let store = Store::open(
+        &DataDir::open(home.path())?,
+        &Settings::default(),
+        &Metrics::default(),
+        &grps::store::Progress::silent(),
+    )?;
     let small = runtime.block_on(fill(&store, BoardId(1), "small", SMALL))?;
     let large = runtime.block_on(fill(&store, BoardId(2), "large", LARGE))?;
 

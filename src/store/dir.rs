@@ -235,6 +235,7 @@ mod tests {
             &dir,
             &crate::store::Settings::default(),
             &crate::base::metrics::Metrics::default(),
+            &crate::store::Progress::silent(),
         );
         assert_eq!((mode(&store), mode(&temp.path().join(LOCK))), (0o700, 0o600));
         assert_eq!(mode(temp.path()), 0o755, "the directory itself may hold more than ours");

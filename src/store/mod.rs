@@ -20,6 +20,7 @@ mod record;
 mod stats;
 mod table;
 mod tx;
+pub mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub use record::{MAX_VALUE, Record, unpack};
 pub use stats::Stats;
 pub use table::{MAX_KEY, Scan, Table};
 pub use tx::{MAX_TX_READS, Tx};
+pub use upkeep::{
+    CheckReport, CheckpointInfo, Compaction, Lock, Progress, Restored, SCHEMA, Survey, TableSurvey, Upkeep,
+};
 
 /// Rows in one page of a scan, and keys in one `get_many`, at most.
 pub const MAX_PAGE: usize = 1000;
@@ -64,11 +68,20 @@ pub struct Settings {
     pub page_cache_bytes: u64,
     /// The record cache, in bytes; 0 turns it off.
     pub record_cache_bytes: u64,
+    /// Space on the disk that only deletes, backups and an orderly end may use, in bytes.
+    pub reserve_bytes: u64,
+    /// Journal kept for restores to a point in time, in bytes.
+    pub journal_keep_bytes: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { page_cache_bytes: 256 << 20, record_cache_bytes: 64 << 20 }
+        Self {
+            page_cache_bytes: 256 << 20,
+            record_cache_bytes: 64 << 20,
+            reserve_bytes: 256 << 20,
+            journal_keep_bytes: 256 << 20,
+        }
     }
 }
 
@@ -82,6 +95,7 @@ struct Inner {
     meters: Meters,
     /// Held by the one transaction that has lost too often.
     turn: Mutex<()>,
+    dir: std::sync::OnceLock<DataDir>,
 }
 
 /// Whether a read may come from the record cache.
@@ -97,9 +111,17 @@ impl Store {
     ///
     /// # Errors
     /// `store.open_failed`, `store.disk_full`, `store.disk_failed`.
-    pub fn open(dir: &DataDir, settings: &Settings, metrics: &Metrics) -> Result<Self> {
+    pub fn open(dir: &DataDir, settings: &Settings, metrics: &Metrics, progress: &Progress) -> Result<Self> {
+        progress.tell("opening", 0, 0);
         let engine = Sled::open(dir, settings.page_cache_bytes, metrics)?;
-        Ok(Self::new(engine, settings, metrics))
+        let store = Self::new(engine, settings, metrics);
+        let _ = store.0.dir.set(dir.clone());
+        Ok(store)
+    }
+
+    /// What only a store on disk has; none in memory.
+    pub fn upkeep(&self) -> Option<Upkeep> {
+        self.0.dir.get().map(|dir| Upkeep { store: self.clone(), dir: dir.clone() })
     }
 
     /// An empty store that lives in memory, with default settings.
@@ -112,7 +134,7 @@ impl Store {
         let feed = Arc::new(Feed::new(Cache::new(settings.record_cache_bytes), meters.follower_failures.clone()));
         let publish = feed.clone();
         engine.attach(Arc::new(move |rows| publish.publish(rows)));
-        Self(Arc::new(Inner { engine: Box::new(engine), feed, meters, turn: Mutex::new(()) }))
+        Self(Arc::new(Inner { engine: Box::new(engine), feed, meters, turn: Mutex::new(()), dir: Default::default() }))
     }
 
     /// Runs `work` and commits what it wrote, iff every row it read by key is still the same; else runs it again on fresh rows. Returns when

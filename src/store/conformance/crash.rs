@@ -48,7 +48,7 @@ async fn what_was_acknowledged_is_there_after_reopening() {
 async fn work(dir: &std::path::Path) {
     let dir = DataDir::open(dir).unwrap();
     dir.announce("127.0.0.1:8000".parse().unwrap()).unwrap();
-    let store = Store::open(&dir, &small(), &Default::default()).unwrap();
+    let store = Store::open(&dir, &small(), &Default::default(), &crate::store::Progress::silent()).unwrap();
     let mut tasks = JoinSet::new();
     for _ in 0..4 {
         let store = store.clone();

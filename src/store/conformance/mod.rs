@@ -49,11 +49,12 @@ impl Place {
 }
 
 fn small() -> Settings {
-    Settings { page_cache_bytes: 8 << 20, record_cache_bytes: 1 << 20 }
+    Settings { page_cache_bytes: 8 << 20, record_cache_bytes: 1 << 20, ..Settings::default() }
 }
 
 fn open(dir: &TempDir, settings: &Settings) -> Store {
-    Store::open(&DataDir::open(dir.path()).unwrap(), settings, &Metrics::default()).unwrap()
+    Store::open(&DataDir::open(dir.path()).unwrap(), settings, &Metrics::default(), &crate::store::Progress::silent())
+        .unwrap()
 }
 
 /// One blind write.

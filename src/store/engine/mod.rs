@@ -76,6 +76,15 @@ pub enum Health {
     Closed,
     /// The disk failed a commit. Reads go on; nothing is written until the store is opened again.
     Failed(Error),
+    /// The disk is nearly full: reads and deletes go on, other writes are refused until `needed` bytes are `free`.
+    Full {
+        free: u64,
+        needed: u64,
+    },
+    /// A sync has not come back since then: commits wait.
+    Stalled {
+        since: crate::base::Time,
+    },
 }
 
 /// Told of every committed batch, in commit order, when it is durable and before it is acknowledged.

@@ -14,7 +14,7 @@ use crate::base::metrics::Metrics;
 use crate::base::{Clock, Kind, RobloxId, Time, UserKey};
 use crate::domains::players::{Observation, PLAYERS, Player};
 use crate::domains::standings::{self, BoardId, Place, Score, Slice, Standings, Start};
-use crate::store::{DataDir, Memory, Settings, Store, Tx};
+use crate::store::{DataDir, Memory, Progress, Settings, Store, Tx};
 
 async fn open(store: &Store, clock: &Clock) -> Leaderboards {
     let standings = Standings::open(store, clock.clone()).await.unwrap();
@@ -254,7 +254,7 @@ async fn forced_conflicts_change_nothing() {
 }
 
 fn on_disk(path: &Path) -> Store {
-    Store::open(&DataDir::open(path).unwrap(), &Settings::default(), &Metrics::default()).unwrap()
+    Store::open(&DataDir::open(path).unwrap(), &Settings::default(), &Metrics::default(), &Progress::silent()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
