@@ -42,7 +42,7 @@ pub use engine::{Batch, Engine, Health, MAX_BATCH_WRITES, Memory, Order, Outcome
 pub use key::{Key, Leading};
 pub use record::{MAX_VALUE, Record, unpack};
 pub use stats::Stats;
-pub use table::{MAX_KEY, Scan, Table};
+pub use table::{MAX_KEY, Scan, Table, TableInfo};
 pub use tx::{MAX_TX_READS, Tx};
 pub use upkeep::{
     CheckReport, CheckpointInfo, Compaction, Lock, Progress, Restored, SCHEMA, Survey, TableSurvey, Upkeep,
