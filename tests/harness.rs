@@ -193,7 +193,7 @@ fn store(data: &DataDir, metrics: &Metrics) -> Store {
     let setting = |name: &str| std::env::vars().find(|(key, _)| key == name).map(|(_, value)| value);
     if setting("GRPS_TEST_ENGINE").as_deref() == Some("sled") {
         let settings = Settings { page_cache_bytes: 16 << 20, ..Settings::default() };
-        return Store::open(data, &settings, metrics).unwrap();
+        return Store::open(data, &settings, metrics, &grps::store::Progress::silent()).unwrap();
     }
     match setting("GRPS_TEST_CONFLICT_EVERY").and_then(|every| every.parse().ok()) {
         Some(every) => Store::new(Memory::conflicting_every(every), &Settings::default(), metrics),

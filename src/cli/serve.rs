@@ -33,7 +33,7 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
     if let Err(error) = raise_file_limit() {
         tracing::warn!(?error, "fewer connections can be held open than asked for");
     }
-    let app = App::open(config, dir, Clock::system()).await?;
+    let app = App::open(config, dir, Clock::system(), crate::store::Progress::silent()).await?;
     // Bound after everything else works, so that a port that answers is a server that serves.
     let server = Server::bind(app.config.address(), &app.config.http, &app.metrics)?;
     // Before anyone can know that we listen: whoever stops us from then on gets an orderly end.

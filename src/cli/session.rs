@@ -68,7 +68,7 @@ impl Session {
             eprintln!("warning: {}; this command goes on with the built-in policy", error.detail());
             config.policy_dir = dir.path().join("no-policy");
         }
-        let app = Box::new(App::open(config, dir, clock.clone()).await?);
+        let app = Box::new(App::open(config, dir, clock.clone(), crate::store::Progress::silent()).await?);
         let endpoint = app.endpoint()?;
         Ok(Self { operator: generated.operator(), clock, way: Way::Here { endpoint, app } })
     }
