@@ -18,4 +18,5 @@ pub use keep::Keep;
 pub use schedule::Schedule;
 pub use service::{Caretaker, Freshness, Job};
 pub use tasks::{Kind, MAX_TASKS, Outcome, State, Task};
+pub use wire::BackupView;
 pub use workers::{BackupWorker, UpkeepWorker};
