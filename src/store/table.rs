@@ -94,8 +94,11 @@ pub struct TableInfo {
     pub name: &'static str,
     /// The two bytes that all its keys start with.
     pub prefix: [u8; PREFIX],
-    show: fn(&[u8], &[u8]) -> Result<(Value, Value)>,
+    show: Show,
 }
+
+/// Reads a key and a value as JSON.
+type Show = fn(&[u8], &[u8]) -> Result<(Value, Value)>;
 
 impl TableInfo {
     /// A stored row, its key (prefix included) and its value, as JSON with the fields' names.

@@ -72,7 +72,7 @@ fn table(backups: &[Value], folder: &str) -> String {
     }
     let mut out = format!("{:<28} {:<21} {:>12} {:>12}  {}\n", "name", "made", "size", "rows", "");
     for backup in backups {
-        let rows = backup["rows"].as_u64().map_or("–".to_owned(), |rows| count(rows));
+        let rows = backup["rows"].as_u64().map_or("–".to_owned(), count);
         let size = size(backup["bytes"].as_u64());
         let notes = [
             backup["damage"].as_str().map(|damage| format!("DAMAGED: {damage}")),

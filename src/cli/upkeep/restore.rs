@@ -11,11 +11,11 @@ use serde_json::json;
 use super::backup::{find, told};
 use super::{Meter, at_rest, blocking, settings, size};
 use crate::app::App;
-use crate::base::{Clock, Error, Result, Time};
+use crate::base::{Clock, Error, Kind, Result, Time};
 use crate::cli::{Common, print};
 use crate::config::{Config, Sources};
 use crate::domains::audit::Actor;
-use crate::domains::upkeep::BackupView;
+use crate::domains::upkeep::{Asker, BackupView};
 use crate::store::{DataDir, Restored, upkeep};
 
 #[derive(Args)]
@@ -51,23 +51,25 @@ pub async fn run(args: RestoreArgs, common: &Common, sources: &Sources) -> Resul
     let meter = Meter::new();
     let (progress, held, lock) = (meter.progress(), dir.clone(), config.upkeep.lock.clone());
     let restored = blocking(move || upkeep::restore(&held, &path, lock.as_ref(), until, &progress)).await?;
-    let undo = undo(&dir, &restored.kept);
+    // On a new machine there was nothing to keep.
+    let kept = restored.kept.exists().then(|| restored.kept.clone());
+    let undo = undo(&store, kept.as_deref());
     let opened = open(config, dir, &restored, &meter).await;
     drop(meter);
     opened.map_err(|error| {
         let detail = format!("the restored store does not open: {}", error.detail());
-        Error::broken("store.restore_unusable", error.context_text().unwrap_or_default())
-            .hint(format!("{detail}; to undo: {undo}"))
+        Error::new(Kind::Broken, "store.restore_unusable", detail)
+            .hint(format!("bring the former store back: {undo}"))
+            .context(error.context_text().unwrap_or_default())
     })?;
-    let answer = json!({
-        "backup": backup, "seq": restored.replayed_to_seq, "kept": restored.kept.display().to_string(), "undo": undo,
-    });
+    let kept = kept.map(|kept| kept.display().to_string());
+    let answer = json!({ "backup": backup, "seq": restored.replayed_to_seq, "kept": kept, "undo": undo });
     print(common.json, &answer, || {
+        let done = format!("Restored {}, compared it and opened it.", told(&backup));
+        let Some(kept) = &kept else { return done };
+        let forget = format!("rm -r {}", quoted(Path::new(kept)));
         format!(
-            "Restored {}, compared it and opened it.\nThe store that was there is in {}.\n  to undo        {undo}\n  when all is well  rm -r {}",
-            told(&backup),
-            restored.kept.display(),
-            quoted(&restored.kept)
+            "{done}\nThe store that was there is in {kept}.\n  to undo            {undo}\n  when all is well   {forget}"
         )
     });
     Ok(ExitCode::SUCCESS)
@@ -76,7 +78,8 @@ pub async fn run(args: RestoreArgs, common: &Common, sources: &Sources) -> Resul
 /// Opens what was restored, which is the last proof, and leaves the audit row.
 async fn open(config: Config, dir: DataDir, restored: &Restored, meter: &Meter) -> Result<()> {
     let app = App::open(config, dir, Clock::system(), meter.progress()).await?;
-    let noted = app.caretaker.note_restored(restored, &Actor::of("operator"), "cli").await;
+    let asker = Asker { actor: Actor::of("operator"), request_id: "grps-backup-restore".into() };
+    let noted = app.caretaker.note_restored(restored, &asker).await;
     app.close().await.and(noted)
 }
 
@@ -100,10 +103,10 @@ fn confirmed(plan: &str) -> Result<bool> {
     Ok(read.is_ok() && answer.trim().eq_ignore_ascii_case("yes"))
 }
 
-/// The commands that bring the former store back.
-fn undo(dir: &DataDir, kept: &Path) -> String {
-    let store = dir.path().join("store");
-    format!("rm -r {0} && mv {1} {0}", quoted(&store), quoted(kept))
+/// The commands that bring the former store back, or none where there was none.
+fn undo(store: &Path, kept: Option<&Path>) -> String {
+    let back = kept.map(|kept| format!(" && mv {} {}", quoted(kept), quoted(store)));
+    format!("rm -r {}{}", quoted(store), back.unwrap_or_default())
 }
 
 fn quoted(path: &Path) -> String {

@@ -4,7 +4,7 @@ use poem_openapi::param::Path;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::service::{Caretaker, Job};
+use super::service::{Asker, Caretaker, Job};
 use super::wire::{BackupView, JobKind, SurveyView, TaskView};
 use crate::base::{Error, Id, Result};
 use crate::domains::audit::Actor;
@@ -18,7 +18,7 @@ use crate::store::TableInfo;
 struct JobRequest {
     kind: JobKind,
     /// For `backup`: its name, which also exempts it from the keep rules; left out, it is named after the time. For `verify`: which one.
-    #[oai(validator(min_length = 1, max_length = 64))]
+    #[oai(validator(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_][A-Za-z0-9._-]*$"))]
     name: Option<String>,
 }
 
@@ -77,7 +77,8 @@ impl UpkeepApi {
     #[oai(path = "/admin/api/store/tasks", method = "post", operation_id = "startTask")]
     async fn start(&self, caller: Caller, context: Context, wanted: Json<JobRequest>) -> poem::Result<Started> {
         let job = job(wanted.0)?;
-        let (task, _work) = self.caretaker.start(job, &Actor::of(caller.id), &context.request_id).await?;
+        let asker = Asker { actor: Actor::of(caller.id), request_id: context.request_id.to_string() };
+        let (task, _work) = self.caretaker.start(job, asker).await?;
         Ok(Started::Accepted(Json(task.into())))
     }
 

@@ -66,12 +66,12 @@ impl Folder {
         Ok(backups)
     }
 
-    /// The newest backup of `store` that can be read.
+    /// The newest backup of `store` that can be read. One from the future, made while the clock was wrong, must not hold up the next ones.
     ///
     /// # Errors
     /// `upkeep.folder_unusable`.
-    pub fn last_good(&self, store: &str) -> Result<Option<Backup>> {
-        Ok(self.list()?.into_iter().find(|backup| backup.is_good_of(store)))
+    pub fn last_good(&self, store: &str, now: Time) -> Result<Option<Backup>> {
+        Ok(self.list()?.into_iter().find(|backup| backup.is_good_of(store) && backup.at <= now))
     }
 
     /// The file of the backup called `name`, which need not exist.

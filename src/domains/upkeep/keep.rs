@@ -8,8 +8,11 @@ use crate::base::{Error, Result, Time};
 /// Backups of one kind a rule can ask for, at most.
 const MAX_COUNT: u32 = 1000;
 
-/// The spans a rule can name, with how a time is cut into them; `last` makes every backup a span of its own.
-const SPANS: [(&str, fn(Time, usize) -> i64); 6] = [
+/// A span's name, and the number of the span in which a time lies; the second number is the place among the backups, newest first.
+type Span = (&'static str, fn(Time, usize) -> i64);
+
+/// The spans a rule can name; `last` makes every backup a span of its own.
+const SPANS: [Span; 6] = [
     ("last", |_, place| place as i64),
     ("hourly", |at, _| at.seconds().div_euclid(3600)),
     ("daily", |at, _| days(at)),

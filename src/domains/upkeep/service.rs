@@ -35,6 +35,13 @@ pub enum Job {
     Verify(String),
 }
 
+/// Who asked for something, and in which request.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    pub actor: Actor,
+    pub request_id: String,
+}
+
 /// How old the last good backup is, as far as this process has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
@@ -84,17 +91,16 @@ impl Caretaker {
     ///
     /// # Errors
     /// `store.no_upkeep`, `upkeep.busy`; for backups those of their names.
-    pub async fn start(&self, job: Job, by: &Actor, request_id: &str) -> Result<(Task, JoinHandle<()>)> {
+    pub async fn start(&self, job: Job, asker: Asker) -> Result<(Task, JoinHandle<()>)> {
         let upkeep = self.upkeep()?;
         let Inner { clock, ids, desk, .. } = &*self.0;
         let job = self.blocking(move |this| this.admit(job)).await?;
-        let task = desk.begin(ids.next(), job.kind(), &by.id, clock.now())?;
+        let task = desk.begin(ids.next(), job.kind(), &asker.actor.id, clock.now())?;
         let (this, id, runtime) = (self.clone(), task.id, Handle::current());
-        let (by, request_id) = (by.clone(), request_id.to_owned());
         let work = spawn_blocking(move || {
             let outcome = contained(|| this.run(&upkeep, &job, &this.0.desk.progress(id)));
             if let Ok(outcome) = &outcome {
-                runtime.block_on(this.trail(outcome, &by, &request_id));
+                runtime.block_on(this.trail(outcome, &asker));
             }
             this.0.desk.end(id, this.0.clock.now(), outcome);
         });
@@ -159,7 +165,7 @@ impl Caretaker {
             }
             clear_scratch(&config.scratch);
             let survey = upkeep.survey();
-            let found = folder.last_good(&survey.store)?.map(|backup| backup.at);
+            let found = folder.last_good(&survey.store, clock.now())?.map(|backup| backup.at);
             *last_good.lock().unwrap_or_else(PoisonError::into_inner) = found;
             this.0.gauges.backed_up(found);
             let Some(schedule) = &config.schedule else { return Ok(None) };
@@ -186,6 +192,9 @@ impl Caretaker {
     }
 
     /// Takes the store's sizes and state over into the metrics.
+    ///
+    /// # Errors
+    /// `store.no_upkeep`.
     pub async fn measure(&self) -> Result<()> {
         let upkeep = self.upkeep()?;
         self.blocking(move |this| {
@@ -196,12 +205,15 @@ impl Caretaker {
     }
 
     /// Writes the audit row of a restore that was done before this store was opened.
-    pub async fn note_restored(&self, restored: &Restored, by: &Actor, request_id: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn note_restored(&self, restored: &Restored, asker: &Asker) -> Result<()> {
         let after = json!({
             "seq": restored.replayed_to_seq, "rows": restored.info.rows, "made": restored.info.created.to_string(),
             "kept": restored.kept.display().to_string(),
         });
-        self.note("store.restored", &format!("backup:{}", name_of(&restored.info.path)), &after, by, request_id).await
+        self.note("store.restored", &format!("backup:{}", name_of(&restored.info.path)), &after, asker).await
     }
 
     /// Where a backup is tried out by this process, within the data directory `scratch`.
@@ -288,7 +300,7 @@ impl Caretaker {
     }
 
     /// The audit row of what a task did, where there is one.
-    async fn trail(&self, outcome: &Outcome, by: &Actor, request_id: &str) {
+    async fn trail(&self, outcome: &Outcome, asker: &Asker) {
         let (action, subject, after) = match outcome {
             Outcome::BackedUp(info, removed) => {
                 ("store.backed_up", format!("backup:{}", name_of(&info.path)), backed_up(info, removed))
@@ -299,20 +311,20 @@ impl Caretaker {
             }
             Outcome::Checked(_) | Outcome::Checkpointed(_) | Outcome::Verified(_) | Outcome::Kept(_) => return,
         };
-        if let Err(error) = self.note(action, &subject, &after, by, request_id).await {
+        if let Err(error) = self.note(action, &subject, &after, asker).await {
             tracing::warn!(?error, action, subject, "the audit row could not be written");
         }
     }
 
-    async fn note(&self, action: &str, subject: &str, after: &Value, by: &Actor, request_id: &str) -> Result<()> {
+    async fn note(&self, action: &str, subject: &str, after: &Value, asker: &Asker) -> Result<()> {
         let entry = audit::Entry {
             at: self.0.clock.now(),
-            actor: by.clone(),
+            actor: asker.actor.clone(),
             action: action.to_owned(),
             subject: subject.to_owned(),
             before: None,
             after: Some(after.to_string()),
-            request_id: request_id.to_owned(),
+            request_id: asker.request_id.clone(),
         };
         let (entry, id) = (&entry, self.0.ids.next());
         self.0

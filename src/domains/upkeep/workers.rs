@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::service::{Caretaker, Job};
+use super::service::{Asker, Caretaker, Job};
 use super::tasks::State;
 use crate::base::{Clock, Error, Result, Time};
 use crate::domains::audit::Actor;
@@ -106,7 +106,8 @@ impl BackupWorker {
     }
 
     async fn back_up(&self) -> Result<()> {
-        let (task, work) = self.caretaker.start(Job::Backup(None), &Actor::of("backups"), "backups").await?;
+        let asker = Asker { actor: Actor::of("backups"), request_id: "backups".into() };
+        let (task, work) = self.caretaker.start(Job::Backup(None), asker).await?;
         work.await.map_err(|error| Error::broken("upkeep.panicked", error))?;
         match self.caretaker.task(task.id)?.state {
             State::Failed(error) => Err(error),
