@@ -73,18 +73,19 @@ impl Drop for Show {
 }
 
 fn fresh() -> ProgressBar {
-    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(FRAMES_PER_SECOND))
+    let target = ProgressDrawTarget::stderr_with_hz(FRAMES_PER_SECOND);
+    ProgressBar::with_draw_target(None, target).with_style(ProgressStyle::default_spinner())
 }
 
 fn draw(bar: &ProgressBar, what: &str, done: u64, total: u64) {
     if bar.message() != what {
-        bar.reset();
         let template = match total {
             0 => "{spinner} {msg} {elapsed}",
             _ => "{msg} {wide_bar} {percent} %  {eta} left",
         };
         // The templates are ours; were one wrong, the default style would do.
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.reset();
         bar.set_message(what.to_owned());
     }
     if total > 0 {
