@@ -13,17 +13,19 @@ use poem_openapi::{OpenApi, OpenApiService};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
-use crate::domains::auth::{self, Auth, KeyUses, Keys, KeysApi, Sealer, TABLE};
+use crate::domains::audit::AUDITS;
+use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::health::{Checks, HealthApi};
-use crate::domains::leaderboards::{Leaderboards, LeaderboardsApi};
-use crate::domains::players::{Players, PlayersApi, Retention};
+use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
+use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
-use crate::domains::ranks::{HistoryRetention, Ranks, RanksApi};
+use crate::domains::ranks::{DECISIONS, HistoryRetention, Ranks, RanksApi};
 use crate::domains::samples::{Samples, SamplesApi};
-use crate::domains::standings::{BoardId, Standings};
+use crate::domains::standings::{BoardId, RANKED, Standings};
+use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
 use crate::http::{Contract, Docs, Front, Site, Spec};
-use crate::store::{self, DataDir, Store};
+use crate::store::{CURSORS, DataDir, Progress, Store, TableInfo};
 use crate::workers::{StatusBoard, Worker};
 
 /// The published title (requirement G29).
@@ -43,24 +45,22 @@ pub struct App {
     pub players: Players,
     pub leaderboards: Leaderboards,
     pub ranks: Ranks,
+    pub caretaker: Caretaker,
     /// The lock on the data directory; none for a store in memory.
     pub dir: Option<DataDir>,
 }
 
 impl App {
-    /// Opens the store in `dir` and builds everything on it. Blocks while the store opens, off the runtime's threads.
+    /// Opens the store in `dir` and builds everything on it. Blocks while the store opens, off the runtime's threads; `progress` is told
+    /// how far a repair or a migration is.
     ///
     /// # Errors
     /// Those of opening the store, of the policy files and of the wiring.
-    pub async fn open(config: Config, dir: DataDir, clock: Clock) -> Result<Self> {
+    pub async fn open(config: Config, dir: DataDir, clock: Clock, progress: Progress) -> Result<Self> {
         let metrics = Metrics::default();
-        let settings = store::Settings {
-            page_cache_bytes: config.store_cache_bytes,
-            record_cache_bytes: config.record_cache_bytes,
-            ..store::Settings::default()
-        };
+        let surroundings = config.surroundings(&dir, clock.clone(), progress);
         let (held, shared) = (dir.clone(), metrics.clone());
-        let store = tokio::task::spawn_blocking(move || Store::open(&held, &settings, &shared))
+        let store = tokio::task::spawn_blocking(move || Store::open_in(&held, surroundings, &shared))
             .await
             .map_err(|error| Error::broken("store.open_failed", error))??;
         let mut app = Self::build(config, store, clock, metrics).await?;
@@ -86,6 +86,7 @@ impl App {
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
+        let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let board = StatusBoard::default();
         Ok(Self {
             config,
@@ -100,6 +101,7 @@ impl App {
             players,
             leaderboards,
             ranks,
+            caretaker,
             dir: None,
         })
     }
@@ -119,9 +121,16 @@ impl App {
             players,
             leaderboards,
             ranks,
+            caretaker,
             dir: _,
         } = self;
-        let checks = Checks { store: store.clone(), policy: policy.clone(), workers: board.clone() };
+        let checks = Checks {
+            store: store.clone(),
+            policy: policy.clone(),
+            workers: board.clone(),
+            caretaker: caretaker.clone(),
+            clock: clock.clone(),
+        };
         let health = HealthApi {
             checks,
             metrics: metrics.clone(),
@@ -136,6 +145,7 @@ impl App {
             LeaderboardsApi::new(leaderboards.clone()),
             KeysApi { auth: auth.clone() },
             SamplesApi { samples },
+            UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
 
@@ -147,6 +157,7 @@ impl App {
             store,
             auth,
             policy,
+            caretaker,
             metrics: _,
             board: _,
             ids: _,
@@ -161,6 +172,8 @@ impl App {
             Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
             Box::new(KeyUses(auth.clone())),
+            Box::new(UpkeepWorker::new(caretaker.clone())),
+            Box::new(BackupWorker::new(caretaker.clone(), clock.clone())),
         ]
     }
 
@@ -201,6 +214,22 @@ impl App {
         self.store.close().await?;
         saved.map(drop)
     }
+}
+
+/// Every table there is, for showing what a store holds.
+pub fn tables() -> Vec<TableInfo> {
+    vec![
+        PLAYERS.info(),
+        SNAPSHOTS.info(),
+        DECISIONS.info(),
+        RANKED.info(),
+        BOARDS.info(),
+        CURSORS.info(),
+        BOARD_COUNT.info(),
+        ENTRIES.info(),
+        KEYS.info(),
+        AUDITS.info(),
+    ]
 }
 
 /// The published API, without opening anything: what `grps openapi` prints and `openapi/` holds.

@@ -52,7 +52,7 @@ fn no_ids() -> Vec<Value> {
 }
 
 fn takers() -> Vec<Taker> {
-    vec![ingest(), decisions(), simulate(), submit(), keys(), demo()]
+    vec![ingest(), decisions(), simulate(), submit(), keys(), demo(), tasks()]
 }
 
 fn ingest() -> Taker {
@@ -192,6 +192,27 @@ fn demo() -> Taker {
         (json!({ "players": 2, "from": 999_999 }), &[]),
     ];
     Taker { target: "/admin/api/demo", good: json!({ "players": 1 }), wrong }
+}
+
+fn tasks() -> Taker {
+    let backup = |name: Value| json!({ "kind": "backup", "name": name });
+    let wrong: Vec<(Value, &'static [&'static str])> = vec![
+        (json!({}), &["body.kind"]),
+        (json!({ "kind": "fly" }), &["body.kind"]),
+        (json!({ "kind": "Backup" }), &["body.kind"]),
+        (json!({ "kind": "housekeeping" }), &["body.kind"]),
+        (json!({ "kind": "check", "name": "x" }), &["body.name"]),
+        (json!({ "kind": "compact", "name": "x" }), &["body.name"]),
+        (json!({ "kind": "verify" }), &["body.name"]),
+        (backup(json!(5)), &["body.name"]),
+        (backup(json!(long(65))), &["body.name"]),
+        (backup(json!("../secrets")), &["body.name"]),
+        (backup(json!("a/b")), &["body.name"]),
+        (backup(json!(".hidden")), &["body.name"]),
+        (backup(json!("two words")), &["body.name"]),
+        (backup(json!("a\nb")), &["body.name"]),
+    ];
+    Taker { target: "/admin/api/store/tasks", good: json!({ "kind": "check" }), wrong }
 }
 
 /// A server that knows one player, and everything in its store.

@@ -6,7 +6,7 @@ use crate::harness::INGEST;
 use crate::process::{Home, bytes_below, request};
 
 /// Runs `test` on a home whose data no server has open, then on one with a server.
-fn both_ways(test: impl Fn(&Home)) {
+pub fn both_ways(test: impl Fn(&Home)) {
     let alone = Home::new();
     test(&alone);
     let served = Home::new();

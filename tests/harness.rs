@@ -54,6 +54,7 @@ pub struct Answer {
 pub struct Setup {
     dir: tempfile::TempDir,
     settings: Vec<(String, String)>,
+    store: fn(&DataDir, &Metrics) -> Store,
 }
 
 impl Setup {
@@ -63,7 +64,7 @@ impl Setup {
         let policy = dir.path().join("policy");
         std::fs::create_dir(&policy).unwrap();
         write_shipped(&policy).unwrap();
-        Self { dir, settings: Vec::new() }
+        Self { dir, settings: Vec::new(), store }
     }
 
     /// The files of `policy/examples/<name>` laid over the shipped policy.
@@ -82,6 +83,18 @@ impl Setup {
         self
     }
 
+    /// On disk, whatever the environment asks for.
+    pub fn on_disk(mut self) -> Self {
+        self.store = on_disk;
+        self
+    }
+
+    /// In memory, whatever the environment asks for.
+    pub fn in_memory(mut self) -> Self {
+        self.store = |_, metrics| Store::new(Memory::new(), &Settings::default(), metrics);
+        self
+    }
+
     /// Changes a policy file before the start.
     pub fn policy(self, file: &str, change: impl FnOnce(&mut Value)) -> Self {
         edit_json(&self.dir.path().join("policy").join(file), change);
@@ -89,7 +102,7 @@ impl Setup {
     }
 
     pub async fn start(self) -> TestApp {
-        let Self { dir, settings } = self;
+        let Self { dir, settings, store } = self;
         let data = DataDir::open(&dir.path().join("data")).unwrap();
         let generated = Generated::load_or_create(data.path()).unwrap();
         let place = |path: &Path| path.display().to_string();
@@ -121,6 +134,10 @@ impl TestApp {
     /// A program with these settings.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         settings.iter().fold(Setup::new(), |setup, (name, value)| setup.set(name, *value)).start().await
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     pub fn policy_dir(&self) -> PathBuf {
@@ -192,13 +209,17 @@ fn store(data: &DataDir, metrics: &Metrics) -> Store {
     #[allow(clippy::disallowed_methods)] // how a test run is told which store to use
     let setting = |name: &str| std::env::vars().find(|(key, _)| key == name).map(|(_, value)| value);
     if setting("GRPS_TEST_ENGINE").as_deref() == Some("sled") {
-        let settings = Settings { page_cache_bytes: 16 << 20, ..Settings::default() };
-        return Store::open(data, &settings, metrics).unwrap();
+        return on_disk(data, metrics);
     }
     match setting("GRPS_TEST_CONFLICT_EVERY").and_then(|every| every.parse().ok()) {
         Some(every) => Store::new(Memory::conflicting_every(every), &Settings::default(), metrics),
         None => Store::new(Memory::new(), &Settings::default(), metrics),
     }
+}
+
+fn on_disk(data: &DataDir, metrics: &Metrics) -> Store {
+    let settings = Settings { page_cache_bytes: 16 << 20, ..Settings::default() };
+    Store::open(data, &settings, metrics).unwrap()
 }
 
 /// A request being put together.

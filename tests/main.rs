@@ -6,6 +6,7 @@
 
 mod access;
 mod apply;
+mod backups;
 mod bad_input;
 mod boards;
 mod cli;
@@ -27,3 +28,4 @@ mod schemes;
 mod server;
 mod state;
 mod tidy;
+mod upkeep;

@@ -10,6 +10,7 @@ use crate::base::{Clock, Error, Result};
 use crate::config::{self, Config, FeatureState, Generated, Sources};
 use crate::domains::policy::Sources as PolicySources;
 use crate::domains::policy::{Search, lint_report};
+use crate::domains::upkeep::Folder;
 use crate::store::DataDir;
 use poem::http::Method;
 
@@ -51,6 +52,7 @@ pub async fn run(common: &Common, sources: &Sources) -> Result<ExitCode> {
         check(&mut findings, "policy", policy(&config));
         check(&mut findings, "store", store(sources).await);
         check(&mut findings, "server", server(&config));
+        check(&mut findings, "backups", backups(&config));
         features(&mut findings, &config);
     }
     let failed = findings.iter().any(|finding| finding.state == State::Fail);
@@ -130,6 +132,29 @@ fn server(config: &Config) -> Result<((), String)> {
         None => "not running; `grps serve` starts it".to_owned(),
     };
     Ok(((), detail))
+}
+
+/// Whether backups can be made, and how old the last one is that can be read.
+fn backups(config: &Config) -> Result<((), String)> {
+    let upkeep = &config.upkeep;
+    let folder = Folder::new(upkeep.folder.clone());
+    folder.probe()?;
+    let (place, now) = (folder.path().display(), Clock::system().now());
+    let last = folder.list()?.into_iter().find(|backup| backup.info.is_ok());
+    let Some(schedule) = &upkeep.schedule else {
+        return Ok(((), format!("none are made by the clock: BACKUP_CRON is empty; {place} can be written")));
+    };
+    let next = schedule.after(now).map(|at| format!("; the next one is due at {at}")).unwrap_or_default();
+    let Some(last) = last else { return Ok(((), format!("none in {place} yet{next}"))) };
+    let hours = now.since(last.at).as_secs() / 3600;
+    // One may be missing, being made at this moment; two are not.
+    let missed = schedule.after(last.at).and_then(|at| schedule.after(at)).is_some_and(|at| at < now);
+    if missed {
+        let detail = format!("the last good backup in {place} is {hours} hours old, older than BACKUP_CRON asks for");
+        return Err(Error::conflict("upkeep.backup_late", detail)
+            .hint("is the server running? `grps backup create` makes one, or says why it cannot be made"));
+    }
+    Ok(((), format!("the last good one in {place} is {hours} hours old{next}")))
 }
 
 fn features(findings: &mut Vec<Finding>, config: &Config) {

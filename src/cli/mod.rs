@@ -12,6 +12,7 @@ mod samples;
 mod serve;
 mod session;
 mod sign;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +68,15 @@ enum Command {
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Make, list, verify and restore backups
+    #[command(subcommand)]
+    Backup(upkeep::BackupCommand),
+    /// Look at the store; check, compact, repair and dump it
+    #[command(subcommand)]
+    Store(upkeep::StoreCommand),
+    /// Show the schema of the stored data, or bring it up to date
+    #[command(subcommand)]
+    Migrate(upkeep::MigrateCommand),
     /// Show every setting and where its value comes from
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -116,6 +126,9 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Demo(args) => samples::demo(args, common, sources).await,
         Command::Policy(command) => policy::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
+        Command::Backup(command) => upkeep::backup(command, common, sources).await,
+        Command::Store(command) => upkeep::store(command, common, sources).await,
+        Command::Migrate(command) => upkeep::migrate(command, common, sources).await,
         Command::Config(command) => config::run(command, common, sources),
         Command::Sign(args) => sign::run(args, common, sources),
         Command::Openapi(args) => config::openapi(args).await,
@@ -137,12 +150,17 @@ impl Common {
     }
 }
 
-/// Exit codes: 1 a check failed, 2 usage (clap), 3 configuration, 4 unavailable, 5 corrupt.
+/// Data that is not what was written.
+const CORRUPT: [&str; 5] =
+    ["store.beyond_repair", "store.damaged", "checkpoint.cut_short", "checkpoint.damaged", "checkpoint.miscounted"];
+
+/// Exit codes: 1 a check failed, 2 usage (mostly clap's), 3 configuration, 4 unavailable, 5 corrupt.
 fn exit_code(error: &Error) -> u8 {
     let code = error.code();
     match error.kind() {
         _ if code.starts_with("config.") || code.starts_with("policy.") || code.starts_with("secret.") => 3,
-        _ if code.starts_with("store.corrupt") || code.starts_with("auth.seal") => 5,
+        _ if code == "cli.usage" => 2,
+        _ if CORRUPT.contains(&code) || code.starts_with("auth.seal") => 5,
         Kind::Remote | Kind::Busy | Kind::Limited | Kind::NotConfigured | Kind::Full | Kind::Broken => 4,
         _ if code.starts_with("server.") || code.starts_with("store.") => 4,
         _ => 1,

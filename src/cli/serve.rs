@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::upkeep::Meter;
 use super::{Common, banner, logging};
 use crate::app::App;
 use crate::base::{Clock, Error, Result};
@@ -33,7 +34,9 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
     if let Err(error) = raise_file_limit() {
         tracing::warn!(?error, "fewer connections can be held open than asked for");
     }
-    let app = App::open(config, dir, Clock::system()).await?;
+    let meter = Meter::new();
+    let app = App::open(config, dir, Clock::system(), meter.progress()).await?;
+    drop(meter);
     // Bound after everything else works, so that a port that answers is a server that serves.
     let server = Server::bind(app.config.address(), &app.config.http, &app.metrics)?;
     // Before anyone can know that we listen: whoever stops us from then on gets an orderly end.

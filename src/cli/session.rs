@@ -8,6 +8,7 @@ use poem::http::{Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use serde_json::Value;
 
+use super::upkeep::Meter;
 use crate::app::App;
 use crate::base::{Clock, Error, Result, Secret};
 use crate::config::{self, Config, Generated, Sources};
@@ -68,7 +69,9 @@ impl Session {
             eprintln!("warning: {}; this command goes on with the built-in policy", error.detail());
             config.policy_dir = dir.path().join("no-policy");
         }
-        let app = Box::new(App::open(config, dir, clock.clone()).await?);
+        let meter = Meter::new();
+        let app = Box::new(App::open(config, dir, clock.clone(), meter.progress()).await?);
+        drop(meter);
         let endpoint = app.endpoint()?;
         Ok(Self { operator: generated.operator(), clock, way: Way::Here { endpoint, app } })
     }

@@ -14,10 +14,12 @@ pub use generated::Generated;
 pub use settings::{Kind, SETTINGS, Setting, markdown};
 pub use sources::{Found, Origin, Sources};
 
-use crate::base::{Error, Result, Secret, Secrets};
+use crate::base::{Clock, Error, Result, Secret, Secrets};
 use crate::domains::auth::{self, Mode};
 use crate::domains::players::RetentionConfig;
+use crate::domains::upkeep;
 use crate::http::{self, Origins, Proxies};
+use crate::store::{self, DataDir, Progress, Surroundings};
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,12 +45,17 @@ pub struct Config {
     pub store_cache_bytes: u64,
     /// The record cache of the store, in bytes.
     pub record_cache_bytes: u64,
+    /// Disk space that ordinary writes leave alone, in bytes.
+    pub store_reserve_bytes: u64,
+    /// Journal kept for restores to a point in time, in bytes.
+    pub journal_keep_bytes: u64,
     pub service_base_url: String,
     pub http: http::Config,
     pub auth: auth::Config,
     /// The inbound key is the one made on first start.
     pub generated_inbound: bool,
     pub retention: RetentionConfig,
+    pub upkeep: upkeep::Config,
     /// What is worth telling the owner at start.
     pub warnings: Vec<String>,
     /// Features that need a setting: name, whether it is on, the variable that turns it on.
@@ -74,6 +81,9 @@ pub enum FeatureState {
 
 /// Shortest secret that is not warned about, in bytes (requirement R12).
 const GOOD_SECRET: usize = 32;
+
+/// Shortest passphrase that is not warned about, in characters.
+const GOOD_PASSPHRASE: usize = 12;
 
 /// Reads `DATA_DIR` alone: the generated secrets have to be found before the rest can be checked.
 ///
@@ -104,6 +114,8 @@ impl Config {
             health_auth_required: read.one_of("HEALTH_AUTH", &[("optional", false), ("required", true)])?,
             store_cache_bytes: read.number("STORE_CACHE_MB", 8, 4096)? << 20,
             record_cache_bytes: read.number("RECORD_CACHE_MB", 1, 4096)? << 20,
+            store_reserve_bytes: read.number("STORE_RESERVE_MB", 16, 1 << 20)? << 20,
+            journal_keep_bytes: read.number("JOURNAL_KEEP_MB", 0, 1 << 20)? << 20,
             service_base_url: match read.text("SERVICE_BASE_URL")? {
                 url if url.is_empty() => format!("http://127.0.0.1:{port}"),
                 url => url,
@@ -116,10 +128,30 @@ impl Config {
                 per_player: read.number("SNAPSHOTS_PER_PLAYER", 1, 100_000)? as u32,
                 audit_days: read.number("AUDIT_RETENTION_DAYS", 1, 3650)? as u32,
             },
+            upkeep: upkeep_section(&read)?,
             warnings: warnings(&read)?,
             features: features(&read)?,
         };
         Ok(config)
+    }
+
+    /// Everything that opening the store in `dir` needs to know.
+    pub fn surroundings(&self, dir: &DataDir, clock: Clock, progress: Progress) -> Surroundings {
+        let mut surroundings = Surroundings::new(dir, &self.store());
+        (surroundings.backups, surroundings.lock) = (self.upkeep.folder.clone(), self.upkeep.lock.clone());
+        (surroundings.clock, surroundings.progress) = (clock, progress);
+        surroundings
+    }
+
+    /// What the store is told.
+    pub fn store(&self) -> store::Settings {
+        store::Settings {
+            page_cache_bytes: self.store_cache_bytes,
+            record_cache_bytes: self.record_cache_bytes,
+            reserve_bytes: self.store_reserve_bytes,
+            journal_keep_bytes: self.journal_keep_bytes,
+            ..store::Settings::default()
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -169,6 +201,20 @@ fn auth_section(read: &Reader<'_>, generated: &Generated, host: IpAddr) -> Resul
     })
 }
 
+fn upkeep_section(read: &Reader<'_>) -> Result<upkeep::Config> {
+    let data_dir = PathBuf::from(read.text("DATA_DIR")?);
+    Ok(upkeep::Config {
+        schedule: upkeep::Schedule::parse(&read.text("BACKUP_CRON")?)?,
+        folder: match read.text("BACKUP_DIR")? {
+            folder if folder.is_empty() => data_dir.join("backups"),
+            folder => PathBuf::from(folder),
+        },
+        keep: read.text("BACKUP_KEEP")?.parse()?,
+        lock: upkeep::Config::lock(&read.text("BACKUP_PASSPHRASE")?, &read.text("BACKUP_KEY")?)?,
+        scratch: data_dir,
+    })
+}
+
 /// Secrets that are too short or used twice (requirement R12), and settings that have no effect here.
 fn warnings(read: &Reader<'_>) -> Result<Vec<String>> {
     let mut out = Vec::new();
@@ -192,6 +238,12 @@ fn warnings(read: &Reader<'_>) -> Result<Vec<String>> {
             }
             seen.push((name, Secret::new(part)));
         }
+    }
+    let passphrase = read.text("BACKUP_PASSPHRASE")?;
+    if (1..GOOD_PASSPHRASE).contains(&passphrase.chars().count()) {
+        out.push(format!(
+            "BACKUP_PASSPHRASE is shorter than {GOOD_PASSPHRASE} characters; several random words are better"
+        ));
     }
     if read.found("REDIS_URL")?.is_some_and(|found| !found.value.is_empty()) {
         out.push("REDIS_URL is set but has no effect on a single machine: the embedded store does its work".into());
@@ -394,6 +446,10 @@ mod tests {
             ("ALLOWED_ORIGINS", "*", "not a web origin"),
             ("TRUSTED_PROXIES", "proxy", "neither an address nor a range"),
             ("INBOUND_API_KEYS", "key:fly", "not a list of scopes"),
+            ("BACKUP_CRON", "daily", "minute, hour, day"),
+            ("BACKUP_KEEP", "weakly=4", "not a span"),
+            ("BACKUP_KEY", "abc", "64 hex characters"),
+            ("STORE_RESERVE_MB", "0", "a whole number from 16"),
         ] {
             let error = build(&[(name, value)]).unwrap_err();
             assert!(error.to_string().contains(expected), "{name}={value}: {error}");

@@ -78,6 +78,28 @@ pub const SETTINGS: &[Setting] = &[
     plain("SERVICE_BASE_URL", "", "Our own address in commands that are printed; `http://127.0.0.1:$PORT` when empty."),
     plain("STORE_CACHE_MB", "128", "Memory for the store's page cache; budget 2 to 4 times it."),
     plain("RECORD_CACHE_MB", "64", "Memory for recently read records."),
+    plain(
+        "STORE_RESERVE_MB",
+        "256",
+        "Disk space that only deletes, backups and an orderly end may use; other writes are refused early.",
+    ),
+    plain("JOURNAL_KEEP_MB", "256", "History kept for restores to a point in time."),
+    plain(
+        "BACKUP_CRON",
+        "0 4 * * *",
+        "When backups are made, in UTC: minute, hour, day, month, weekday. Empty: never.",
+    ),
+    plain("BACKUP_DIR", "", "Where backups go; `<DATA_DIR>/backups` when empty. Another disk is better."),
+    plain(
+        "BACKUP_KEEP",
+        "last=3,daily=7,weekly=4,monthly=6",
+        "Which backups stay; also `hourly`, `yearly`. Those you named stay until you delete them. Empty: all.",
+    ),
+    secret("BACKUP_PASSPHRASE", "Encrypts backups. Without it they cannot be restored: keep it elsewhere too."),
+    secret(
+        "BACKUP_KEY",
+        "The same with a key of 64 hex characters, `openssl rand -hex 32`; `BACKUP_KEY_FILE` reads it from a file.",
+    ),
     plain("SNAPSHOT_RETENTION_DAYS", "90", "Days a player's snapshots are kept."),
     plain("SNAPSHOTS_PER_PLAYER", "500", "Snapshots kept per player, newest first."),
     plain("AUDIT_RETENTION_DAYS", "365", "Days audit rows and ended decisions are kept."),

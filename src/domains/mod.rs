@@ -9,3 +9,4 @@ pub mod policy;
 pub mod ranks;
 pub mod samples;
 pub mod standings;
+pub mod upkeep;

@@ -49,9 +49,9 @@ pub use key::{Key, Leading};
 pub use progress::Progress;
 pub use record::{MAX_VALUE, Record, unpack};
 pub use stats::Stats;
-pub use table::{MAX_KEY, Scan, Table};
+pub use table::{MAX_KEY, Scan, Table, TableInfo};
 pub use tx::{MAX_TX_READS, Tx};
-use upkeep::Upkeep;
+pub use upkeep::{CheckReport, CheckpointInfo, Compaction, Lock, Restored, SCHEMA, Survey, TableSurvey, Upkeep};
 
 /// Rows in one page of a scan, and keys in one `get_many`, at most.
 pub const MAX_PAGE: usize = 1000;

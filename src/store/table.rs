@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::engine::{Order, Span};
 use super::key::{Key, Leading};
@@ -79,6 +81,40 @@ impl<K: Key, V: Record> Table<K, V> {
     }
 }
 
+impl<K: Key + Serialize, V: Record> Table<K, V> {
+    /// The table without its types.
+    pub const fn info(&self) -> TableInfo {
+        TableInfo { name: self.name, prefix: self.prefix, show: show::<K, V> }
+    }
+}
+
+/// A table told without its types: for listing what a store holds, and for showing its rows to a person.
+#[derive(Debug, Clone, Copy)]
+pub struct TableInfo {
+    pub name: &'static str,
+    /// The two bytes that all its keys start with.
+    pub prefix: [u8; PREFIX],
+    show: Show,
+}
+
+/// Reads a key and a value as JSON.
+type Show = fn(&[u8], &[u8]) -> Result<(Value, Value)>;
+
+impl TableInfo {
+    /// A stored row, its key (prefix included) and its value, as JSON with the fields' names.
+    ///
+    /// # Errors
+    /// `store.key_corrupt`, `store.value_corrupt`, `store.version_unknown`.
+    pub fn show(&self, key: &[u8], value: &[u8]) -> Result<(Value, Value)> {
+        (self.show)(key, value)
+    }
+}
+
+fn show<K: Key + Serialize, V: Record>(key: &[u8], value: &[u8]) -> Result<(Value, Value)> {
+    let json = |value: serde_json::Result<Value>| value.map_err(|e| Error::broken("store.value_corrupt", e));
+    Ok((json(serde_json::to_value(decode_key::<K>(key)?))?, json(serde_json::to_value(record::decode::<V>(value)?))?))
+}
+
 /// Says in the log which table a row that cannot be read is in.
 pub(super) fn in_table(name: &str, error: Error) -> Error {
     let said = error.context_text().unwrap_or_default().to_owned();
@@ -153,6 +189,16 @@ mod tests {
         assert_eq!(after_all(b"pl"), Some(b"pm".to_vec()));
         assert_eq!(after_all(&[1, 0xFF]), Some(vec![2]));
         assert_eq!(after_all(&[0xFF, 0xFF]), None);
+    }
+
+    #[test]
+    fn a_row_shows_without_its_types() {
+        static NAMES: Table<(u32, String), String> = Table::new("names", *b"na");
+        let (key, value) = (NAMES.raw(&(7u32, "a".to_owned())), record::encode(&"Arc".to_owned()).unwrap());
+        let shown = NAMES.info().show(&key, &value).unwrap();
+        assert_eq!(shown, (serde_json::json!([7, "a"]), serde_json::json!("Arc")));
+        assert_eq!(NAMES.info().show(&key[..3], &value).unwrap_err().code(), "store.key_corrupt");
+        assert_eq!(NAMES.info().show(&key, &[9]).unwrap_err().code(), "store.version_unknown");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::engine::disk::Surroundings;
 use super::{DataDir, Progress, Settings};
 use crate::base::{Error, Result, Time};
 
-pub use super::engine::disk::FORMAT;
+pub use super::engine::disk::FORMAT as SCHEMA;
 pub use super::engine::disk::checkpoint::{Info as CheckpointInfo, Lock, inspect};
 pub use super::engine::disk::offline::Restored;
 pub use super::engine::disk::recovery::{Outcome as OpeningOutcome, Report as Opening};

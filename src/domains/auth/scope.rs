@@ -43,8 +43,10 @@ scopes! {
     MetricsRead = "metrics:read",
     /// Create, rotate and revoke keys.
     KeysManage = "keys:manage",
-    /// Everything an operator does: bootstrap, demo data, maintenance.
+    /// What an operator does besides: bootstrap and demo data.
     Operate = "operate",
+    /// Look after the store: see its state, check, compact, make and verify backups.
+    StoreManage = "store:manage",
 }
 
 impl fmt::Display for Scope {

@@ -69,6 +69,11 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/admin/api/bootstrap", Needs(SIGNED, Scope::Operate)),
     rule("POST", "/admin/api/demo", Needs(SIGNED, Scope::Operate)),
     rule("DELETE", "/admin/api/demo", Needs(SIGNED, Scope::Operate)),
+    rule("GET", "/admin/api/store", Needs(SIGNED, Scope::StoreManage)),
+    rule("GET", "/admin/api/store/tasks", Needs(SIGNED, Scope::StoreManage)),
+    rule("POST", "/admin/api/store/tasks", Needs(SIGNED, Scope::StoreManage)),
+    rule("GET", "/admin/api/store/tasks/{id}", Needs(SIGNED, Scope::StoreManage)),
+    rule("GET", "/admin/api/backups", Needs(SIGNED, Scope::StoreManage)),
 ];
 
 /// The rule for a request, by method and path without its query. `HEAD` counts as `GET`.

@@ -32,6 +32,7 @@ struct CheckView {
     ok: bool,
     /// Whether the server cannot serve without it.
     vital: bool,
+    /// What is wrong and what still works, or what is worth knowing.
     detail: Option<String>,
 }
 

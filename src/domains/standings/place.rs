@@ -58,7 +58,7 @@ pub enum Order {
 }
 
 /// A place on a board. Smaller is better: the first place is the least.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Place {
     pub(super) hi: u64,
     pub(super) lo: u64,

@@ -179,7 +179,7 @@ async fn both_copies_damaged_go_back_to_the_last_backup_and_say_so() {
     let store = open(&live, &Settings { journal_keep_bytes: 0, ..small() });
     fill(&store, 0..COUNT / 2).await;
     let backups = live.path().join("backups");
-    upkeep(&store, move |upkeep| upkeep.back_up(&backups, "one.ckp", None, &Progress::silent()).unwrap()).await;
+    upkeep(&store, move |upkeep| upkeep.back_up(&backups, "one", None, &Progress::silent()).unwrap()).await;
     fill(&store, COUNT / 2..COUNT).await;
     upkeep(&store, |upkeep| upkeep.checkpoint(&Progress::silent()).unwrap()).await;
     store.close().await.unwrap();
@@ -243,7 +243,7 @@ async fn a_backup_is_restored_and_what_was_there_is_kept() {
     fill(&store, 0..10).await;
     let backups = dir.path().join("backups");
     let path = backups.join("one.ckp");
-    upkeep(&store, move |upkeep| upkeep.back_up(&backups, "one.ckp", None, &Progress::silent()).unwrap()).await;
+    upkeep(&store, move |upkeep| upkeep.back_up(&backups, "one", None, &Progress::silent()).unwrap()).await;
     fill(&store, 10..20).await;
     let then = crate::base::Clock::system().now();
     std::thread::sleep(std::time::Duration::from_millis(5));

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 
 use crate::base::{Error, Result, Time};
 
@@ -82,8 +83,11 @@ pub enum Health {
     Ready,
     /// Closed in good order.
     Closed,
-    /// The disk is so full that only deletions are taken.
-    Full(Error),
+    /// The disk is so full that only deletions are taken, until as many bytes are free as are needed.
+    Full {
+        free: u64,
+        needed: u64,
+    },
     /// The disk has not answered a sync for so long.
     Stalled(Duration),
     /// A commit failed or data was found damaged. The store tries to open itself again; nothing is written until it has.
@@ -125,14 +129,19 @@ pub trait Engine: Send + Sync + 'static {
     /// Finishes what was accepted, syncs, and refuses every later commit.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 
-    /// The groups of commits behind `after`, at most `limit` of them, oldest first; none when there are none yet.
+    /// The groups of commits behind `after`, at most `limit` of them, oldest first; none when there are none yet. An engine need not keep any.
     ///
     /// # Errors
     /// `store.feed_lagged` when they are not kept any more.
-    fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Change>>>;
+    fn changes(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Change>>> {
+        let _ = limit;
+        ready(Err(lagged(after))).boxed()
+    }
 
-    /// The number of the last group of commits that was acknowledged.
-    fn seq(&self) -> u64;
+    /// The number of the last group of commits that was acknowledged; 0 where none are numbered.
+    fn seq(&self) -> u64 {
+        0
+    }
 
     fn health(&self) -> Health;
 

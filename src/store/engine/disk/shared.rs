@@ -209,7 +209,7 @@ impl Shared {
         let stalled = locked(&self.syncing).as_ref().map(Stopwatch::elapsed).filter(|since| *since >= SLOW_SYNC);
         match (stalled, self.space.shortage()) {
             (Some(since), _) => Health::Stalled(since),
-            (None, Some(shortage)) => Health::Full(shortage.error()),
+            (None, Some(shortage)) => Health::Full { free: shortage.free, needed: shortage.reserve },
             (None, None) => Health::Ready,
         }
     }

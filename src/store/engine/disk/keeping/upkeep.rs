@@ -78,6 +78,8 @@ pub struct Survey {
     pub free_bytes: u64,
     /// What ordinary writes leave free.
     pub reserve_bytes: u64,
+    /// The first group that the journal still has.
+    pub journal_first_seq: u64,
     pub last_checkpoint: Option<Info>,
     /// sled's size as a multiple of the live data; 1 for an empty store.
     pub amplification: f64,
@@ -141,6 +143,7 @@ impl Upkeep {
             checkpoint_bytes: bytes_under(&place.checkpoints()),
             free_bytes: self.shared.space.free().unwrap_or(0),
             reserve_bytes: self.shared.space.reserve,
+            journal_first_seq: place.journal_first().unwrap_or(ledger.seq + 1),
             last_checkpoint: newest.and_then(|path| checkpoint::inspect(&path).ok()),
             opening: self.shared.opening(),
         }
@@ -194,29 +197,19 @@ impl Upkeep {
         Ok(info)
     }
 
-    /// Writes a backup as `name` into `folder`. It gets its name once it has been restored into a scratch folder and compared.
+    /// Writes a backup as `<name>.ckp` into `folder`. It gets its name once it has been restored into a scratch folder and compared.
     ///
     /// # Errors
     /// As [`Upkeep::checkpoint`].
     pub fn back_up(&self, folder: &Path, name: &str, lock: Option<&Lock>, progress: &Progress) -> Result<Info> {
         let _turn = self.turn();
         create_private(folder).map_err(|e| disk_failure("creating the backups folder", &e))?;
-        let path = folder.join(name);
+        let path = folder.join(format!("{name}.ckp"));
         let written = self.capture(&path, lock, progress)?;
         self.shared.space.require(self.shared.ledger().census.total().bytes.saturating_mul(REBUILT))?;
         let settings = &self.surroundings.settings;
         super::offline::prove(&written.info().path, lock, &self.scratch(), settings.page_cache_bytes, progress)?;
         written.publish(&path)
-    }
-
-    /// Restores a backup into a scratch folder and compares.
-    ///
-    /// # Errors
-    /// `checkpoint.*`, `store.disk_full`, `store.damaged`.
-    pub fn verify(&self, path: &Path, lock: Option<&Lock>, progress: &Progress) -> Result<Info> {
-        let _turn = self.turn();
-        let cache = self.surroundings.settings.page_cache_bytes;
-        super::offline::prove(path, lock, &self.scratch(), cache, progress)
     }
 
     fn scratch(&self) -> PathBuf {

@@ -88,6 +88,12 @@ impl Place {
         [self.journal().join("a"), self.journal().join("b")]
     }
 
+    /// The first group that the journal's first copy may still have.
+    pub fn journal_first(&self) -> Option<u64> {
+        let [first, _] = self.journals();
+        names(&first).iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).min()
+    }
+
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
     }

@@ -30,7 +30,7 @@ use crate::store::{DataDir, Progress, Settings};
 
 /// Everything an opening needs to know.
 pub struct Surroundings {
-    pub(in crate::store::engine::disk) place: Place,
+    pub(in crate::store) place: Place,
     pub settings: Settings,
     /// Where backups lie, and what opens them; the last resort.
     pub backups: PathBuf,
