@@ -364,6 +364,29 @@ fn what_a_repair_left_behind_never_comes_back() {
 }
 
 #[test]
+fn a_copy_that_lacks_the_tail_is_mended_before_the_other_is_trimmed() {
+    for (lagging, what) in [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)] {
+        let mut lab = Lab::new(SMALL);
+        lab.append(50);
+        let (last, file) = (lab.last(), lab.file(lagging, 50));
+        match what {
+            0 => lab.change(lagging, last, |record| record.fill(0)),
+            1 => lab.change(lagging, last, |record| record[HEAD..].fill(0)),
+            2 => fs::remove_file(file).unwrap(),
+            _ => fs::remove_dir_all(&lab.dirs[lagging]).unwrap(),
+        }
+        lab.restart();
+        lab.append(10);
+        lab.journal().trim(1 - lagging, 60);
+        lab.journal = None;
+        let from = if what == 3 { lab.places[49].first - 1 } else { 0 };
+        let alone = &lab.dirs[lagging..=lagging];
+        assert_eq!(read(alone, from), (lab.entries[from as usize..].to_vec(), End::Complete), "{lagging} {what}");
+        assert_eq!(survey(alone)[0].damage, None);
+    }
+}
+
+#[test]
 fn the_stale_bytes_of_reused_segments_are_never_records() {
     let (mut lab, mut reused) = (Lab::new(SMALL), 0);
     for _ in 0..300 {
