@@ -148,10 +148,8 @@ fn live(lab: &mut Lab, rng: &mut Rng) -> u64 {
             0 => lab.restart(),
             1 => {
                 kept = rng.u64(kept..=lab.last());
-                for copy in 0..2 {
-                    lab.journal().trim(copy, kept);
-                    assert!(lab.journal().first_seq(copy) <= kept + 1);
-                }
+                (0..2).for_each(|copy| lab.journal().trim(copy, kept));
+                assert!((0..2).all(|copy| lab.journal().first_seq(copy) <= kept + 1));
             }
             _ => {}
         }
@@ -203,9 +201,8 @@ fn a_record_larger_than_a_segment_gets_a_larger_segment() {
         entries.push(entry);
     }
     assert_eq!(read(&lab.dirs, 0), (entries.clone(), End::Complete));
-    lab.journal().trim(0, 6);
-    lab.journal().trim(1, 6);
-    drop(lab.journal.take());
+    (0..2).for_each(|copy| lab.journal().trim(copy, 6));
+    lab.journal = None;
     assert_eq!(read(&lab.dirs, 6).0, entries[6..]);
 }
 
@@ -365,7 +362,7 @@ fn what_a_repair_left_behind_never_comes_back() {
 
 #[test]
 fn a_copy_that_lacks_the_tail_is_mended_before_the_other_is_trimmed() {
-    for (lagging, what) in [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)] {
+    for (lagging, what) in (0..8).map(|case| (case / 4, case % 4)) {
         let mut lab = Lab::new(SMALL);
         lab.append(50);
         let (last, file) = (lab.last(), lab.file(lagging, 50));
@@ -435,8 +432,7 @@ fn a_failed_sync_is_final() {
     assert_eq!(lab.journal().wait_sync().unwrap_err().code(), "store.sync_failed");
     assert_eq!(append(lab.journal(), &made(3, 0)).unwrap_err().code(), "store.sync_failed");
     lab.journal().start_sync();
-    assert_eq!(lab.journal().wait_sync().unwrap_err().code(), "store.sync_failed");
-    assert!(lab.journal().fault().is_some());
+    assert_eq!(lab.journal().wait_sync().unwrap_err().code(), lab.journal().fault().unwrap().code());
 }
 
 #[test]
