@@ -393,8 +393,7 @@ fn the_stale_bytes_of_reused_segments_are_never_records() {
         let (entries, end) = read(&lab.dirs[1..], last - 1);
         assert_eq!((entries, end), (lab.entries[last as usize - 1..].to_vec(), End::Complete));
         let Place { to, .. } = lab.places[last as usize - 1];
-        let behind = fs::read(lab.file(1, last)).unwrap()[to + HEAD..].iter().any(|byte| *byte != 0);
-        reused += usize::from(behind);
+        reused += usize::from(fs::read(lab.file(1, last)).unwrap()[to + HEAD..].iter().any(|byte| *byte != 0));
     }
     assert!(reused > 100, "only {reused} of 300 appends went into a reused segment");
     assert!(fs::read_dir(&lab.dirs[1]).unwrap().count() <= 3);
