@@ -130,17 +130,21 @@ struct Replica {
     renamed: bool,
     /// Oldest first; the current one is the last.
     held: VecDeque<Segment>,
+    /// Whether the newest segment it was opened with is sound up to the last record.
+    sound: bool,
     syncer: Syncer,
 }
 
 impl Journal {
     /// Starts writing behind `last` (0 for an empty store) into a new segment of every copy. Older segments stay for readers, without whatever
-    /// they hold behind `last`. Folders that are missing are created. Blocks while the first segments are written.
+    /// they hold behind `last`; a copy whose newest one does not lead there gets that of a copy where it does, since a crash can leave the
+    /// last record in one copy alone. Folders that are missing are created. Blocks while the first segments are written.
     ///
     /// # Errors
     /// `store.disk_full`, `store.disk_failed`, `store.no_thread`.
     pub fn start(dirs: &[PathBuf], store: StoreId, last: u64, segment_bytes: u64) -> Result<Self> {
-        let replicas = dirs.iter().map(|dir| Replica::open(dir, store, last)).collect::<Result<_>>()?;
+        let mut replicas = dirs.iter().map(|dir| Replica::open(dir, store, last)).collect::<Result<Vec<_>>>()?;
+        mend(&mut replicas).map_err(|e| disk_failure("mending a copy of the journal", &e))?;
         let mut journal = Self {
             store,
             segment_bytes: segment_bytes.max((HEADER + HEAD) as u64),
@@ -302,13 +306,21 @@ impl Replica {
     fn open(dir: &Path, store: StoreId, last: u64) -> Result<Self> {
         let failed = |e: io::Error| disk_failure("opening a folder of the journal", &e);
         crate::store::dir::create_private(dir).map_err(failed)?;
-        let held = leave_up_to(dir, store, last)?;
+        let (held, sound) = leave_up_to(dir, store, last)?;
         let folder = Arc::new(File::open(dir).map_err(failed)?);
         folder.sync_all().map_err(failed)?;
         if let Some(parent) = dir.parent() {
             File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
         }
-        Ok(Self { dir: dir.to_owned(), file: folder.clone(), folder, renamed: false, held, syncer: Syncer::new()? })
+        Ok(Self {
+            dir: dir.to_owned(),
+            file: folder.clone(),
+            folder,
+            renamed: false,
+            held,
+            sound,
+            syncer: Syncer::new()?,
+        })
     }
 
     /// Makes a stamped spare the current segment.
@@ -329,28 +341,48 @@ impl Replica {
     }
 }
 
-/// Removes from a copy everything behind `last`, so that it can never be taken for what is written there from now on. Returns what stays.
-fn leave_up_to(dir: &Path, store: StoreId, last: u64) -> Result<VecDeque<Segment>> {
+/// Removes from a copy everything behind `last`, so that it can never be taken for what is written there from now on. Returns what stays,
+/// oldest first, and whether the newest of it is sound.
+fn leave_up_to(dir: &Path, store: StoreId, last: u64) -> Result<(VecDeque<Segment>, bool)> {
     let failed = |e: io::Error| disk_failure("clearing the end of the journal", &e);
     segment::tidy(dir).map_err(failed)?;
     let (held, behind): (Vec<_>, Vec<_>) = segment::list(dir)?.into_iter().partition(|found| found.first <= last);
     behind.iter().try_for_each(|found| segment::remove(&found.path)).map_err(failed)?;
-    if let Some(newest) = held.last() {
-        cut(newest, store, last).map_err(failed)?;
-    }
-    Ok(held.into())
+    let sound = held.last().map_or(Ok(false), |newest| cut(newest, store, last)).map_err(failed)?;
+    Ok((held.into(), sound))
 }
 
-/// Overwrites everything behind record `last` with zeros, if that can be more than stale bytes.
-fn cut(segment: &Segment, store: StoreId, last: u64) -> io::Result<()> {
+/// Overwrites everything behind record `last` with zeros, if that can be more than stale bytes. Tells whether all before it is sound.
+fn cut(segment: &Segment, store: StoreId, last: u64) -> io::Result<bool> {
     let mut walk = Walk::open(segment, store)?;
-    let mut more = true;
-    while more && !walk.pass(last)? {
-        more = walk.resync()?;
+    let mut sound = walk.has_header()?;
+    while !walk.pass(last)? {
+        sound = false;
+        if !walk.resync()? {
+            return Ok(false);
+        }
     }
-    let (offset, unfinished) = (walk.offset(), walk.expected() > last && !walk.is_blank()?);
-    if unfinished || walk.expected() > last && walk.resync()? {
+    let offset = walk.offset();
+    if !walk.is_blank()? || walk.resync()? {
         segment::blank(&OpenOptions::new().write(true).open(&segment.path)?, offset, segment.bytes)?;
+    }
+    Ok(sound)
+}
+
+/// Gives every copy the newest segment of one where it is sound.
+fn mend(copies: &mut [Replica]) -> io::Result<()> {
+    let Some(sound) = copies.iter().find(|copy| copy.sound).and_then(|copy| copy.held.back().cloned()) else {
+        return Ok(());
+    };
+    for copy in copies.iter_mut().filter(|copy| !copy.sound) {
+        tracing::warn!(folder = %copy.dir.display(), segment = sound.first, "a copy of the journal was mended from another");
+        let path = segment::adopt(&sound, &copy.dir)?;
+        while let Some(newest) = copy.held.pop_back_if(|newest| newest.first >= sound.first) {
+            if newest.first > sound.first {
+                segment::remove(&newest.path)?;
+            }
+        }
+        copy.held.push_back(Segment { path, ..sound.clone() });
     }
     Ok(())
 }

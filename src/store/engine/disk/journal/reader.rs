@@ -151,10 +151,10 @@ impl Cursor {
 
     fn search(&mut self, wanted: u64) -> Result<Found> {
         let failed = |e: io::Error| disk_failure("reading the journal", &e);
-        if let Some(walk) = self.walk.as_mut().filter(|walk| walk.expected() <= wanted) {
-            if let Some(entry) = entry(walk, wanted)? {
-                return Ok(Found::Entry(entry));
-            }
+        if let Some(walk) = self.walk.as_mut().filter(|walk| walk.expected() <= wanted)
+            && let Some(entry) = entry(walk, wanted)?
+        {
+            return Ok(Found::Entry(entry));
         }
         // Further on there may be a segment that was not there before, or the one we were in may be gone.
         let segments = segment::list(&self.dir)?;

@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(refused(&vec![(&key, None); MAX_ROWS], &[]), None);
         assert_eq!(refused(&vec![(&key, None); MAX_ROWS + 1], &[]).as_deref(), Some("store.group_too_large"));
         assert_eq!(refused(&[(&key, Some(&value))], &[]), None);
-        assert_eq!(refused(&vec![(&key, Some(&value)); 2], &[]).as_deref(), Some("store.group_too_large"));
+        assert_eq!(refused(&[(&key, Some(&value)); 2], &[]).as_deref(), Some("store.group_too_large"));
         let long = Bytes::from(vec![0; usize::from(u16::MAX) + 1]);
         assert_eq!(refused(&[(&long, None)], &[]).as_deref(), Some("store.group_too_large"));
         let tallies = vec![Default::default(); census::MAX_TABLES + 1];

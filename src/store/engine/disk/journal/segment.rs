@@ -124,6 +124,15 @@ pub fn name(dir: &Path, first: u64) -> io::Result<()> {
     fs::rename(dir.join(SPARE), path_of(dir, first))
 }
 
+/// Puts a durable copy of `sound` into `dir`, in the place of what has its name there. Lasts once the folder is synced.
+pub fn adopt(sound: &Segment, dir: &Path) -> io::Result<PathBuf> {
+    let (unfinished, path) = (dir.join(UNFINISHED), path_of(dir, sound.first));
+    fs::copy(&sound.path, &unfinished)?;
+    File::open(&unfinished)?.sync_all()?;
+    fs::rename(&unfinished, &path)?;
+    Ok(path)
+}
+
 enum Task {
     /// See that `dir` has a spare of at least that many bytes.
     Prepare { dir: PathBuf, bytes: u64, done: Option<SyncSender<Result<()>>> },
@@ -220,7 +229,9 @@ fn make_spare(dir: &Path, bytes: u64) -> io::Result<()> {
 fn retire(segment: &Segment, bytes: u64) -> io::Result<()> {
     let spare = segment.path.with_file_name(SPARE);
     if segment.bytes == bytes && !spare.exists() {
-        return fs::rename(&segment.path, spare);
+        fs::rename(&segment.path, &spare)?;
+        // Before other bytes go into it: its old name must not come back with them.
+        return segment.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all());
     }
     remove(&segment.path)
 }
