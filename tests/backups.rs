@@ -68,7 +68,7 @@ fn a_damaged_backup_is_found_out() {
     std::fs::write(&path, &good[..good.len() / 2]).unwrap();
     let verified = home.run(&["backup", "verify", path.to_str().unwrap()]);
     assert!(
-        verified.code.is_some_and(|code| code != 0) && verified.stderr.starts_with("error[store."),
+        verified.code.is_some_and(|code| code != 0) && verified.stderr.starts_with("error[checkpoint."),
         "{}",
         verified.stderr
     );

@@ -235,12 +235,15 @@ impl Committer {
         self.shared.uncovered.fetch_add(bytes, Ordering::SeqCst);
         let watch = self.shared.sync_begins();
         journal.start_sync();
+        let census = prepared.census.clone();
         let applied = keyspace.apply(prepared, self.shared.store, seq);
         // After `apply`, so that whoever tries again sees what it lost to, and while the disk is busy anyway.
         let synced = journal.wait_sync();
         drop(watch);
-        let census = applied.and_then(|census| synced.map(|()| census)).map_err(Refusal::Broken)?;
+        synced.map_err(Refusal::Broken)?;
         self.ledger = Ledger { seq, at, census };
+        // In the journal it is durable, whatever sled made of it: acknowledged, and found again when the store has been opened anew.
+        applied.unwrap_or_else(|error| self.shared.fail(Fault::new(error)));
         answer_conflicts(group, &keep);
         self.meters.groups.inc();
         self.meters.group_size.observe(group.len() as f64);

@@ -99,8 +99,8 @@ impl Rebuild {
 
     fn apply(&mut self, entry: &Entry) -> Result<()> {
         let prepared = self.database.prepare(entry.rows.iter().map(as_write), &self.census)?;
-        self.census = self.database.apply(prepared, self.store, entry.seq)?;
-        Ok(())
+        self.census.clone_from(&prepared.census);
+        self.database.apply(prepared, self.store, entry.seq)
     }
 
     /// Reads everything back, compares it with what it should be, and makes it durable.

@@ -155,12 +155,10 @@ impl Database {
     ///
     /// # Errors
     /// Faults of sled.
-    pub fn apply(&self, prepared: Prepared, store: StoreId, seq: u64) -> Result<Census> {
+    pub fn apply(&self, prepared: Prepared, store: StoreId, seq: u64) -> Result<()> {
         let Prepared { mut batch, census, .. } = prepared;
-        let meta = Meta { store, seq, census };
-        insert_meta(&mut batch, &meta);
-        self.files.db.apply_batch(batch).map_err(|e| failure("applying a batch", e))?;
-        Ok(meta.census)
+        insert_meta(&mut batch, &Meta { store, seq, census });
+        self.files.db.apply_batch(batch).map_err(|e| failure("applying a batch", e))
     }
 
     /// Writes rows into a database that has none of them, and counts them.

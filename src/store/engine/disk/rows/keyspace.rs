@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::census::Census;
 use super::database::{Database, Prepared};
 use crate::base::{Error, Result};
 use crate::store::engine::Span;
@@ -101,7 +100,7 @@ impl Keyspace {
     }
 
     /// Applies a group; see [`Database::apply`].
-    pub fn apply(&self, prepared: Prepared, store: StoreId, seq: u64) -> Result<Census> {
+    pub fn apply(&self, prepared: Prepared, store: StoreId, seq: u64) -> Result<()> {
         self.with(|database| {
             let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
             self.applied.fetch_add(1, Ordering::SeqCst);
