@@ -340,8 +340,7 @@ impl Committer {
                     "the compacted database is not the same as the current one",
                 ));
             }
-            rebuild.database.set_meta(&rebuild.meta())?;
-            rebuild.database.make_durable()?;
+            rebuild.finish()?;
             self.surroundings.mark(self.shared.store, generation, rebuild.seq, false)?;
             self.shared.settled.store(rebuild.seq, Ordering::SeqCst);
             self.shared.generation.store(generation, Ordering::SeqCst);

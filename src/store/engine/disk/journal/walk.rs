@@ -100,6 +100,18 @@ impl<S: Source> Walk<S> {
         Ok(self.load(offset, HEAD)? == [0; HEAD])
     }
 
+    /// Whether the file ends where a record, or the empty head behind the last one, should go on. Segments have their full length before
+    /// anything is written to them, so no crash leaves that.
+    pub fn is_cut(&mut self) -> io::Result<bool> {
+        let (offset, salt) = (self.offset, self.salt.clone());
+        let ahead = self.load(offset, HEAD + 8)?;
+        if ahead.len() < HEAD + 8 {
+            return Ok(ahead.get(..HEAD) != Some(&[0; HEAD]));
+        }
+        let Some(Head { size, .. }) = record::head(&salt, ahead) else { return Ok(false) };
+        Ok(self.load(offset, size + HEAD)?.len() < size + HEAD)
+    }
+
     /// Goes past the records up to `last`; false where they end earlier.
     pub fn pass(&mut self, last: u64) -> io::Result<bool> {
         while self.expected <= last {

@@ -135,9 +135,8 @@ impl Surroundings {
         rebuild.prove(&self.progress)?;
         let (seq, rows, store) = (rebuild.seq, rebuild.census.total().rows, rebuild.store);
         // Later than every number that was ever given out, and one is left out: so whoever followed the changes notices.
-        rebuild.seq = self.last_known().max(seq) + 1;
-        rebuild.database.set_meta(&rebuild.meta())?;
-        rebuild.database.make_durable()?;
+        rebuild.seq = self.last_known(rebuild.store).max(seq) + 1;
+        rebuild.finish()?;
         let seq_now = rebuild.seq;
         drop(rebuild);
         Surroundings { place: beside.clone(), ..self.like() }.mark(store, 1, seq_now, true)?;
@@ -156,24 +155,13 @@ impl Surroundings {
         let mut reader = Reader::open(&self.place.journals(), rebuild.store, rebuild.seq)?;
         let before = rebuild.seq;
         rebuild.replay(&mut reader, Some(until), &self.progress)?;
-        let continues = rebuild.seq > before || self.last_known() <= before || reader.position() > before;
+        let continues = rebuild.seq > before || self.last_known(rebuild.store) <= before || reader.position() > before;
         if continues {
             return Ok(());
         }
         let detail = format!("the journal does not reach back to the backup, which ends at group {before}");
         Err(Error::conflict("store.restore_unreachable", detail)
             .hint("choose a younger backup, or restore this one as it is, without a time"))
-    }
-
-    /// The last group that anything of the current store speaks of.
-    fn last_known(&self) -> u64 {
-        let marker = Marker::read(self.place.root());
-        let marked = marker.as_ref().map_or(0, |marker| marker.seq);
-        let copies = marker.as_ref().and_then(Marker::store_id).and_then(|store| {
-            crate::store::engine::disk::journal::Survey::take(&self.place.journals(), store, None).ok()
-        });
-        let journaled = copies.into_iter().flat_map(|survey| survey.copies).filter_map(|copy| copy.last).max();
-        marked.max(journaled.unwrap_or(0)).max(self.covered())
     }
 
     fn swap(&self, dir: &DataDir, beside: &Place) -> Result<Option<PathBuf>> {
