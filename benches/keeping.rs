@@ -29,7 +29,7 @@ const LOAD: Load = Load { connections: 64, warm_up: Duration::from_millis(500), 
 static ROWS: Table<u64, String> = Table::new("rows", *b"ro");
 
 /// Rows that are overwritten, their size in bytes, and how often.
-const OVERWRITTEN: u64 = 40_000;
+const OVERWRITTEN: u64 = 80_000;
 const TEXT: usize = 1000;
 const TIMES: u64 = 100;
 const PER_COMMIT: u64 = 500;
@@ -126,7 +126,7 @@ async fn back_up(dir: &Path, players: u64) {
         let started = Instant::now();
         let written = std::sync::Arc::new(std::sync::Mutex::new(None));
         let seen = written.clone();
-        let progress = Progress::new(move |what, ..| {
+        let progress = Progress::new(move |what, _, _| {
             // The first word of anything else is the proof by restoring.
             if what != "writing" {
                 seen.lock().unwrap().get_or_insert(started.elapsed());
