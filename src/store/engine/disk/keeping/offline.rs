@@ -10,7 +10,7 @@ use crate::store::engine::disk::checkpoint::{self, Info, Lock};
 use crate::store::engine::disk::database::Database;
 use crate::store::engine::disk::envelope::FIRST;
 use crate::store::engine::disk::files::disk_failure;
-use crate::store::engine::disk::journal::{Reader, StoreId};
+use crate::store::engine::disk::journal::{Reader, StoreId, last_intact};
 use crate::store::engine::disk::marker::{Marker, sync_folder};
 use crate::store::engine::disk::place::{Place, remove};
 use crate::store::engine::disk::rebuild::Rebuild;
@@ -169,10 +169,8 @@ impl Surroundings {
     fn last_known(&self) -> u64 {
         let marker = Marker::read(self.place.root());
         let marked = marker.as_ref().map_or(0, |marker| marker.seq);
-        let copies = marker.as_ref().and_then(Marker::store_id).and_then(|store| {
-            crate::store::engine::disk::journal::Survey::take(&self.place.journals(), store, None).ok()
-        });
-        let journaled = copies.into_iter().flat_map(|survey| survey.copies).filter_map(|copy| copy.last).max();
+        let store = marker.as_ref().and_then(Marker::store_id);
+        let journaled = store.and_then(|store| last_intact(&self.place.journals(), store).ok());
         marked.max(journaled.unwrap_or(0)).max(self.covered())
     }
 
