@@ -22,7 +22,7 @@ use grps::config::{Config, Generated, Sources};
 use grps::domains::audit::Actor;
 use grps::domains::samples::{DEMO_BASE, Samples};
 use grps::http::{self, Server};
-use grps::store::DataDir;
+use grps::store::{DataDir, Progress};
 use load::{Load, Report};
 use poem::listener::TcpAcceptor;
 use poem::{IntoResponse, Route, get, handler, post};
@@ -115,7 +115,7 @@ async fn ours(dir: &Path, players: u64) -> Ours {
     let settings = vec![("DATA_DIR".to_owned(), dir.display().to_string())];
     let config = Config::build(&Sources::read(settings, Vec::new(), dir).unwrap(), &generated).unwrap();
     let key = config.auth.inbound[0].secret.expose().to_owned();
-    let app = App::open(config, data, Clock::system()).await.unwrap();
+    let app = App::open(config, data, Clock::system(), Progress::silent()).await.unwrap();
     let samples = Samples {
         store: app.store.clone(),
         policy: app.policy.clone(),

@@ -16,7 +16,7 @@ use grps::base::Clock;
 use grps::config::{Config, Generated, Sources};
 use grps::domains::audit::Actor;
 use grps::domains::samples::Samples;
-use grps::store::DataDir;
+use grps::store::{DataDir, Progress};
 
 const STARTS: usize = 3;
 
@@ -40,7 +40,7 @@ async fn load(dir: &Path, players: u64) {
     let generated = Generated::load_or_create(dir).unwrap();
     let settings = vec![("DATA_DIR".to_owned(), dir.display().to_string())];
     let config = Config::build(&Sources::read(settings, Vec::new(), dir).unwrap(), &generated).unwrap();
-    let app = App::open(config, data, Clock::system()).await.unwrap();
+    let app = App::open(config, data, Clock::system(), Progress::silent()).await.unwrap();
     let samples = Samples {
         store: app.store.clone(),
         policy: app.policy.clone(),
