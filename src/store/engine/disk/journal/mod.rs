@@ -2,7 +2,7 @@
 //!
 //! [`Journal`] writes: [`Journal::append`] puts a record into every copy, [`Journal::start_sync`] and [`Journal::wait_sync`] make it durable in
 //! all of them at once while the caller does something else. [`Reader`] reads: in order, each record from a copy that has it intact, and says
-//! how the journal ends. [`Survey`] looks at every copy by itself.
+//! how the journal ends.
 //!
 //! | file | what it is |
 //! | --- | --- |
@@ -42,10 +42,7 @@ use crate::base::{Error, Result, Time};
 use crate::store::engine::Row;
 use crate::store::table::PREFIX;
 
-pub use reader::{CopySurvey, Damage, End, Reader, Survey};
-
-/// How large a segment is, in bytes.
-pub const SEGMENT_BYTES: u64 = 16 << 20;
+pub use reader::{End, Reader, last_intact};
 
 /// The census of one table: its prefix and the tally after the group.
 pub type TableTally = ([u8; PREFIX], Tally);

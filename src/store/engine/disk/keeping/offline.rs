@@ -10,13 +10,16 @@ use crate::store::engine::disk::checkpoint::{self, Info, Lock};
 use crate::store::engine::disk::database::Database;
 use crate::store::engine::disk::envelope::FIRST;
 use crate::store::engine::disk::files::disk_failure;
-use crate::store::engine::disk::journal::{Reader, StoreId};
+use crate::store::engine::disk::journal::{Reader, StoreId, last_intact};
 use crate::store::engine::disk::marker::{Marker, sync_folder};
 use crate::store::engine::disk::place::{Place, remove};
 use crate::store::engine::disk::rebuild::Rebuild;
 use crate::store::engine::disk::recovery::{Opened, Report, Surroundings};
 use crate::store::engine::{Order, Span};
 use crate::store::{DataDir, MAX_PAGE, Progress, Settings};
+
+/// Told of every row: the whole key, and the value as it is stored.
+pub type EachRow<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
 
 /// What a restore did.
 #[derive(Debug, Clone)]
@@ -60,7 +63,7 @@ pub fn dump_backup(
     lock: Option<&Lock>,
     scratch: &Path,
     table: Option<[u8; 2]>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    each: EachRow<'_>,
 ) -> Result<()> {
     let removing = |e| disk_failure("removing a scratch folder", &e);
     remove(scratch).map_err(removing)?;
@@ -71,11 +74,7 @@ pub fn dump_backup(
     dumped
 }
 
-fn dump_rows(
-    database: &Database,
-    table: Option<[u8; 2]>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-) -> Result<()> {
+fn dump_rows(database: &Database, table: Option<[u8; 2]>, each: EachRow<'_>) -> Result<()> {
     let low = table.map_or(Bytes::from_static(FIRST), |prefix| Bytes::copy_from_slice(&prefix));
     let mut span = Span { low, high: None, order: Order::Rising };
     loop {
@@ -96,7 +95,7 @@ impl Surroundings {
     ///
     /// # Errors
     /// Those of opening; what `each` returns.
-    pub fn dump(&self, table: Option<[u8; 2]>, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub fn dump(&self, table: Option<[u8; 2]>, each: EachRow<'_>) -> Result<()> {
         let opened = self.open()?;
         dump_rows(&opened.database, table, each)?;
         self.leave(&opened)
@@ -169,10 +168,8 @@ impl Surroundings {
     fn last_known(&self) -> u64 {
         let marker = Marker::read(self.place.root());
         let marked = marker.as_ref().map_or(0, |marker| marker.seq);
-        let copies = marker.as_ref().and_then(Marker::store_id).and_then(|store| {
-            crate::store::engine::disk::journal::Survey::take(&self.place.journals(), store, None).ok()
-        });
-        let journaled = copies.into_iter().flat_map(|survey| survey.copies).filter_map(|copy| copy.last).max();
+        let store = marker.as_ref().and_then(Marker::store_id);
+        let journaled = store.and_then(|store| last_intact(&self.place.journals(), store).ok());
         marked.max(journaled.unwrap_or(0)).max(self.covered())
     }
 
@@ -223,7 +220,7 @@ impl Surroundings {
             let opened = self.open()?;
             let generation = opened.generation;
             drop(opened);
-            self.place.put_aside(&self.place.database(generation))?;
+            self.place.put_aside(&self.place.database(generation), "db")?;
         }
         let opened = self.open()?;
         self.leave(&opened)?;

@@ -307,7 +307,7 @@ impl Surroundings {
         if let Some((_, last)) = report.lost {
             // Numbers that were heard of are not given out twice, and one is left out: so whoever followed the changes notices.
             rebuild.seq = last + 1;
-            self.place.put_aside(&self.place.journal())?;
+            self.place.put_aside(&self.place.journal(), "journal")?;
             self.place.create()?;
         }
         rebuild.database.set_meta(&rebuild.meta())?;
@@ -318,7 +318,7 @@ impl Surroundings {
             self.renew(&database, store, &ledger)?;
         }
         for old in self.place.generations().into_iter().filter(|old| *old != generation) {
-            self.place.put_aside(&self.place.database(old))?;
+            self.place.put_aside(&self.place.database(old), "db")?;
         }
         self.mark(store, generation, seq, false)?;
         let journal = Journal::start(&self.place.journals(), store, seq, self.settings.segment_bytes)?;
@@ -340,7 +340,7 @@ impl Surroundings {
         checkpoint::verify(&written.info().path, None, &self.progress)?;
         written.publish(&path)?;
         for old in self.place.checkpoint_files().into_iter().filter(|old| *old != path) {
-            self.place.put_aside(&old)?;
+            self.place.put_aside(&old, "checkpoint.ckp")?;
         }
         Ok(())
     }
