@@ -8,6 +8,7 @@
 
 #[path = "support/app.rs"]
 mod app;
+#[allow(dead_code)] // only posts, and only their rate
 #[path = "support/load.rs"]
 mod load;
 
