@@ -8,6 +8,8 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/app.rs"]
+mod app;
 #[path = "support/load.rs"]
 mod load;
 
@@ -16,13 +18,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use grps::app::App;
 use grps::base::Clock;
-use grps::config::{Config, Generated, Sources};
-use grps::domains::audit::Actor;
-use grps::domains::samples::{DEMO_BASE, Samples};
-use grps::http::{self, Server};
-use grps::store::DataDir;
+use grps::domains::samples::DEMO_BASE;
+use grps::http;
 use load::{Load, Report};
 use poem::listener::TcpAcceptor;
 use poem::{IntoResponse, Route, get, handler, post};
@@ -32,13 +30,6 @@ use serde::{Deserialize, Serialize};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const LOAD: Load = Load { connections: 64, warm_up: Duration::from_millis(500), measured: Duration::from_millis(2500) };
-
-/// A snapshot of the size a game server sends; the id is filled in.
-fn snapshot(user: u64, points: u64) -> String {
-    format!(
-        r#"{{"userId":{user},"username":"ArcTrooper","displayName":"Arc","rank":"Volt Specialist II","rankPoints":{points},"kos":84,"wos":12,"warnings":1,"recommendations":0,"punishmentStatus":null,"experience":{{"universeId":987654321,"placeId":1234567890,"server":"vip-3"}}}}"#
-    )
-}
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -110,27 +101,9 @@ async fn bare() -> SocketAddr {
 }
 
 async fn ours(dir: &Path, players: u64) -> Ours {
-    let data = DataDir::open(dir).unwrap();
-    let generated = Generated::load_or_create(dir).unwrap();
-    let settings = vec![("DATA_DIR".to_owned(), dir.display().to_string())];
-    let config = Config::build(&Sources::read(settings, Vec::new(), dir).unwrap(), &generated).unwrap();
-    let key = config.auth.inbound[0].secret.expose().to_owned();
-    let app = App::open(config, data, Clock::system()).await.unwrap();
-    let samples = Samples {
-        store: app.store.clone(),
-        policy: app.policy.clone(),
-        clock: app.clock.clone(),
-        ids: app.ids.clone(),
-    };
-    samples.demo(0, players, &Actor::of("bench"), "bench").await.unwrap();
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), &http::Config::default(), &app.metrics).unwrap();
-    let address = server.address();
-    let endpoint = app.endpoint().unwrap();
-    tokio::spawn(async move {
-        let _open = app;
-        server.serve(endpoint, std::future::pending()).await
-    });
-    Ours { address, key }
+    let (app, key) = app::open(dir).await;
+    app::fill(&app, players).await;
+    Ours { address: app::serve(app), key }
 }
 
 fn raw_loop(dir: &Path) -> f64 {
@@ -202,13 +175,13 @@ async fn run(dir: &Path, rounds: usize, players: u64, only: Option<&str>, raw: f
     let ids = |n: u64| DEMO_BASE + (n * 7919) % players;
     let read_one = |n| format!("GET /players/{} HTTP/1.1\r\nhost: bench\r\n{auth}\r\n", ids(n)).into_bytes();
     let evaluated = format!("{auth}x-grps-evaluate: true\r\n");
-    let send = |n: u64| load::post("/roblox/events/player-activity", &evaluated, &snapshot(ids(n), 500 + n % 240));
+    let send = |n: u64| load::post("/roblox/events/player-activity", &evaluated, &app::snapshot(ids(n), 500 + n % 240));
     let cases: Vec<(&'static str, SocketAddr, Vec<Vec<u8>>)> = vec![
         ("bare GET, 30 rows", bare, vec![load::get("/rows")]),
         ("GET /leaderboard?limit=30", ours.address, vec![load::get("/leaderboard?limit=30")]),
         ("bare GET, one player", bare, vec![load::get("/player")]),
         ("GET /players/{id}", ours.address, (0..10_000).map(read_one).collect()),
-        ("bare POST", bare, vec![load::post("/ingest", "", &snapshot(1, 520))]),
+        ("bare POST", bare, vec![load::post("/ingest", "", &app::snapshot(1, 520))]),
         ("POST /roblox/events/player-activity, evaluated", ours.address, (0..10_000).map(send).collect()),
     ];
     let wanted = |case: &(&'static str, SocketAddr, Vec<Vec<u8>>)| only.is_none_or(|only| case.0.contains(only));

@@ -5,17 +5,15 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/app.rs"]
+mod app;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use grps::app::App;
-use grps::base::Clock;
-use grps::config::{Config, Generated, Sources};
-use grps::domains::audit::Actor;
-use grps::domains::samples::Samples;
 use grps::store::DataDir;
 
 const STARTS: usize = 3;
@@ -36,18 +34,8 @@ fn main() {
 }
 
 async fn load(dir: &Path, players: u64) {
-    let data = DataDir::open(dir).unwrap();
-    let generated = Generated::load_or_create(dir).unwrap();
-    let settings = vec![("DATA_DIR".to_owned(), dir.display().to_string())];
-    let config = Config::build(&Sources::read(settings, Vec::new(), dir).unwrap(), &generated).unwrap();
-    let app = App::open(config, data, Clock::system()).await.unwrap();
-    let samples = Samples {
-        store: app.store.clone(),
-        policy: app.policy.clone(),
-        clock: app.clock.clone(),
-        ids: app.ids.clone(),
-    };
-    samples.demo(0, players, &Actor::of("bench"), "bench").await.unwrap();
+    let (app, _) = app::open(dir).await;
+    app::fill(&app, players).await;
     app.close().await.unwrap();
 }
 

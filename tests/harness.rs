@@ -218,7 +218,7 @@ fn store(data: &DataDir, metrics: &Metrics) -> Store {
 }
 
 fn on_disk(data: &DataDir, metrics: &Metrics) -> Store {
-    let settings = Settings { page_cache_bytes: 16 << 20, ..Settings::default() };
+    let settings = Settings { page_cache_bytes: 16 << 20, segment_bytes: 256 << 10, ..Settings::default() };
     Store::open(data, &settings, metrics).unwrap()
 }
 

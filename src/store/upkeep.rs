@@ -9,12 +9,9 @@ use crate::base::{Error, Result, Time};
 
 pub use super::engine::disk::FORMAT as SCHEMA;
 pub use super::engine::disk::checkpoint::{Info as CheckpointInfo, Lock, inspect};
-pub use super::engine::disk::offline::Restored;
+pub use super::engine::disk::offline::{EachRow, Restored};
 pub use super::engine::disk::recovery::{Outcome as OpeningOutcome, Report as Opening};
 pub use super::engine::disk::upkeep::{CheckReport, Compaction, Survey, TableSurvey, Upkeep};
-
-/// Told of every row: the whole key, and the value as it is stored.
-pub type EachRow<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
 
 /// Restores a backup into the folder `scratch`, compares, and removes `scratch`.
 ///

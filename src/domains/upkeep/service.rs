@@ -198,7 +198,7 @@ impl Caretaker {
     pub async fn measure(&self) -> Result<()> {
         let upkeep = self.upkeep()?;
         self.blocking(move |this| {
-            this.0.gauges.measured(&upkeep.survey(), &this.0.store.health(), this.0.clock.now());
+            this.0.gauges.measured(&upkeep.survey(), &this.0.store.health());
             Ok(())
         })
         .await

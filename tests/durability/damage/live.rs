@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use grps::store::Settings;
+
 use super::assert_undamaged;
 use super::template::{Damage, Left, Template, commits, life, plan, put_aside};
 use crate::durability::check::{After, Tally, open_and_look};
@@ -36,7 +38,8 @@ fn damage_to_a_store_in_use_is_never_read_as_missing_rows() {
         site.acks.last.clone_from(&aside.acked);
         let steps = vec![Step::Commit((rng.u8(0..3) > 0).then_some(COMMITS))];
         let chore = [Chore::None, Chore::None, *rng.choice(Chore::ALL).unwrap()][rng.usize(0..3)];
-        let settings = varied_settings(rng);
+        // So little is held in memory that most reads go to the disk.
+        let settings = Settings { page_cache_bytes: 128 << 10, ..varied_settings(rng) };
         let orders = Orders { steps, chore, settings, verify: true, close: rng.bool(), ..site.orders.clone() };
         let mut worker = Worker::start(&orders, |_| {});
         site.acks.wait_open(&mut worker, 0);

@@ -86,10 +86,10 @@ fn judge(aside: &Aside, seen: &Seen) -> Verdict {
     }
     match (seen.report.lost, &*seen.report.outcome) {
         (None, outcome) if outcome != "Restored" && seen.lost == 0 => Verdict::Right,
-        (Some((from, to)), "Restored") => {
+        (Some((from, _)), "Restored") => {
             let state = aside.after(from - 1) == Some(&seen.counts);
             let backed_up = aside.backed_up.is_none_or(|backup| from > backup);
-            if state && backed_up && to >= aside.last() { Verdict::Restored } else { Verdict::Silent }
+            if state && backed_up { Verdict::Restored } else { Verdict::Silent }
         }
         _ => Verdict::Silent,
     }

@@ -39,7 +39,7 @@ impl Gauges {
         }
     }
 
-    pub fn measured(&self, survey: &Survey, health: &Health, now: Time) {
+    pub fn measured(&self, survey: &Survey, health: &Health) {
         let set = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };

@@ -27,7 +27,6 @@ use tokio::task::spawn_blocking;
 
 use self::committer::{Committer, Message, Meters, Pending};
 use self::opening::place::bytes_under;
-use self::opening::recovery::Opened;
 use self::rows::keyspace::Keyspace;
 use self::shared::Shared;
 use self::space::Space;
@@ -70,12 +69,10 @@ impl Sled {
     /// # Errors
     /// Those of [`Surroundings::open`].
     pub fn open(dir: &DataDir, surroundings: Surroundings, metrics: &Metrics) -> Result<Self> {
-        let Opened { database, generation, store, ledger, journal, report } = surroundings.open()?;
+        let opened = surroundings.open()?;
         let space = Space::new(surroundings.place.root().to_owned(), surroundings.settings.reserve_bytes);
-        let covered = surroundings.covered();
-        let uncovered = journal.bytes(0);
-        let shared =
-            Arc::new(Shared::new(store, database, generation, ledger.clone(), (covered, uncovered), space, report));
+        let (shared, journal, ledger) = Shared::new(opened, surroundings.covered(), space);
+        let shared = Arc::new(shared);
         let surroundings = Arc::new(surroundings);
         let (queue, messages) = mpsc::channel(QUEUE);
         let committer =
@@ -113,7 +110,7 @@ impl Sled {
 
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Keyspace) -> Result<T> + Send + 'static) -> Result<T> {
         let shared = self.shared.clone();
-        let read = spawn_blocking(move || shared.suspect(work(&shared.keyspace))).await;
+        let read = spawn_blocking(move || shared.answer(work(&shared.keyspace))).await;
         read.unwrap_or_else(|e| Err(Error::broken("store.read_failed", e)))
     }
 

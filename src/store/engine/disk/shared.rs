@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::capture::Ledger;
 use super::database::Database;
 use super::guarded;
-use super::journal::StoreId;
-use super::keyspace::Keyspace;
-use super::recovery::Report;
+use super::journal::{Journal, StoreId};
+use super::keyspace::{Keyspace, reopening};
+use super::recovery::{Opened, Report};
 use super::space::Space;
 use crate::base::clock::Stopwatch;
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use crate::store::engine::{Health, Publish, Row};
 use crate::store::{MAX_PAGE, changes};
 
@@ -70,16 +70,10 @@ impl Drop for Syncing<'_> {
 }
 
 impl Shared {
-    pub fn new(
-        store: StoreId,
-        database: Database,
-        generation: u32,
-        ledger: Ledger,
-        (covered, uncovered): (u64, u64),
-        space: Space,
-        opening: Report,
-    ) -> Self {
-        Self {
+    /// What was opened, and the journal and the ledger for the committer. `covered` is the last group in the checkpoint.
+    pub fn new(opened: Opened, covered: u64, space: Space) -> (Self, Journal, Ledger) {
+        let Opened { database, generation, store, ledger, journal, report } = opened;
+        let shared = Self {
             store,
             keyspace: Keyspace::new(database),
             publish: OnceLock::new(),
@@ -87,13 +81,14 @@ impl Shared {
             space,
             settled: AtomicU64::new(ledger.seq),
             covered: AtomicU64::new(covered),
-            uncovered: AtomicU64::new(uncovered),
+            uncovered: AtomicU64::new(journal.bytes(0)),
             generation: AtomicU32::new(generation),
-            ledger: Mutex::new(ledger),
+            ledger: Mutex::new(ledger.clone()),
             fault: Mutex::new(None),
             syncing: Mutex::new(None),
-            opening: Mutex::new(opening),
-        }
+            opening: Mutex::new(report),
+        };
+        (shared, journal, ledger)
     }
 
     pub fn ledger(&self) -> Ledger {
@@ -142,9 +137,21 @@ impl Shared {
     /// Looks at what a read failed with: damage makes the store repair itself.
     pub fn suspect<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|error| {
-            if matches!(error.code(), "store.damaged" | "store.panicked" | "store.disk_failed") {
+            if matches!(error.code(), "store.damaged" | "store.broken" | "store.panicked" | "store.disk_failed") {
                 self.fail(Fault::new(error.clone()));
             }
+        })
+    }
+
+    /// What a read came to. Reading needs no room: where it fails for want of some, sled met a full disk before and answers nothing until it
+    /// is opened again.
+    pub fn answer<T>(&self, outcome: Result<T>) -> Result<T> {
+        self.suspect(outcome).map_err(|error| {
+            if error.kind() != Kind::Full {
+                return error;
+            }
+            self.fail(Fault::new(error));
+            reopening()
         })
     }
 

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{cut_short, damaged};
 use crate::base::{Error, Result, Time};
+use crate::store::engine::Row;
 use crate::store::engine::disk::census::{self, Census};
 use crate::store::engine::disk::envelope;
 use crate::store::engine::disk::journal::{StoreId, record};
-use crate::store::engine::{MAX_GROUP_BYTES, MAX_GROUP_OPS, Row};
 use crate::store::table::MAX_KEY;
 
 const MAGIC: &[u8; 8] = b"grps.ckp";
@@ -22,16 +22,16 @@ pub(super) const HEADER: usize = 8 + 2 + 2 + 1 + 16 + 8 + 8 + 4 + 16 + 16 + 4;
 pub(super) const FOOTER: usize = 8 + 8 + 8 + 4 + 4;
 
 /// Raw bytes after which a chunk is closed.
-pub const CHUNK: usize = 256 << 10;
+pub(super) const CHUNK: usize = 256 << 10;
 
 /// Largest value of a row, in bytes.
-pub const MAX_VALUE: usize = envelope::MAX_VALUE;
+pub(super) const MAX_VALUE: usize = envelope::MAX_VALUE;
 
 /// Rows of an entry, at most: what the journal takes, which is more than a group has.
-pub const MAX_ENTRY_ROWS: usize = record::MAX_ROWS;
+pub(super) const MAX_ENTRY_ROWS: usize = record::MAX_ROWS;
 
 /// Largest encoded entry, in bytes: what the journal takes, which is more than a full group and the lengths and the census of it.
-pub const MAX_ENTRY: usize = record::MAX_PAYLOAD;
+pub(super) const MAX_ENTRY: usize = record::MAX_PAYLOAD;
 
 /// Largest encoded row, in bytes.
 pub(super) const MAX_ROW: usize = ROW_HEAD + MAX_KEY + MAX_VALUE;

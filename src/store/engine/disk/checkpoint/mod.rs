@@ -10,7 +10,7 @@
 //! ```
 //!
 //! * Chunks are of three kinds, in this order: rows (1), journal entries (2), and exactly one trailer (3). Raw bytes are items back to back, at most
-//!   [`CHUNK`] and one item more; stored bytes are one LZ4 block of them, sealed when the file is locked.
+//!   256 KiB and one item more; stored bytes are one LZ4 block of them, sealed when the file is locked.
 //! * A row is key length u16, value length u32 (all ones = deleted, in entries only), key, value. An entry is its length u32 and what `entry.rs` writes.
 //!   The trailer is end u64, time of the end i64, rows u64, entries u64, census.
 //! * A chunk's CRC starts from the header's and covers the chunk's index, head and stored bytes. So a chunk that was damaged, dropped, repeated, moved or
@@ -35,10 +35,10 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use format::{CHUNK, Head, MAX_ENTRY, MAX_ENTRY_ROWS, MAX_VALUE, Trailer};
+pub use format::{Head, Trailer};
 pub use lock::Lock;
 pub use reader::{Item, Reader, inspect};
-pub use verify::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, load, verify};
+pub use verify::verify;
 pub use writer::{Finished, Writer};
 
 use super::files::disk_failure;

@@ -1,4 +1,4 @@
-//! Reading a file for what it is worth: proving it good, and giving its rows to a restore.
+//! Reading a file for what it is worth: proving it good.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,16 +8,10 @@ use super::format::Trailer;
 use super::lock::Lock;
 use super::reader::{Item, Reader};
 use crate::base::{Error, Kind, Result};
+use crate::store::engine::Row;
 use crate::store::engine::disk::census::{Census, check};
 use crate::store::engine::disk::journal::Entry;
-use crate::store::engine::{MAX_GROUP_BYTES, Row};
 use crate::store::progress::Progress;
-
-/// Rows that [`load`] gives at once, at most.
-pub const MAX_BATCH_ROWS: usize = 1000;
-
-/// Keys and values that [`load`] gives at once, in bytes, at most; no group has more.
-pub const MAX_BATCH_BYTES: usize = MAX_GROUP_BYTES;
 
 /// What the entries make of the keys they touch: bytes and check of the value, none for a deleted row.
 type Overlay = HashMap<Box<[u8]>, Option<(usize, u64)>>;
@@ -53,39 +47,6 @@ pub fn verify(path: &Path, lock: Option<&Lock>, progress: &Progress) -> Result<I
         }
     }
     if census == trailer.census { Ok(reader.info(&trailer)) } else { Err(miscounted(path, &census, &trailer.census)) }
-}
-
-/// Gives `each` what a restore applies: all rows in key order, at most [`MAX_BATCH_ROWS`] and [`MAX_BATCH_BYTES`] at once, then the rows of each
-/// entry, in order and in batches of their own; there a key may come again, and a row without a value is deleted. Returns what the store must hold after that. Rows share the
-/// memory of their chunk, so they are not for keeping. What is damaged further on shows only when it is reached: `each` must not be past undoing.
-///
-/// # Errors
-/// As [`Reader::open`] and [`Reader::next`]; what `each` returns.
-pub fn load(
-    path: &Path,
-    lock: Option<&Lock>,
-    mut each: impl FnMut(Vec<Row>) -> Result<()>,
-    progress: &Progress,
-) -> Result<(Info, Census)> {
-    let mut reader = Reader::open(path, lock)?;
-    let (mut batch, mut bytes) = (Vec::with_capacity(MAX_BATCH_ROWS), 0);
-    let trailer = pass(&mut reader, "reading", progress, |item| {
-        let more = if let Item::Row(key, value) = &item { key.len() + value.len() } else { usize::MAX };
-        if !batch.is_empty() && (batch.len() == MAX_BATCH_ROWS || more > MAX_BATCH_BYTES - bytes) {
-            each(std::mem::replace(&mut batch, Vec::with_capacity(MAX_BATCH_ROWS)))?;
-            bytes = 0;
-        }
-        match item {
-            Item::Row(key, value) => {
-                bytes += more;
-                batch.push(Row { key, value: Some(value) });
-                Ok(())
-            }
-            Item::Entry(entry) => entry.rows.chunks(MAX_BATCH_ROWS).try_for_each(|rows| each(rows.to_vec())),
-            Item::End(_) => Ok(()),
-        }
-    })?;
-    Ok((reader.info(&trailer), trailer.census))
 }
 
 /// Reads to the end, telling of every chunk.

@@ -13,9 +13,8 @@ use crate::base::{Error, Result, Time};
 use crate::store::engine::disk::census::Census;
 use crate::store::engine::disk::journal::Entry;
 
-/// Writes to `<path>.partial`, which goes away with the writer unless it is finished. Memory: two chunks.
+/// Writes to `<path>.partial`, which goes away with the writer unless it is completed and published. Memory: two chunks.
 pub struct Writer {
-    path: PathBuf,
     partial: Partial,
     head: Head,
     encrypted: bool,
@@ -52,7 +51,6 @@ impl Writer {
         let file = create_private(&partial.0).map_err(|e| disk_failure("creating a checkpoint", &e))?;
         let chunks = ChunkWriter::start(file, &encode_header(&head, &locking), seal)?;
         Ok(Self {
-            path: path.to_owned(),
             partial,
             head,
             encrypted: lock.is_some(),
@@ -69,7 +67,7 @@ impl Writer {
     /// Appends a row. Keys rise; rows come before entries.
     ///
     /// # Errors
-    /// `checkpoint.out_of_order`, `checkpoint.too_large`; `store.disk_full`, `store.disk_failed`. After an error the file cannot be finished well.
+    /// `checkpoint.out_of_order`, `checkpoint.too_large`; `store.disk_full`, `store.disk_failed`. After an error the file cannot be completed well.
     pub fn row(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         if self.kind != Kind::Rows || (self.rows > 0 && key <= &self.last_key[..]) {
             return Err(out_of_order("a row that is not behind the one before"));
@@ -124,15 +122,6 @@ impl Writer {
         let bytes = self.chunks.finish(&raw)?;
         let info = Info::new(&self.partial.0, bytes, (self.head, self.encrypted), Some(&trailer));
         Ok(Finished { partial: self.partial, info })
-    }
-
-    /// [`Writer::complete`], then [`Finished::publish`] under the path it was created with.
-    ///
-    /// # Errors
-    /// As those.
-    pub fn finish(self, seq: u64, at: Time, census: &Census) -> Result<Info> {
-        let path = self.path.clone();
-        self.complete(seq, at, census)?.publish(&path)
     }
 
     fn flush_at(&mut self, bytes: usize) -> Result<()> {

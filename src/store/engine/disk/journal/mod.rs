@@ -2,7 +2,7 @@
 //!
 //! [`Journal`] writes: [`Journal::append`] puts a record into every copy, [`Journal::start_sync`] and [`Journal::wait_sync`] make it durable in
 //! all of them at once while the caller does something else. [`Reader`] reads: in order, each record from a copy that has it intact, and says
-//! how the journal ends. [`Survey`] looks at every copy by itself.
+//! how the journal ends.
 //!
 //! | file | what it is |
 //! | --- | --- |
@@ -42,10 +42,7 @@ use crate::base::{Error, Result, Time};
 use crate::store::engine::Row;
 use crate::store::table::PREFIX;
 
-pub use reader::{CopySurvey, Damage, End, Reader, Survey};
-
-/// How large a segment is, in bytes.
-pub const SEGMENT_BYTES: u64 = 16 << 20;
+pub use reader::{End, Reader, last_intact};
 
 /// The census of one table: its prefix and the tally after the group.
 pub type TableTally = ([u8; PREFIX], Tally);
@@ -128,6 +125,8 @@ struct Replica {
     file: Arc<File>,
     /// Whether the current segment's name is yet to be made durable.
     renamed: bool,
+    /// The segment before, and where it ends, until it can be said there that another one followed.
+    before: Option<(Arc<File>, u64, [u8; HEAD])>,
     /// Oldest first; the current one is the last.
     held: VecDeque<Segment>,
     /// Whether the newest segment it was opened with is sound up to the last record.
@@ -220,7 +219,7 @@ impl Journal {
             self.sync = SyncState::Done;
             for copy in &mut self.replicas {
                 match copy.syncer.wait() {
-                    Ok(()) => copy.renamed = false,
+                    Ok(()) => copy.named(),
                     Err(e) => drop(self.fault.get_or_insert(sync_failed(&copy.dir, &e))),
                 }
             }
@@ -281,6 +280,7 @@ impl Journal {
         let fresh: io::Result<Vec<File>> = self.replicas.iter().map(stamp).collect();
         let fresh = fresh.map_err(|e| disk_failure("beginning a segment of the journal", &e))?;
         for (copy, file) in self.replicas.iter_mut().zip(fresh) {
+            copy.before = (self.size > 0).then(|| (copy.file.clone(), self.offset, record::seal_of(&self.salt)));
             if let Err(e) = copy.begin(file, first, size) {
                 return Err(self.fault.insert(broken("naming a segment", &e)).clone());
             }
@@ -317,6 +317,7 @@ impl Replica {
             file: folder.clone(),
             folder,
             renamed: false,
+            before: None,
             held,
             sound,
             syncer: Syncer::new()?,
@@ -334,6 +335,16 @@ impl Replica {
         self.file = Arc::new(file);
         self.renamed = true;
         Ok(())
+    }
+
+    /// The current segment's name is durable. Saying so at the end of the one before shows a later loss of this one; it is not worth a sync.
+    fn named(&mut self) {
+        self.renamed = false;
+        if let Some((file, end, seal)) = self.before.take()
+            && let Err(error) = file.write_all_at(&seal, end)
+        {
+            tracing::warn!(%error, "a segment of the journal does not say that another one follows");
+        }
     }
 
     fn start_sync(&self) {

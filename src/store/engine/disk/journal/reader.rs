@@ -18,7 +18,7 @@ pub enum End {
     /// The last record is unfinished in every copy that has any of it, and nothing follows: a crash while it was written. It was never
     /// acknowledged, or damage destroyed it in all copies; who knows of a later seq from elsewhere can tell.
     TornTail,
-    /// Nothing follows, and nothing shows that nothing did: no copy leads here, or only one that was cut, which no crash does.
+    /// Nothing follows, and nothing shows that nothing did: no copy leads here, or only one that was left in a way that no crash leaves.
     Unproven,
     /// No copy has `missing_from`, though there was such a group. The oldest later one that a copy seems to have is `resumes_at`. For a consumer
     /// whose next group has been trimmed, that is the oldest kept.
@@ -101,7 +101,7 @@ impl Reader {
         let any = |tail| tails.contains(&tail);
         self.end = Some(match (later, self.bound) {
             (None, None) if any(Tail::Blank) && !any(Tail::Torn) => End::Complete,
-            (None, None) if any(Tail::Torn) && (any(Tail::Blank) || !any(Tail::Cut)) => End::TornTail,
+            (None, None) if any(Tail::Torn) && (any(Tail::Blank) || !any(Tail::Broken)) => End::TornTail,
             (None, None) => End::Unproven,
             (resumes_at, _) => End::Gap { missing_from: self.next, resumes_at },
         });
@@ -139,8 +139,8 @@ enum Tail {
     Blank,
     /// Something that is no whole record.
     Torn,
-    /// The end of the file.
-    Cut,
+    /// What no crash leaves: the end of the file, the end of a segment that another one followed, or a segment without a header.
+    Broken,
 }
 
 enum Found {
@@ -184,8 +184,8 @@ impl Cursor {
                 return Ok(Found::Entry(entry));
             }
             let here = match walk.is_blank().map_err(failed)? {
+                _ if walk.is_broken().map_err(failed)? => Tail::Broken,
                 true => Tail::Blank,
-                false if walk.is_cut().map_err(failed)? => Tail::Cut,
                 false => Tail::Torn,
             };
             tail = Some((walk.expected(), here));
@@ -217,8 +217,9 @@ impl Cursor {
     }
 }
 
+/// A database may be ahead of the journal by the one group that was under way.
 fn nothing(tail: Option<(u64, Tail)>, wanted: u64) -> Found {
-    Found::Nothing(tail.filter(|(next, _)| *next == wanted).map(|(_, tail)| tail))
+    Found::Nothing(tail.filter(|(next, _)| (wanted.saturating_sub(1)..=wanted).contains(next)).map(|(_, tail)| tail))
 }
 
 /// None when it is gone: what was trimmed is not missed here.
@@ -238,108 +239,36 @@ fn entry(walk: &mut Walk, wanted: u64) -> Result<Option<Entry>> {
     walk.take().map_err(failed)
 }
 
-/// What was found in the folders of a journal, one copy at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Survey {
-    pub copies: Vec<CopySurvey>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CopySurvey {
-    pub segments: usize,
-    /// Bytes on disk.
-    pub bytes: u64,
-    /// The first seq it reaches back to.
-    pub first: Option<u64>,
-    /// The last record that is intact.
-    pub last: Option<u64>,
-    pub records: u64,
-    /// The first damage found.
-    pub damage: Option<Damage>,
-    /// Whether it ends with a record that was never finished.
-    pub torn: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    pub segment: PathBuf,
-    /// Bytes from the beginning of the segment.
-    pub offset: u64,
-    pub why: String,
-}
-
-impl Survey {
-    /// Reads every segment of every copy. `upto` is for a journal that is being written: every copy must reach it, and nothing behind it is
-    /// looked at.
-    ///
-    /// # Errors
-    /// `store.disk_failed` when a folder cannot be listed. A segment that cannot be read is damaged.
-    pub fn take(dirs: &[PathBuf], store: StoreId, upto: Option<u64>) -> Result<Self> {
-        Ok(Self { copies: dirs.iter().map(|dir| CopySurvey::take(dir, store, upto)).collect::<Result<_>>()? })
+/// The last record that is intact in any copy, whatever is damaged before it; 0 when there is none.
+///
+/// # Errors
+/// `store.disk_failed`, when there is no copy that can be read.
+pub fn last_intact(dirs: &[PathBuf], store: StoreId) -> Result<u64> {
+    let read: Vec<Result<u64>> = dirs.iter().map(|dir| last_intact_of(dir, store)).collect();
+    if read.iter().all(Result::is_err) {
+        return read.into_iter().collect::<Result<Vec<_>>>().map(|_| 0);
     }
+    Ok(read.into_iter().flatten().max().unwrap_or(0))
 }
 
-impl CopySurvey {
-    fn take(dir: &Path, store: StoreId, upto: Option<u64>) -> Result<Self> {
-        let mut segments = segment::list(dir)?;
-        let mut copy = Self::default();
-        if let (Some(1..), true) = (upto, segments.is_empty()) {
-            copy.damaged(dir, 0, "no segment is there");
-        }
-        segments.retain(|segment| upto.is_none_or(|upto| segment.first <= upto));
-        let mut expected = None;
-        for (at, segment) in segments.iter().enumerate() {
-            let last = at + 1 == segments.len();
-            match copy.read(segment, store, (expected, upto), last) {
-                Ok(next) => expected = next,
-                Err(e) => copy.damaged(&segment.path, 0, &format!("it cannot be read: {e}")),
-            }
-        }
-        if let (Some(upto), Some(end)) =
-            (upto.filter(|upto| copy.last.is_none_or(|last| last < *upto)), segments.last())
-        {
-            copy.damaged(&end.path, 0, &format!("the records end before {upto}"));
-        }
-        Ok(copy)
-    }
-
-    /// Reads a segment that should begin with `expected`; returns what the next one should begin with.
-    fn read(
-        &mut self,
-        segment: &Segment,
-        store: StoreId,
-        (expected, upto): (Option<u64>, Option<u64>),
-        last: bool,
-    ) -> io::Result<Option<u64>> {
-        let Some(mut walk) = open(segment, store)? else { return Ok(expected) };
-        self.segments += 1;
-        self.bytes += segment.bytes;
-        self.first = self.first.or(Some(segment.first));
-        if let Some(expected) = expected.filter(|expected| *expected != segment.first) {
-            self.damaged(&segment.path, 0, &format!("{expected} should come before it"));
-        }
-        if !walk.has_header()? {
-            self.damaged(&segment.path, 0, "its header is damaged or another store's");
-        }
-        let upto = upto.unwrap_or(u64::MAX - 1);
+fn last_intact_of(dir: &Path, store: StoreId) -> Result<u64> {
+    let failed = |e: io::Error| disk_failure("reading the journal", &e);
+    for segment in segment::list(dir)?.iter().rev() {
+        let Some(mut walk) = open(segment, store).map_err(failed)? else { continue };
+        let mut last = 0;
         loop {
             let from = walk.expected();
-            let done = walk.pass(upto)?;
+            walk.pass(u64::MAX - 1).map_err(failed)?;
             if walk.expected() > from {
-                self.records += walk.expected() - from;
-                self.last = Some(walk.expected() - 1);
+                last = walk.expected() - 1;
             }
-            let (lost, offset, blank) = (walk.expected(), walk.offset(), walk.is_blank()?);
-            if done || !walk.resync()? {
-                self.torn = last && !done && !blank;
-                return Ok(Some(lost));
+            if !walk.resync().map_err(failed)? {
+                break;
             }
-            self.damaged(&segment.path, offset, &format!("record {lost} is damaged"));
+        }
+        if last > 0 {
+            return Ok(last);
         }
     }
-
-    fn damaged(&mut self, segment: &Path, offset: u64, why: &str) {
-        let damage = || Damage { segment: segment.to_owned(), offset, why: why.to_owned() };
-        self.damage.get_or_insert_with(damage);
-    }
+    Ok(0)
 }

@@ -57,8 +57,9 @@ fn read(dirs: &[PathBuf], after: u64) -> (Vec<Entry>, End) {
     (entries, reader.end())
 }
 
-fn survey(dirs: &[PathBuf]) -> Vec<CopySurvey> {
-    Survey::take(dirs, STORE, None).unwrap().copies
+/// How each copy ends when it is read alone.
+fn ends(dirs: &[PathBuf], after: u64) -> Vec<End> {
+    dirs.iter().map(|dir| read(std::slice::from_ref(dir), after).1).collect()
 }
 
 impl Lab {
@@ -164,17 +165,18 @@ fn everything_is_read_again_over_segments_and_restarts() {
     for round in 0..4 {
         lab.append(40);
         assert_eq!(lab.journal().last_seq(), lab.last());
-        let bytes = lab.journal().bytes(0);
         assert_eq!(read(&lab.dirs, 0), (lab.entries.clone(), End::Complete), "round {round}");
         assert_eq!(read(&lab.dirs, 33), (lab.entries[33..].to_vec(), End::Complete));
         assert_eq!(read(&lab.dirs, lab.last()), (vec![], End::Complete));
-        for copy in survey(&lab.dirs) {
-            assert_eq!((copy.first, copy.last, copy.records), (Some(1), Some(lab.last()), lab.last()));
-            assert_eq!((copy.damage, copy.torn, copy.bytes), (None, false, bytes));
+        for copy in 0..2 {
+            let segments = segment::list(&lab.dirs[copy]).unwrap();
+            assert_eq!(segments.iter().map(|segment| segment.bytes).sum::<u64>(), lab.journal().bytes(copy));
+            assert_eq!(read(&lab.dirs[copy..=copy], 0), (lab.entries.clone(), End::Complete), "copy {copy}");
         }
+        assert_eq!(last_intact(&lab.dirs, STORE).unwrap(), lab.last());
         lab.restart();
     }
-    assert!(survey(&lab.dirs)[0].segments > 10);
+    assert!(segment::list(&lab.dirs[0]).unwrap().len() > 10);
 }
 
 #[test]
@@ -269,18 +271,17 @@ fn a_hole_in_both_copies_is_a_gap() {
     lab.append(60);
     lab.change(0, 20, |record| record[HEAD + 9] ^= 1);
     assert_eq!(read(&lab.dirs, 0), (lab.entries.clone(), End::Complete));
-    let found = survey(&lab.dirs);
-    assert_eq!(found[0].damage.as_ref().unwrap().offset, lab.places[19].from as u64);
-    assert_eq!((found[0].records, found[0].last, &found[1].damage), (59, Some(60), &None));
+    let gap = End::Gap { missing_from: 20, resumes_at: Some(21) };
+    assert_eq!(ends(&lab.dirs, 0), [gap, End::Complete]);
     lab.change(1, 20, |record| record[..4].fill(0xff));
-    assert_eq!(read(&lab.dirs, 0), (lab.entries[..19].to_vec(), End::Gap { missing_from: 20, resumes_at: Some(21) }));
+    assert_eq!(read(&lab.dirs, 0), (lab.entries[..19].to_vec(), gap));
     assert_eq!(read(&lab.dirs, 20), (lab.entries[20..].to_vec(), End::Complete));
     // A missing segment is one too.
     let lost = lab.places[39].first;
     (0..2).for_each(|copy| fs::remove_file(lab.file(copy, 40)).unwrap());
     let next = lab.places.iter().map(|place| place.first).find(|first| *first > lost);
     assert_eq!(read(&lab.dirs, 20).1, End::Gap { missing_from: lost, resumes_at: next });
-    assert!(survey(&lab.dirs)[1].damage.is_some());
+    assert_eq!(last_intact(&lab.dirs, STORE).unwrap(), 60);
 }
 
 #[test]
@@ -291,13 +292,12 @@ fn a_lost_header_or_folder_is_damage_of_one_copy() {
     bytes[20] ^= 1;
     fs::write(lab.file(0, 3), bytes).unwrap();
     fs::remove_dir_all(&lab.dirs[1]).unwrap();
-    let found = Survey::take(&lab.dirs, STORE, Some(20)).unwrap().copies;
-    assert_eq!((found[0].damage.as_ref().unwrap().offset, found[0].records), (0, 20));
-    assert!(found[1].damage.is_some());
     assert_eq!(read(&lab.dirs, 0), (lab.entries.clone(), End::Complete));
     // Records of another store are none of ours.
     let mut other = Reader::open(&lab.dirs, StoreId([8; 16]), 0).unwrap();
     assert_eq!((other.next().unwrap(), other.end()), (None, End::TornTail));
+    assert_eq!(last_intact(&lab.dirs, STORE).unwrap(), 20);
+    assert_eq!(last_intact(&lab.dirs, StoreId([8; 16])).unwrap(), 0);
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn every_torn_tail_keeps_what_is_before_it_and_what_comes_after() {
                 drop(journal);
                 let (entries, end) = read(&lab.dirs, 8);
                 assert_eq!((entries, end), ((9..12).map(|seq| made(seq, 1)).collect(), End::Complete), "cut at {cut}");
-                assert!(survey(&lab.dirs).iter().all(|copy| copy.damage.is_none() && !copy.torn), "cut at {cut}");
+                assert_eq!(ends(&lab.dirs, 0), [End::Complete; 2], "cut at {cut}");
                 lab.dirs.iter().for_each(|dir| fs::remove_file(segment::path_of(dir, 9)).unwrap());
             }
             cuts += 1;
@@ -353,7 +353,7 @@ fn what_a_repair_left_behind_never_comes_back() {
             lab.journal = Some(Journal::start(&lab.dirs, STORE, last, SMALL).unwrap());
         }
         assert_eq!(read(&lab.dirs, 0), (lab.entries[..last as usize].to_vec(), End::Complete), "after {last}");
-        assert!(survey(&lab.dirs).iter().all(|copy| copy.last.unwrap() <= last));
+        assert!(last_intact(&lab.dirs, STORE).unwrap() <= last);
         // The new records have the places and lengths of the old ones.
         durable(lab.journal(), &made(last + 1, 1));
         assert_eq!(read(&lab.dirs, last), (vec![made(last + 1, 1)], End::Complete));
@@ -379,7 +379,6 @@ fn a_copy_that_lacks_the_tail_is_mended_before_the_other_is_trimmed() {
         let from = if what == 3 { lab.places[49].first - 1 } else { 0 };
         let alone = &lab.dirs[lagging..=lagging];
         assert_eq!(read(alone, from), (lab.entries[from as usize..].to_vec(), End::Complete), "{lagging} {what}");
-        assert_eq!(survey(alone)[0].damage, None);
     }
 }
 
@@ -413,7 +412,8 @@ fn a_full_disk_refuses_before_anything_is_written_and_is_forgotten_when_there_is
     let refused = append(lab.journal.as_mut().unwrap(), &fat).unwrap_err();
     assert_eq!(refused.code(), "store.disk_full");
     assert_eq!(read(&lab.dirs, 0), (lab.entries.clone(), End::Complete));
-    assert!(survey(&lab.dirs).iter().all(|copy| copy.damage.is_none() && !copy.torn && copy.segments == 1));
+    assert_eq!(ends(&lab.dirs, 0), [End::Complete; 2]);
+    assert!(lab.dirs.iter().all(|dir| segment::list(dir).unwrap().len() == 1));
     // What still fits is taken; and the room that came back is used.
     lab.append(1);
     durable(lab.journal(), &Entry { seq: 4, ..fat });
@@ -484,17 +484,4 @@ fn a_consumer_follows_the_writer_and_learns_that_it_lags() {
     assert_eq!(reader.next().unwrap(), Some(made(COUNT, 0)));
     assert_eq!(reader.next().unwrap(), None);
     assert_eq!(reader.end(), End::Gap { missing_from: COUNT + 1, resumes_at: None });
-}
-
-#[test]
-fn a_bounded_survey_takes_no_offence_at_what_is_being_written() {
-    let mut lab = Lab::new(SMALL);
-    lab.append(50);
-    lab.change(0, 44, |record| record[HEAD] ^= 1);
-    for (upto, damaged) in [(30, false), (43, false), (44, true), (50, true)] {
-        let found = Survey::take(&lab.dirs, STORE, Some(upto)).unwrap().copies;
-        assert_eq!((found[0].damage.is_some(), found[1].damage.is_some()), (damaged, false), "up to {upto}");
-        assert_eq!(found[1].last, Some(upto));
-    }
-    assert!(Survey::take(&lab.dirs, STORE, Some(51)).unwrap().copies.iter().all(|copy| copy.damage.is_some()));
 }

@@ -21,13 +21,16 @@ pub struct Ledger {
     pub census: Census,
 }
 
+/// Reads at most so many rows of a span.
+pub type Pages<'a> = dyn Fn(&Span, usize) -> Result<Vec<(Bytes, Bytes)>> + 'a;
+
 /// What to write down.
 pub struct Capture<'a> {
     pub store: StoreId,
     /// Everything up to here is in the rows.
     pub start: Ledger,
     /// One page of rows, none of which shows half a batch.
-    pub page: &'a dyn Fn(&Span, usize) -> Result<Vec<(Bytes, Bytes)>>,
+    pub page: &'a Pages<'a>,
     /// Waits until all that was in the pages is durable, and says which group is the last that is.
     pub durable: &'a dyn Fn() -> Result<u64>,
     pub journals: &'a [PathBuf],

@@ -18,6 +18,9 @@ use crate::store::engine::disk::recovery::{Opened, Report, Surroundings};
 use crate::store::engine::{Order, Span};
 use crate::store::{DataDir, MAX_PAGE, Progress, Settings};
 
+/// Told of every row: the whole key, and the value as it is stored.
+pub type EachRow<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
+
 /// What a restore did.
 #[derive(Debug, Clone)]
 pub struct Restored {
@@ -60,7 +63,7 @@ pub fn dump_backup(
     lock: Option<&Lock>,
     scratch: &Path,
     table: Option<[u8; 2]>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    each: EachRow<'_>,
 ) -> Result<()> {
     let removing = |e| disk_failure("removing a scratch folder", &e);
     remove(scratch).map_err(removing)?;
@@ -71,11 +74,7 @@ pub fn dump_backup(
     dumped
 }
 
-fn dump_rows(
-    database: &Database,
-    table: Option<[u8; 2]>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-) -> Result<()> {
+fn dump_rows(database: &Database, table: Option<[u8; 2]>, each: EachRow<'_>) -> Result<()> {
     let low = table.map_or(Bytes::from_static(FIRST), |prefix| Bytes::copy_from_slice(&prefix));
     let mut span = Span { low, high: None, order: Order::Rising };
     loop {
@@ -96,7 +95,7 @@ impl Surroundings {
     ///
     /// # Errors
     /// Those of opening; what `each` returns.
-    pub fn dump(&self, table: Option<[u8; 2]>, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub fn dump(&self, table: Option<[u8; 2]>, each: EachRow<'_>) -> Result<()> {
         let opened = self.open()?;
         dump_rows(&opened.database, table, each)?;
         self.leave(&opened)
@@ -211,7 +210,7 @@ impl Surroundings {
             let opened = self.open()?;
             let generation = opened.generation;
             drop(opened);
-            self.place.put_aside(&self.place.database(generation))?;
+            self.place.put_aside(&self.place.database(generation), "db")?;
         }
         let opened = self.open()?;
         self.leave(&opened)?;

@@ -3,25 +3,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::capture::Capture;
-use crate::base::clock::Stopwatch;
 use crate::base::{Error, Result};
 use crate::store::dir::create_private;
 use crate::store::engine::disk::checkpoint::{self, Finished, Info, Lock};
 use crate::store::engine::disk::committer::{Adoption, Message};
 use crate::store::engine::disk::envelope::FIRST;
 use crate::store::engine::disk::files::disk_failure;
+use crate::store::engine::disk::guarded;
 use crate::store::engine::disk::journal::Reader;
 use crate::store::engine::disk::place::{bytes_under, remove};
 use crate::store::engine::disk::rebuild::{Filler, Rebuild};
 use crate::store::engine::disk::recovery::{Report, Surroundings};
 use crate::store::engine::disk::shared::Shared;
-use crate::store::engine::{Change, Order, Span, closed, lagged};
+use crate::store::engine::{Change, Order, Span, closed, lagged, panic_message};
 use crate::store::{MAX_PAGE, Progress};
 
 /// Journal that is always worth waiting for before the next checkpoint, in bytes.
@@ -40,8 +40,8 @@ const SHORT_TAIL: u64 = 64;
 /// Attempts to come that close.
 const CATCH_UPS: usize = 20;
 
-/// Pause after a page when commits came in meanwhile, as a multiple of what the page took.
-const COURTESY: u32 = 1;
+/// How much less than others the threads that work here get of a busy processor, as `nice` counts it.
+const COURTESY: i32 = 5;
 
 /// A store on disk, for its keeper.
 #[derive(Clone)]
@@ -178,8 +178,7 @@ impl Upkeep {
     /// # Errors
     /// `store.disk_full`, `store.damaged`, faults of the disk. The older checkpoint stays.
     pub fn checkpoint(&self, progress: &Progress) -> Result<Info> {
-        let _turn = self.turn();
-        self.checkpoint_now(progress)
+        self.alone(|| self.checkpoint_now(progress))
     }
 
     fn checkpoint_now(&self, progress: &Progress) -> Result<Info> {
@@ -202,7 +201,10 @@ impl Upkeep {
     /// # Errors
     /// As [`Upkeep::checkpoint`].
     pub fn back_up(&self, folder: &Path, name: &str, lock: Option<&Lock>, progress: &Progress) -> Result<Info> {
-        let _turn = self.turn();
+        self.alone(|| self.back_up_now(folder, name, lock, progress))
+    }
+
+    fn back_up_now(&self, folder: &Path, name: &str, lock: Option<&Lock>, progress: &Progress) -> Result<Info> {
         create_private(folder).map_err(|e| disk_failure("creating the backups folder", &e))?;
         let path = folder.join(format!("{name}.ckp"));
         let written = self.capture(&path, lock, progress)?;
@@ -222,7 +224,10 @@ impl Upkeep {
     /// # Errors
     /// Only where checking itself fails; what is found is in the answer.
     pub fn check(&self, progress: &Progress) -> Result<CheckReport> {
-        let _turn = self.turn();
+        self.alone(|| self.check_now(progress))
+    }
+
+    fn check_now(&self, progress: &Progress) -> Result<CheckReport> {
         let mut findings = Vec::new();
         if let Err(why) = self.read_second_copy(progress) {
             findings.push(format!("checkpoint and journal: {why}"));
@@ -258,7 +263,10 @@ impl Upkeep {
     /// # Errors
     /// `store.disk_full`, `store.damaged`, `store.contended` when commits outrun it; the current database stays.
     pub fn compact(&self, progress: &Progress) -> Result<Compaction> {
-        let _turn = self.turn();
+        self.alone(|| self.compact_now(progress))
+    }
+
+    fn compact_now(&self, progress: &Progress) -> Result<Compaction> {
         let place = &self.surroundings.place;
         let live = self.shared.ledger().census.total().bytes;
         self.shared.space.require(live.saturating_mul(REBUILT))?;
@@ -283,7 +291,7 @@ impl Upkeep {
         let mut span = Span { low: Bytes::from_static(FIRST), high: None, order: Order::Rising };
         let mut rows = 0;
         loop {
-            let page = self.page(&span, MAX_PAGE)?;
+            let page = self.shared.keyspace.page(&span, MAX_PAGE)?;
             let last = page.last().filter(|_| page.len() == MAX_PAGE).map(|(key, _)| [&key[..], &[0]].concat());
             rows += page.len() as u64;
             for (key, value) in page {
@@ -356,22 +364,12 @@ impl Upkeep {
         let capture = Capture {
             store: self.shared.store,
             start,
-            page: &|span, limit| self.page(span, limit),
+            page: &|span, limit| self.shared.keyspace.page(span, limit),
             durable: &|| self.shared.durable(),
             journals: &self.surroundings.place.journals(),
             clock: &self.surroundings.clock,
         };
         capture.write(path, lock, progress)
-    }
-
-    /// One page of rows; while commits come in it takes its time.
-    fn page(&self, span: &Span, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
-        let (watch, before) = (Stopwatch::start(), self.shared.seq());
-        let page = self.shared.keyspace.page(span, limit)?;
-        if self.shared.seq() != before {
-            std::thread::sleep(watch.elapsed() * COURTESY);
-        }
-        Ok(page)
     }
 
     fn trim(&self, keep: u64) {
@@ -386,7 +384,15 @@ impl Upkeep {
         self.shared.keyspace.with(|database| database.damage_for_test(key)).unwrap();
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Runs one piece of work at a time, on a thread that stands back while requests keep the processor busy.
+    fn alone<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let gently = || {
+            // Where the system does not know it, it is only less polite.
+            let _ = rustix::process::nice(COURTESY);
+            guarded(work)
+        };
+        let done = std::thread::scope(|scope| scope.spawn(gently).join());
+        done.unwrap_or_else(|panic| Err(Error::broken("store.panicked", panic_message(panic.as_ref()))))
     }
 }

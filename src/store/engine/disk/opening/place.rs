@@ -131,26 +131,21 @@ impl Place {
         !segments && !files && self.checkpoint_files().is_empty()
     }
 
-    /// Puts a file or folder aside for a person to look at. What was put aside before under the same name is gone.
+    /// Puts a file or folder aside as `name`, for a person to look at. What was put aside before under that name is gone: of each kind of
+    /// thing only the last one stays, however often a store is repaired.
     ///
     /// # Errors
     /// `store.disk_failed`.
-    pub fn put_aside(&self, path: &Path) -> Result<()> {
+    pub fn put_aside(&self, path: &Path, name: &str) -> Result<()> {
         let doing = |e: &io::Error| disk_failure("putting damaged files aside", e);
         let folder = self.root.join("damaged");
         create_private(&folder).map_err(|e| doing(&e))?;
-        let Some(name) = path.file_name() else { return Ok(()) };
         let aside = folder.join(name);
         remove(&aside).map_err(|e| doing(&e))?;
         match fs::rename(path, &aside) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(doing(&e)),
             _ => Ok(()),
         }
-    }
-
-    /// Empties the folder of what was put aside.
-    pub fn forget_aside(&self) {
-        let _ = remove(&self.root.join("damaged"));
     }
 }
 

@@ -25,8 +25,11 @@ use crate::store::engine::disk::checkpoint::{self, Lock};
 use crate::store::engine::disk::database::Database;
 use crate::store::engine::disk::files::disk_failure;
 use crate::store::engine::disk::guarded;
-use crate::store::engine::disk::journal::{End, Journal, Reader, StoreId, Survey};
+use crate::store::engine::disk::journal::{End, Journal, Reader, StoreId, last_intact};
 use crate::store::{DataDir, Progress, Settings};
+
+/// Numbers of groups that are left out after those that are lost: more than may have been lost without being heard of.
+const LEFT_OUT: u64 = 1 << 20;
 
 /// Everything an opening needs to know.
 pub struct Surroundings {
@@ -189,8 +192,7 @@ impl Surroundings {
     pub(in crate::store::engine::disk) fn last_known(&self, store: StoreId) -> u64 {
         let noted = Marker::read(self.place.root()).map_or(0, |marker| marker.seq);
         let begun = self.place.journal_newest().map_or(0, |first| first.saturating_sub(1));
-        let copies = Survey::take(&self.place.journals(), store, None).map_or_else(|_| Vec::new(), |all| all.copies);
-        let journaled = copies.iter().filter_map(|copy| copy.last).max().unwrap_or(0);
+        let journaled = last_intact(&self.place.journals(), store).unwrap_or(0);
         noted.max(begun).max(journaled).max(self.covered())
     }
 
@@ -339,10 +341,10 @@ impl Surroundings {
     fn take(&self, found: Found, report: Report, renew: bool) -> Result<Opened> {
         let Found { mut rebuild, generation, .. } = found;
         if let Some((_, last)) = report.lost {
-            // Numbers that were heard of are not given out twice, and one is left out: so whoever followed the changes notices.
-            rebuild.seq = last + 1;
-            self.mark(rebuild.store, generation, rebuild.seq, false)?;
-            self.place.put_aside(&self.place.journal())?;
+            // No number is given out twice, heard of or not, and some are left out: so whoever followed the changes notices.
+            rebuild.seq = last + LEFT_OUT;
+            self.mark(rebuild.store, generation, last, false)?;
+            self.place.put_aside(&self.place.journal(), "journal")?;
             self.place.create()?;
         }
         rebuild.finish()?;
@@ -354,7 +356,7 @@ impl Surroundings {
         let journal = Journal::start(&self.place.journals(), store, seq, self.settings.segment_bytes)?;
         self.mark(store, generation, seq, false)?;
         for old in self.place.generations().into_iter().filter(|old| *old != generation) {
-            self.place.put_aside(&self.place.database(old))?;
+            self.place.put_aside(&self.place.database(old), "db")?;
         }
         Ok(Opened { database, generation, store, ledger, journal, report })
     }
@@ -374,7 +376,7 @@ impl Surroundings {
         checkpoint::verify(&written.info().path, None, &self.progress)?;
         written.publish(&path)?;
         for old in self.place.checkpoint_files().into_iter().filter(|old| *old != path) {
-            self.place.put_aside(&old)?;
+            self.place.put_aside(&old, "checkpoint.ckp")?;
         }
         Ok(())
     }

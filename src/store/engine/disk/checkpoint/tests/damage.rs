@@ -71,7 +71,7 @@ fn every_flipped_bit_is_noticed() {
             fs::write(&path, &bad).unwrap();
             let code = check(&path, lock.as_ref()).err().map(|error| error.code().to_owned());
             *codes.entry(code.unwrap_or_else(|| panic!("bit {bit} was not noticed"))).or_insert(0) += 1;
-            assert!(load(&path, lock.as_ref(), |_| Ok(()), &Progress::silent()).is_err());
+            assert!(items(&path, lock.as_ref()).is_err());
             let _ = inspect(&path);
         }
         // Damage is not taken for a wrong key, and damage that is not in the first bytes not for anything else.
@@ -147,7 +147,7 @@ fn chunks_of_another_file_are_noticed() {
             let mut writer = Writer::create(&path, Head { created, ..HEAD }, lock.as_ref()).unwrap();
             writer.row(b"aa", b"the same").unwrap();
             let census = [(Bytes::from("aa"), Bytes::from("the same"))].into_iter().collect();
-            writer.finish(HEAD.start, Time(0), &census).unwrap();
+            finish(writer, &path, HEAD.start, &census);
             fs::read(&path).unwrap()
         };
         let (one, other) = (write(Time(1)), write(Time(2)));
@@ -218,7 +218,7 @@ fn hostile_lengths_are_refused_before_memory_is_taken() {
     let good = small_file(&path, None);
     let header = &good[..HEADER];
     let compressed = |raw: &[u8]| lz4_flex::block::compress(raw);
-    let max = CHUNK as u32 + 6 + 384 + MAX_VALUE as u32;
+    let max = format::CHUNK as u32 + 6 + 384 + MAX_VALUE as u32;
     let of = |kind, raw: &[u8]| chunk(header, 0, kind, raw.len() as u32, &compressed(raw));
     let row = |key: u16, value: u32| [&key.to_le_bytes()[..], &value.to_le_bytes(), b"aa", b"b"].concat();
     let mut huge_stored = chunk(header, 0, 1, 10, b"0123456789");
@@ -292,7 +292,7 @@ proptest! {
         };
         fs::write(&path, bytes).unwrap();
         prop_assert!(check(&path, None).is_err());
-        prop_assert!(load(&path, None, |_| Ok(()), &Progress::silent()).is_err());
+        prop_assert!(items(&path, None).is_err());
         let _ = inspect(&path);
         fs::write(&path, &stored).unwrap();
         prop_assert!(check(&path, None).is_err());

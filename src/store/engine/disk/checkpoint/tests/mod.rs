@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::format::{MAX_ENTRY_ROWS, MAX_VALUE};
 use super::*;
 use crate::base::Result;
 use crate::store::Progress;
@@ -54,7 +55,7 @@ impl Content {
     fn write(&self, path: &Path, lock: Option<&Lock>) -> Info {
         let writer = self.fill(path, lock);
         let end = HEAD.start + self.groups.len() as u64;
-        writer.finish(end, Time(end as i64 * 10), &self.census()).unwrap()
+        finish(writer, path, end, &self.census())
     }
 
     /// A writer that was given everything but the end.
@@ -92,6 +93,11 @@ fn row(key: &str, value: Option<&str>) -> Row {
     Row { key: key.to_owned().into(), value: value.map(|value| value.to_owned().into()) }
 }
 
+/// Ends a file, and gives it the name it was created with.
+fn finish(writer: Writer, path: &Path, end: u64, census: &Census) -> Info {
+    writer.complete(end, Time(end as i64 * 10), census).unwrap().publish(path).unwrap()
+}
+
 fn key_lock() -> Lock {
     Lock::Key([9; 32])
 }
@@ -111,9 +117,9 @@ fn refused(path: &Path, lock: Option<&Lock>) -> String {
     check(path, lock).unwrap_err().code().to_owned()
 }
 
-fn items(path: &Path, lock: Option<&Lock>) -> Vec<Item> {
-    let mut reader = Reader::open(path, lock).unwrap();
-    std::iter::from_fn(|| reader.next().unwrap()).collect()
+fn items(path: &Path, lock: Option<&Lock>) -> Result<Vec<Item>> {
+    let mut reader = Reader::open(path, lock)?;
+    std::iter::from_fn(|| reader.next().transpose()).collect()
 }
 
 /// Few keys, so that groups meet rows; values from none to several chunks' worth.
