@@ -28,7 +28,8 @@ pub enum End {
 /// Reads entries in order. Works on a journal that is being written, up to a bound.
 pub struct Reader {
     copies: Vec<Cursor>,
-    /// The seq of the next entry.
+    /// The seq of the first entry, and of the next.
+    first: u64,
     next: u64,
     bound: Option<u64>,
     end: Option<End>,
@@ -46,7 +47,8 @@ impl Reader {
         }
         let copies =
             dirs.iter().map(|dir| Cursor { dir: dir.clone(), store, walk: None, rest: Rest::Unknown }).collect();
-        Ok(Self { copies, next: after.saturating_add(1), bound: None, end: None })
+        let first = after.saturating_add(1);
+        Ok(Self { copies, first, next: first, bound: None, end: None })
     }
 
     /// [`Reader::bound`], while building.
@@ -98,7 +100,14 @@ impl Reader {
         if let Some(failed) = failed {
             return Err(failed);
         }
-        let any = |tail| tails.contains(&tail);
+        // A database may be ahead of the journal by the one group that was under way.
+        let at =
+            |seq: u64| tails.iter().filter(move |(next, _)| *next == seq).map(|(_, tail)| *tail).collect::<Vec<_>>();
+        let mut here = at(self.next);
+        if here.is_empty() && self.next == self.first {
+            here = at(self.next.saturating_sub(1));
+        }
+        let any = |tail| here.contains(&tail);
         self.end = Some(match (later, self.bound) {
             (None, None) if any(Tail::Blank) && !any(Tail::Torn) => End::Complete,
             (None, None) if any(Tail::Torn) && (any(Tail::Blank) || !any(Tail::Broken)) => End::TornTail,
@@ -147,15 +156,15 @@ enum Found {
     Entry(Entry),
     /// Not the one wanted, but this one.
     Later(u64),
-    /// Neither the one wanted nor a later one; what stands in the place of the one wanted, if that is known.
-    Nothing(Option<Tail>),
+    /// Neither the one wanted nor a later one; which seq would come next, if it is known, and what stands there.
+    Nothing(Option<(u64, Tail)>),
 }
 
 impl Cursor {
     fn find(&mut self, wanted: u64) -> Result<Found> {
         match &self.rest {
             Rest::From(seq) if *seq > wanted => return Ok(Found::Later(*seq)),
-            Rest::Empty(tail) => return Ok(nothing(*tail, wanted)),
+            Rest::Empty(tail) => return Ok(Found::Nothing(*tail)),
             Rest::Unreadable(error) => return Err(error.clone()),
             Rest::Unknown | Rest::From(_) => {}
         }
@@ -208,18 +217,13 @@ impl Cursor {
             }
         }
         self.rest = Rest::Empty(tail);
-        Ok(nothing(tail, wanted))
+        Ok(Found::Nothing(tail))
     }
 
     fn later(&mut self, seq: u64) -> Found {
         self.rest = Rest::From(seq);
         Found::Later(seq)
     }
-}
-
-/// A database may be ahead of the journal by the one group that was under way.
-fn nothing(tail: Option<(u64, Tail)>, wanted: u64) -> Found {
-    Found::Nothing(tail.filter(|(next, _)| (wanted.saturating_sub(1)..=wanted).contains(next)).map(|(_, tail)| tail))
 }
 
 /// None when it is gone: what was trimmed is not missed here.
