@@ -17,6 +17,9 @@ use super::{Campaign, copy_all, in_memory, on_disk};
 /// Commits of each writer in a round that ends in good order.
 const ORDERLY_COMMITS: u64 = 20;
 
+/// Every how manyth round begins with an empty directory.
+const NEW_EVERY: u64 = 25;
+
 /// When a process is killed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moment {
@@ -35,10 +38,15 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
     let scratch = on_disk();
     let mut site = Site::new(scratch.path().join("data"), scratch.path(), Plan::new(campaign.seed));
     let mut tally = Tally::default();
-    let (mut while_opening, mut while_rebuilding) = (0, 0);
+    let (mut while_opening, mut while_rebuilding, mut total) = (0, 0, 0);
     for round in 0..campaign.rounds {
         if round % 10 == 9 {
             site.run_to_end(&[Step::Commit(Some(ORDERLY_COMMITS))], true, |_| {});
+        }
+        if round % NEW_EVERY == NEW_EVERY - 3 {
+            fs::remove_dir_all(&site.orders.data).unwrap();
+            total += site.acks.total();
+            site.acks.last.fill(0);
         }
         let moment = [Moment::Load, Moment::Load, Moment::Opening, Moment::Load, Moment::Rebuild][round as usize % 5];
         if moment == Moment::Rebuild {
@@ -76,7 +84,8 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
         }
         tally.add(&format!("round {round}, {chore:?}"), &seen);
     }
-    let (total, refused) = (site.acks.total(), &site.acks.refused);
+    let refused = &site.acks.refused;
+    total += site.acks.total();
     campaign.sum_up(&format!(
         "{} kills ({while_opening} while opening, {while_rebuilding} of them while rebuilding), {total} acknowledged commits beside {}, {}; {}",
         tally.stores,
@@ -91,7 +100,7 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
 }
 
 /// Removes every database, or spoils a good part of it.
-fn spoil_databases(data: &Path, rng: &mut fastrand::Rng) {
+pub fn spoil_databases(data: &Path, rng: &mut fastrand::Rng) {
     let entries = fs::read_dir(data.join("store")).into_iter().flatten().map(|entry| entry.unwrap().path());
     let databases: Vec<PathBuf> =
         entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("db-")).collect();
