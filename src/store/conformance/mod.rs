@@ -2,6 +2,7 @@
 
 mod crash;
 mod follow;
+mod loss;
 mod model;
 mod pages;
 mod races;

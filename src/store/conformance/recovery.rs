@@ -12,7 +12,7 @@ use crate::store::upkeep::{Upkeep, inspect};
 use crate::store::{DataDir, Progress, Settings, Store, Surroundings, Table};
 
 /// By number; values of every size, derived from the number.
-static ROWS: Table<u64, String> = Table::new("rows", *b"ro");
+pub(super) static ROWS: Table<u64, String> = Table::new("rows", *b"ro");
 
 const COUNT: u64 = 120;
 
@@ -25,13 +25,13 @@ fn text(number: u64) -> String {
     format!("{number}-").repeat(length / 3 + 1)
 }
 
-async fn fill(store: &Store, numbers: std::ops::Range<u64>) {
+pub(super) async fn fill(store: &Store, numbers: std::ops::Range<u64>) {
     for number in numbers {
         put(store, &ROWS, &number, &text(number)).await.unwrap();
     }
 }
 
-async fn assert_holds(store: &Store, count: u64) {
+pub(super) async fn assert_holds(store: &Store, count: u64) {
     for number in 0..count {
         assert_eq!(store.get(&ROWS, &number).await.unwrap().as_deref(), Some(&*text(number)), "row {number}");
     }
@@ -60,12 +60,12 @@ async fn crashed() -> TempDir {
     copy
 }
 
-async fn upkeep<T: Send + 'static>(store: &Store, work: impl FnOnce(&Upkeep) -> T + Send + 'static) -> T {
+pub(super) async fn upkeep<T: Send + 'static>(store: &Store, work: impl FnOnce(&Upkeep) -> T + Send + 'static) -> T {
     let upkeep = store.upkeep().unwrap().clone();
     tokio::task::spawn_blocking(move || work(&upkeep)).await.unwrap()
 }
 
-fn copy_dir(from: &Path, to: &Path) {
+pub(super) fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
@@ -77,7 +77,7 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-fn files(folder: PathBuf) -> Vec<PathBuf> {
+pub(super) fn files(folder: PathBuf) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
     let mut found: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
     found.sort();
@@ -91,11 +91,11 @@ fn flip(path: &Path, at: impl Fn(usize) -> usize) {
     fs::write(path, bytes).unwrap();
 }
 
-fn outcome(store: &Store) -> Outcome {
+pub(super) fn outcome(store: &Store) -> Outcome {
     store.upkeep().unwrap().survey().opening.outcome
 }
 
-fn newest_database(dir: &TempDir) -> PathBuf {
+pub(super) fn newest_database(dir: &TempDir) -> PathBuf {
     let mut folders: Vec<PathBuf> =
         fs::read_dir(dir.path().join("store")).unwrap().flatten().map(|entry| entry.path()).collect();
     folders.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("db-"));
