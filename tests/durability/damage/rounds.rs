@@ -52,8 +52,8 @@ pub enum Verdict {
     Restored,
     /// Opening was refused as it must be: both copies are beyond repair, and there is no backup.
     Refused,
-    /// The process ended before sled had synced the last groups, and both copies of the journal were damaged where these stood, in the same
-    /// place: nothing is left that knew of them. All before them is there.
+    /// The process ended before sled had synced the last groups, and both copies of the journal were damaged where these stood: blank in the
+    /// same place, or the last record as a power cut may have left it. Nothing is left that knew of them. All before them is there.
     Vanished,
     /// Rows are wrong, missing or taken back, and it is not said, or wrongly.
     Silent,
@@ -94,7 +94,9 @@ fn judge(aside: &Aside, what: &str, seen: &Seen) -> Verdict {
             let backed_up = aside.backed_up.is_none_or(|backup| from > backup);
             if state && backed_up { Verdict::Restored } else { Verdict::Silent }
         }
-        (None, outcome) if outcome != "Restored" && !aside.closed && what.contains(both::SAME_PLACE) => {
+        (None, outcome)
+            if outcome != "Restored" && !aside.closed && (what.contains(both::SAME_PLACE) || aside.dark) =>
+        {
             let unsettled = (aside.settled()..aside.last()).any(|seq| aside.after(seq) == Some(&seen.counts));
             if unsettled { Verdict::Vanished } else { Verdict::Silent }
         }

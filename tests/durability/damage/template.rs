@@ -45,6 +45,8 @@ pub struct Aside {
     pub data: PathBuf,
     pub plan: Plan,
     pub closed: bool,
+    /// Whether the machine went down.
+    pub dark: bool,
     pub acked: Vec<u64>,
     /// The writers' counters after each group.
     pub groups: Vec<(u64, Vec<u64>)>,
@@ -102,7 +104,16 @@ pub fn put_aside(
     let backed_up = backups.map(|entry| inspect(&entry.unwrap().path()).unwrap().seq).max();
     let (data, acked, groups) = (site.orders.data, site.acks.last, site.acks.groups);
     assert_eq!(groups.last().unwrap().1, acked, "{name}: some group was not told of");
-    Aside { name: name.to_owned(), data, plan, closed: left == Left::Closed, acked, groups, backed_up }
+    Aside {
+        name: name.to_owned(),
+        data,
+        plan,
+        closed: left == Left::Closed,
+        dark: left == Left::Dark,
+        acked,
+        groups,
+        backed_up,
+    }
 }
 
 /// What the stores hold that are damaged: small values, or some as large as can be.

@@ -18,6 +18,8 @@ pub enum End {
     /// The last record is unfinished in every copy that has any of it, and nothing follows: a crash while it was written. It was never
     /// acknowledged, or damage destroyed it in all copies; who knows of a later seq from elsewhere can tell.
     TornTail,
+    /// As that, in all of several copies. They are written one after the other, so it takes a power cut; a process that ends does not leave it.
+    TornEverywhere,
     /// Nothing follows, and nothing shows that nothing did: no copy leads here, or only one that was left in a way that no crash leaves.
     Unproven,
     /// No copy has `missing_from`, though there was such a group. The oldest later one that a copy seems to have is `resumes_at`. For a consumer
@@ -108,9 +110,17 @@ impl Reader {
             here = at(self.next.saturating_sub(1));
         }
         let any = |tail| here.contains(&tail);
+        let torn = here.iter().filter(|tail| **tail == Tail::Torn).count();
         self.end = Some(match (later, self.bound) {
-            (None, None) if any(Tail::Blank) && !any(Tail::Torn) => End::Complete,
-            (None, None) if any(Tail::Torn) && (any(Tail::Blank) || !any(Tail::Broken)) => End::TornTail,
+            (None, None) if any(Tail::Blank) => {
+                if any(Tail::Torn) {
+                    End::TornTail
+                } else {
+                    End::Complete
+                }
+            }
+            (None, None) if torn == 1 && self.copies.len() == 1 => End::TornTail,
+            (None, None) if torn == self.copies.len() => End::TornEverywhere,
             (None, None) => End::Unproven,
             (resumes_at, _) => End::Gap { missing_from: self.next, resumes_at },
         });

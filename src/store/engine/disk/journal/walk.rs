@@ -103,16 +103,31 @@ impl<S: Source> Walk<S> {
     /// Whether the records end here in a way that no crash leaves: the file ends too (segments have their full length before anything is
     /// written to them), another segment followed, or this one has no header (it gets its name after that).
     pub fn is_broken(&mut self) -> io::Result<bool> {
-        let (offset, salt) = (self.offset, self.salt.clone());
-        if !self.has_header()? || self.load(offset, HEAD)? == record::seal_of(&salt) {
+        if !self.has_header()? || self.is_sealed()? {
             return Ok(true);
         }
+        let (offset, salt) = (self.offset, self.salt.clone());
         let ahead = self.load(offset, HEAD + 8)?;
         if ahead.len() < HEAD + 8 {
             return Ok(ahead.get(..HEAD) != Some(&[0; HEAD]));
         }
         let Some(Head { size, .. }) = record::head(&salt, ahead) else { return Ok(false) };
         Ok(self.load(offset, size + HEAD)?.len() < size + HEAD)
+    }
+
+    /// Whether the segment's seal stands here or further on.
+    fn is_sealed(&mut self) -> io::Result<bool> {
+        let (seal, mut at) = (record::seal_of(&self.salt), self.offset);
+        loop {
+            let ahead = self.load(at, BLOCK + HEAD)?;
+            if (0..BLOCK).step_by(ALIGN).any(|from| ahead.get(from..from + HEAD) == Some(&seal)) {
+                return Ok(true);
+            }
+            if ahead.len() < BLOCK + HEAD {
+                return Ok(false);
+            }
+            at += BLOCK as u64;
+        }
     }
 
     /// Goes past the records up to `last`; false where they end earlier.

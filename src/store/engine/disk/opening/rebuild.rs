@@ -190,7 +190,7 @@ impl Filler {
 pub fn how_it_ended(end: &End) -> Option<String> {
     match end {
         End::Complete => None,
-        End::TornTail => Some("the last record was being written".to_owned()),
+        End::TornTail | End::TornEverywhere => Some("the last record was being written".to_owned()),
         End::Unproven => Some("the end of the journal is missing".to_owned()),
         End::Gap { missing_from, .. } => Some(format!("group {missing_from} is in no copy of the journal")),
     }

@@ -183,7 +183,13 @@ impl Surroundings {
         let seq = found.rebuild.seq;
         let noted = marker.map_or(0, |marker| marker.seq);
         let closed_here = marker.is_some_and(|marker| marker.closed && marker.seq == seq);
-        let whole = closed_here || matches!(found.end, End::Complete | End::TornTail);
+        let cut_off = marker.is_some_and(|marker| marker.boot.is_empty() || marker.boot != boot_id());
+        let whole = closed_here
+            || match found.end {
+                End::Complete | End::TornTail => true,
+                End::TornEverywhere => cut_off,
+                End::Unproven | End::Gap { .. } => false,
+            };
         let heard_of = if damaged || !whole { self.last_known(found.rebuild.store) } else { noted };
         (heard_of > seq || !whole).then_some((seq + 1, heard_of.max(seq + 1)))
     }
@@ -293,7 +299,8 @@ impl Surroundings {
                 database.into_iter().for_each(drop_quietly);
                 remove(&self.place.database(generation)).map_err(|e| disk_failure("removing a failed attempt", &e))?;
             }
-            if best.as_ref().is_some_and(|best| matches!(best.end, End::Complete | End::TornTail)) {
+            if best.as_ref().is_some_and(|best| matches!(best.end, End::Complete | End::TornTail | End::TornEverywhere))
+            {
                 break;
             }
         }
