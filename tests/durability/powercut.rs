@@ -10,8 +10,9 @@ use grps::base::clock::Stopwatch;
 
 use super::check::{After, Tally, open_and_look};
 use super::child::{Acks, Site, Worker};
+use super::chores::Chore;
 use super::disk::{Disk, Inodes, Model, Trace};
-use super::workload::{Chore, Orders, Plan};
+use super::workload::{Orders, Plan, Step, varied_settings};
 use super::{Campaign, copy_all, files_below, in_memory, on_disk, to_keep};
 
 /// Cuts worked out from one trace.
@@ -73,7 +74,8 @@ fn trace(site: &mut Site, chore: Chore, commits: Option<u64>, rng: &mut fastrand
     let acked = site.acks.last.clone();
     let file = site.orders.acks.with_extension("trace");
     let _ = std::fs::remove_file(&file);
-    let orders = Orders { chore, commits, ..site.orders.clone() };
+    let steps = vec![Step::Commit(commits)];
+    let orders = Orders { chore, steps, settings: varied_settings(rng), ..site.orders.clone() };
     let mut worker = Worker::start(&orders, |command| {
         boot(command, data.parent().unwrap(), &boot_id(rng));
         command
@@ -122,7 +124,8 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
     while left > 0 {
         let cuts = left.min(CUTS_PER_TRACE);
         left -= cuts;
-        let traced = trace(&mut site, *rng.choice(Chore::ALL).unwrap(), None, rng);
+        let chore = *rng.choice(Chore::ALL).unwrap();
+        let traced = trace(&mut site, chore, None, rng);
         bytes += traced.trace.bytes();
         let mut disk = Disk::new(&traced.trace, &site.orders.data, traced.before.path(), &traced.inodes);
         let mut acks = Acks::new(Path::new(""), &site.orders.plan);
@@ -149,18 +152,23 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
             }
             let kept = if seen.is_right() { None } else { to_keep(&campaign.kept, &format!("cut-{moment}")) };
             kept.iter().for_each(|kept| disk.leave(model, &mut same, kept).unwrap());
-            tallies[kind].add(&format!("cut before step {moment} of {}, {kept:?}", traced.trace.len()), &seen);
+            tallies[kind]
+                .add(&format!("{chore:?}, cut before step {moment} of {}, {kept:?}", traced.trace.len()), &seen);
         }
     }
     let [strict, torn] = &tallies;
     campaign.sum_up(&format!(
-        "{} cuts in {} MB of traces, {acked} acknowledged commits behind them; strict: {}; torn: {}",
+        "{} cuts in {} MB of traces, {acked} acknowledged commits behind them, beside {}; strict: {} ({}); torn: {} ({})",
         strict.stores + torn.stores,
         bytes >> 20,
+        site.acks.chores_done(),
         strict.counts(),
-        torn.counts()
+        strict.outcomes(),
+        torn.counts(),
+        torn.outcomes(),
     ));
     assert!(acked > 0);
+    assert!(site.acks.complaints().is_empty(), "{:#?}", site.acks.complaints());
     tallies.iter().for_each(Tally::assert_right);
 }
 

@@ -13,11 +13,13 @@ use crate::store::engine::disk::files::disk_failure;
 /// Why a reader stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Nothing is missing up to the end, or up to the bound.
+    /// Nothing is missing up to the end, at which nothing was written, or up to the bound.
     Complete,
     /// The last record is unfinished in every copy that has any of it, and nothing follows: a crash while it was written. It was never
     /// acknowledged, or damage destroyed it in all copies; who knows of a later seq from elsewhere can tell.
     TornTail,
+    /// Nothing follows, and nothing shows that nothing did: no copy leads here, or only one that was left in a way that no crash leaves.
+    Unproven,
     /// No copy has `missing_from`, though there was such a group. The oldest later one that a copy seems to have is `resumes_at`. For a consumer
     /// whose next group has been trimmed, that is the oldest kept.
     Gap { missing_from: u64, resumes_at: Option<u64> },
@@ -81,7 +83,7 @@ impl Reader {
             self.end = Some(End::Complete);
             return Ok(None);
         }
-        let (mut later, mut torn, mut failed) = (None::<u64>, false, None);
+        let (mut later, mut tails, mut failed) = (None::<u64>, Vec::new(), None);
         for copy in &mut self.copies {
             match copy.find(self.next) {
                 Ok(Found::Entry(entry)) => {
@@ -89,17 +91,19 @@ impl Reader {
                     return Ok(Some(entry));
                 }
                 Ok(Found::Later(seq)) => later = Some(later.map_or(seq, |least| least.min(seq))),
-                Ok(Found::Nothing { unfinished }) => torn |= unfinished,
+                Ok(Found::Nothing(tail)) => tails.extend(tail),
                 Err(e) => failed = Some(e),
             }
         }
         if let Some(failed) = failed {
             return Err(failed);
         }
-        self.end = Some(match (later, self.bound, torn) {
-            (None, None, false) => End::Complete,
-            (None, None, true) => End::TornTail,
-            (resumes_at, _, _) => End::Gap { missing_from: self.next, resumes_at },
+        let any = |tail| tails.contains(&tail);
+        self.end = Some(match (later, self.bound) {
+            (None, None) if any(Tail::Blank) && !any(Tail::Torn) => End::Complete,
+            (None, None) if any(Tail::Torn) && (any(Tail::Blank) || !any(Tail::Broken)) => End::TornTail,
+            (None, None) => End::Unproven,
+            (resumes_at, _) => End::Gap { missing_from: self.next, resumes_at },
         });
         Ok(None)
     }
@@ -123,26 +127,35 @@ enum Rest {
     Unknown,
     /// None before this seq.
     From(u64),
-    /// None at all; whether something unfinished stands at its end, and as which seq.
-    Empty(Option<u64>),
+    /// None at all; which seq would come next, if it is known, and what stands there.
+    Empty(Option<(u64, Tail)>),
     Unreadable(Error),
+}
+
+/// What stands where a copy's records end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// Nothing, as behind the last record.
+    Blank,
+    /// Something that is no whole record.
+    Torn,
+    /// What no crash leaves: the end of the file, the end of a segment that another one followed, or a segment without a header.
+    Broken,
 }
 
 enum Found {
     Entry(Entry),
     /// Not the one wanted, but this one.
     Later(u64),
-    /// Neither the one wanted nor a later one.
-    Nothing {
-        unfinished: bool,
-    },
+    /// Neither the one wanted nor a later one; what stands in the place of the one wanted, if that is known.
+    Nothing(Option<Tail>),
 }
 
 impl Cursor {
     fn find(&mut self, wanted: u64) -> Result<Found> {
         match &self.rest {
             Rest::From(seq) if *seq > wanted => return Ok(Found::Later(*seq)),
-            Rest::Empty(unfinished) => return Ok(Found::Nothing { unfinished: *unfinished == Some(wanted) }),
+            Rest::Empty(tail) => return Ok(nothing(*tail, wanted)),
             Rest::Unreadable(error) => return Err(error.clone()),
             Rest::Unknown | Rest::From(_) => {}
         }
@@ -159,7 +172,7 @@ impl Cursor {
         // Further on there may be a segment that was not there before, or the one we were in may be gone.
         let segments = segment::list(&self.dir)?;
         let (upto, behind) = segments.split_at(segments.partition_point(|segment| segment.first <= wanted));
-        let mut unfinished = None;
+        let mut tail = None;
         if let Some(own) = upto.last() {
             let here = self.walk.take().filter(|walk| walk.first() == own.first && walk.expected() <= wanted);
             self.walk = here.map_or_else(|| open(own, self.store), |walk| Ok(Some(walk))).map_err(failed)?;
@@ -170,7 +183,12 @@ impl Cursor {
             if let Some(entry) = entry(walk, wanted)? {
                 return Ok(Found::Entry(entry));
             }
-            unfinished = (!walk.is_blank().map_err(failed)?).then_some(walk.expected());
+            let here = match walk.is_blank().map_err(failed)? {
+                _ if walk.is_broken().map_err(failed)? => Tail::Broken,
+                true => Tail::Blank,
+                false => Tail::Torn,
+            };
+            tail = Some((walk.expected(), here));
             if !walk.resync().map_err(failed)? {
                 break;
             }
@@ -189,14 +207,19 @@ impl Cursor {
                 }
             }
         }
-        self.rest = Rest::Empty(unfinished);
-        Ok(Found::Nothing { unfinished: unfinished == Some(wanted) })
+        self.rest = Rest::Empty(tail);
+        Ok(nothing(tail, wanted))
     }
 
     fn later(&mut self, seq: u64) -> Found {
         self.rest = Rest::From(seq);
         Found::Later(seq)
     }
+}
+
+/// A database may be ahead of the journal by the one group that was under way.
+fn nothing(tail: Option<(u64, Tail)>, wanted: u64) -> Found {
+    Found::Nothing(tail.filter(|(next, _)| (wanted.saturating_sub(1)..=wanted).contains(next)).map(|(_, tail)| tail))
 }
 
 /// None when it is gone: what was trimmed is not missed here.

@@ -94,6 +94,12 @@ impl Place {
         names(&first).iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).min()
     }
 
+    /// The first group of the newest segment of any copy: everything before it was durable once.
+    pub fn journal_newest(&self) -> Option<u64> {
+        let all = self.journals().into_iter().flat_map(|copy| names(&copy));
+        all.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).max()
+    }
+
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
     }
@@ -120,7 +126,8 @@ impl Place {
     /// Whether there never was a store here.
     pub fn is_new(&self) -> bool {
         let segments = self.journals().iter().any(|copy| !names(copy).is_empty());
-        let files = names(&self.root).iter().any(|name| name != "journal" && name != "checkpoints");
+        let known = ["journal", "checkpoints", super::marker::UNFINISHED];
+        let files = names(&self.root).iter().any(|name| !known.contains(&&**name));
         !segments && !files && self.checkpoint_files().is_empty()
     }
 

@@ -25,8 +25,11 @@ use crate::store::engine::disk::checkpoint::{self, Lock};
 use crate::store::engine::disk::database::Database;
 use crate::store::engine::disk::files::disk_failure;
 use crate::store::engine::disk::guarded;
-use crate::store::engine::disk::journal::{End, Journal, Reader, StoreId};
+use crate::store::engine::disk::journal::{End, Journal, Reader, StoreId, last_intact};
 use crate::store::{DataDir, Progress, Settings};
+
+/// Numbers of groups that are left out after those that are lost: more than may have been lost without being heard of.
+const LEFT_OUT: u64 = 1 << 20;
 
 /// Everything an opening needs to know.
 pub struct Surroundings {
@@ -55,7 +58,7 @@ pub struct Report {
     pub outcome: Outcome,
     /// For a person: what was found and what was done.
     pub text: String,
-    /// Groups that were acknowledged and are in no copy: the first and the last of them.
+    /// Groups that were acknowledged and are in no copy: the first of them, and the last that is heard of.
     pub lost: Option<(u64, u64)>,
 }
 
@@ -84,8 +87,6 @@ struct Second {
     /// The last group that checkpoint and journal reach without a gap.
     reached: u64,
     problem: Option<String>,
-    /// The last group anything in the journal speaks of.
-    heard_of: u64,
 }
 
 impl Surroundings {
@@ -116,7 +117,8 @@ impl Surroundings {
             super::migrate::lift(self)?;
             return self.open();
         }
-        if marker.is_none() && self.place.is_new() {
+        let unborn = marker.as_ref().is_some_and(|marker| marker.generation == 0);
+        if unborn || marker.is_none() && self.place.is_new() {
             return self.create();
         }
         let opened = self.choose(marker.as_ref())?;
@@ -131,9 +133,12 @@ impl Surroundings {
         Ok(opened)
     }
 
+    /// The marker comes first: with that, what an interrupted creation leaves is told from a store that lost nearly everything.
     fn create(&self) -> Result<Opened> {
-        let rebuild = Rebuild::new(&self.place.database(1), StoreId::random()?, self.settings.page_cache_bytes)?;
-        rebuild.database.set_meta(&rebuild.meta())?;
+        let (store, folder) = (StoreId::random()?, self.place.database(1));
+        self.mark(store, 0, 0, false)?;
+        remove(&folder).map_err(|e| disk_failure("removing an unfinished database", &e))?;
+        let rebuild = Rebuild::new(&folder, store, self.settings.page_cache_bytes)?;
         let found = Found { rebuild, generation: 1, replayed: 0, end: End::Complete };
         self.take(
             found,
@@ -146,16 +151,16 @@ impl Surroundings {
         let identity = marker.and_then(Marker::store_id).or_else(|| self.checkpointed_store());
         let (first, audited) = std::thread::scope(|scope| {
             let audit = scope.spawn(|| identity.map(|store| self.second_copy(store)));
-            let first = self.first_copy(marker, identity);
+            // Another one than the marker names was not finished.
+            let named = marker.map_or_else(|| self.place.generations(), |marker| vec![marker.generation]);
+            let first = self.first_copy(named, identity);
             (first, audit.join())
         });
         let second = match (audited, &first) {
             (Ok(Some(second)), _) => second,
             (_, Ok(found)) => self.second_copy(found.rebuild.store),
-            _ => Second { reached: 0, problem: Some("it is not known which store this is".into()), heard_of: 0 },
+            _ => Second { reached: 0, problem: Some("it is not known which store this is".into()) },
         };
-        let noted = marker.map_or(0, |marker| marker.seq);
-        let heard_of = second.heard_of.max(noted).max(first.as_ref().map_or(0, |found| found.heard_of()));
         let (found, reasons) = match first {
             Ok(found) if found.rebuild.seq >= second.reached => (found, None),
             Ok(stale) => {
@@ -165,19 +170,34 @@ impl Surroundings {
             }
             Err(why) => self.other_copies(identity, marker, why)?,
         };
-        let lost = (heard_of > found.rebuild.seq).then_some((found.rebuild.seq + 1, heard_of));
+        let lost = self.lost(&found, reasons.is_some() || second.problem.is_some(), marker);
         let short = second.reached < found.rebuild.seq;
         let renew = short || second.problem.is_some() || lost.is_some();
         let report = report(&found, reasons, lost, renew.then_some(&second), marker);
         self.take(found, report, renew)
     }
 
+    /// The groups that were acknowledged and are in no copy: those that are heard of, or at least one where it cannot be shown that there
+    /// were none.
+    fn lost(&self, found: &Found, damaged: bool, marker: Option<&Marker>) -> Option<(u64, u64)> {
+        let seq = found.rebuild.seq;
+        let noted = marker.map_or(0, |marker| marker.seq);
+        let closed_here = marker.is_some_and(|marker| marker.closed && marker.seq == seq);
+        let whole = closed_here || matches!(found.end, End::Complete | End::TornTail);
+        let heard_of = if damaged || !whole { self.last_known(found.rebuild.store) } else { noted };
+        (heard_of > seq || !whole).then_some((seq + 1, heard_of.max(seq + 1)))
+    }
+
+    /// The last group that anything of the store speaks of. Reads all of the journal.
+    pub(in crate::store::engine::disk) fn last_known(&self, store: StoreId) -> u64 {
+        let noted = Marker::read(self.place.root()).map_or(0, |marker| marker.seq);
+        let begun = self.place.journal_newest().map_or(0, |first| first.saturating_sub(1));
+        let journaled = last_intact(&self.place.journals(), store).unwrap_or(0);
+        noted.max(begun).max(journaled).max(self.covered())
+    }
+
     /// sled as it is, brought up to the journal's end; the error says why it cannot be trusted.
-    fn first_copy(&self, marker: Option<&Marker>, identity: Option<StoreId>) -> Result<Found, String> {
-        let mut generations = self.place.generations();
-        if let Some(marker) = marker {
-            generations.sort_by_key(|generation| *generation != marker.generation);
-        }
+    fn first_copy(&self, generations: Vec<u32>, identity: Option<StoreId>) -> Result<Found, String> {
         let mut reasons = Vec::new();
         for generation in generations {
             match guarded(|| self.try_database(generation, identity)) {
@@ -205,7 +225,7 @@ impl Surroundings {
 
     /// Reads the checkpoint and the journal's first copy to their end.
     fn second_copy(&self, store: StoreId) -> Second {
-        let mut second = Second { reached: 0, problem: None, heard_of: 0 };
+        let mut second = Second { reached: 0, problem: None };
         if let Some(path) = self.place.checkpoint_files().first() {
             match guarded(|| checkpoint::verify(path, None, &Progress::silent())) {
                 Ok(info) if info.head.store == store => second.reached = info.seq,
@@ -223,12 +243,11 @@ impl Surroundings {
             }
             Ok(reader.end())
         });
-        second.heard_of = second.reached;
         match walked {
-            Ok(End::Gap { missing_from, resumes_at }) => {
-                second.heard_of = resumes_at.unwrap_or(second.reached).max(second.reached);
+            Ok(End::Gap { missing_from, .. }) => {
                 second.problem = Some(format!("the journal is damaged at group {missing_from}"));
             }
+            Ok(end @ End::Unproven) => second.problem = how_it_ended(&end),
             Ok(_) => {}
             Err(error) => second.problem = Some(inward(&error)),
         }
@@ -247,23 +266,40 @@ impl Surroundings {
         why: String,
     ) -> Result<(Found, Option<String>)> {
         tracing::warn!(reason = why, "the database cannot be trusted; building it again from the other copy");
-        let generation =
-            self.place.generations().first().copied().unwrap_or(0).max(marker.map_or(0, |m| m.generation)) + 1;
+        let mut generation =
+            self.place.generations().first().copied().unwrap_or(0).max(marker.map_or(0, |m| m.generation));
         let mut reasons = vec![format!("sled: {why}")];
         let checkpoints = self.place.checkpoint_files();
         let bases = checkpoints.iter().map(|path| (Some(path.clone()), None)).chain([(None, None)]);
         let backups = backups_in(&self.backups).into_iter().map(|path| (Some(path), self.lock.as_ref()));
+        let mut best: Option<Found> = None;
         for (base, lock) in bases.chain(backups) {
+            // What does not begin behind the best so far ends where that does.
+            let begins = base.as_ref().map_or(0, |path| checkpoint::inspect(path).map_or(0, |info| info.seq));
+            if best.as_ref().is_some_and(|best| begins <= best.rebuild.seq) {
+                continue;
+            }
             let name = base.as_ref().map_or("the journal alone".into(), |path| path.display().to_string());
-            match guarded(|| self.build(generation, identity, base.as_deref(), lock)) {
-                Ok(found) => return Ok((found, Some(reasons.join("; ")))),
+            generation += 1;
+            let worse = match guarded(|| self.build(generation, identity, base.as_deref(), lock)) {
+                Ok(found) => best.replace(found).map(|worse| (worse.generation, Some(worse.rebuild.database))),
                 Err(error) if error.kind() == Kind::Full => return Err(error),
-                Err(error) => reasons.push(format!("{name}: {}", inward(&error))),
+                Err(error) => {
+                    reasons.push(format!("{name}: {}", inward(&error)));
+                    Some((generation, None))
+                }
+            };
+            if let Some((generation, database)) = worse {
+                database.into_iter().for_each(drop_quietly);
+                remove(&self.place.database(generation)).map_err(|e| disk_failure("removing a failed attempt", &e))?;
+            }
+            if best.as_ref().is_some_and(|best| matches!(best.end, End::Complete | End::TornTail)) {
+                break;
             }
         }
-        remove(&self.place.database(generation)).map_err(|e| disk_failure("removing a failed attempt", &e))?;
         // What is there may still be the best there is: a database that is only older than something that was heard of.
-        self.first_copy(marker, identity).map(|found| (found, Some(reasons.join("; ")))).map_err(|_| {
+        let found = best.map_or_else(|| self.first_copy(self.place.generations(), identity), Ok);
+        found.map(|found| (found, Some(reasons.join("; ")))).map_err(|_| {
             Error::new(
                 Kind::Broken,
                 "store.beyond_repair",
@@ -301,27 +337,27 @@ impl Surroundings {
         Ok(Found { rebuild, generation, replayed, end: reader.end() })
     }
 
-    /// Puts the chosen database into force.
+    /// Puts the chosen database into force. Interrupted anywhere, the next opening chooses again, and knows of as much.
     fn take(&self, found: Found, report: Report, renew: bool) -> Result<Opened> {
         let Found { mut rebuild, generation, .. } = found;
         if let Some((_, last)) = report.lost {
-            // Numbers that were heard of are not given out twice, and one is left out: so whoever followed the changes notices.
-            rebuild.seq = last + 1;
+            // No number is given out twice, heard of or not, and some are left out: so whoever followed the changes notices.
+            rebuild.seq = last + LEFT_OUT;
+            self.mark(rebuild.store, generation, last, false)?;
             self.place.put_aside(&self.place.journal(), "journal")?;
             self.place.create()?;
         }
-        rebuild.database.set_meta(&rebuild.meta())?;
-        rebuild.database.make_durable()?;
+        rebuild.finish()?;
         let Rebuild { database, store, seq, census, .. } = rebuild;
         let ledger = Ledger { seq, at: self.clock.now(), census };
         if renew {
             self.renew(&database, store, &ledger)?;
         }
+        let journal = Journal::start(&self.place.journals(), store, seq, self.settings.segment_bytes)?;
+        self.mark(store, generation, seq, false)?;
         for old in self.place.generations().into_iter().filter(|old| *old != generation) {
             self.place.put_aside(&self.place.database(old), "db")?;
         }
-        self.mark(store, generation, seq, false)?;
-        let journal = Journal::start(&self.place.journals(), store, seq, self.settings.segment_bytes)?;
         Ok(Opened { database, generation, store, ledger, journal, report })
     }
 
@@ -356,15 +392,6 @@ impl Surroundings {
     pub fn mark(&self, store: StoreId, generation: u32, seq: u64, closed: bool) -> Result<()> {
         let format = crate::store::engine::disk::FORMAT;
         Marker { format, store: store.to_string(), generation, boot: boot_id(), closed, seq }.write(self.place.root())
-    }
-}
-
-impl Found {
-    fn heard_of(&self) -> u64 {
-        match self.end {
-            End::Gap { resumes_at: Some(later), .. } => later.max(self.rebuild.seq),
-            _ => self.rebuild.seq,
-        }
     }
 }
 
@@ -423,8 +450,10 @@ fn report(
     let both = || [reasons.clone(), lacking.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let (outcome, text) = match (lost, &reasons, renewed) {
         (Some((from, to)), ..) => {
-            let what =
-                format!("both copies of the store were damaged; {state}; groups {from} to {to} are lost ({})", both());
+            let what = format!(
+                "both copies of the store were damaged; {state}; groups {from} to at least {to} are lost ({})",
+                both()
+            );
             (Outcome::Restored, what)
         }
         (None, Some(why), _) => {

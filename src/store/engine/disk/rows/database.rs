@@ -161,6 +161,14 @@ impl Database {
         self.files.db.apply_batch(batch).map_err(|e| failure("applying a batch", e))
     }
 
+    /// As [`Database::apply`], in a database that does not say yet what it holds.
+    ///
+    /// # Errors
+    /// Faults of sled.
+    pub fn apply_rows(&self, prepared: Prepared) -> Result<()> {
+        self.files.db.apply_batch(prepared.batch).map_err(|e| failure("applying a batch", e))
+    }
+
     /// Writes rows into a database that has none of them, and counts them.
     ///
     /// # Errors
