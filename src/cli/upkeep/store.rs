@@ -65,7 +65,7 @@ fn told(survey: &Value) -> String {
     out += &format!("database    {} ({ratio:.1} times what is stored)\n", bytes("databaseBytes"));
     out += &format!("journal     {} (from group {})\n", bytes("journalBytes"), number("journalFrom"));
     out += &format!("checkpoint  {} ({checkpoint})\n", bytes("checkpointBytes"));
-    out += &format!("disk        {} free, {} of it in reserve\n", bytes("freeBytes"), bytes("reserveBytes"));
+    out += &format!("disk        {} free; writes stop below {}\n", bytes("freeBytes"), bytes("reserveBytes"));
     out += &format!("groups      {}, {} of them settled in the database\n", number("seq"), number("settled"));
     out += &format!("schema      {} (this program writes {})\n", number("schema"), number("programSchema"));
     out + &format!("opening     {}\n", text(&survey["opening"]))

@@ -151,7 +151,7 @@ pub struct SurveyView {
     pub journal_from: u64,
     /// Left on the disk.
     pub free_bytes: u64,
-    /// Of that, what only deletes, backups and an orderly end may use.
+    /// What is kept free: with less, writes are refused.
     pub reserve_bytes: u64,
     pub last_checkpoint: Option<BackupView>,
     /// What the last opening found and did.
