@@ -93,6 +93,7 @@ enum Command {
 /// Parses the command line, runs the command, prints its error if it has one, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    crate::base::panics::log_the_unexpected();
     // reqwest and rustls are told which cryptography to use, once.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(cli) {
