@@ -18,7 +18,7 @@ pub enum End {
     /// The last record is unfinished in every copy that has any of it, and nothing follows: a crash while it was written. It was never
     /// acknowledged, or damage destroyed it in all copies; who knows of a later seq from elsewhere can tell.
     TornTail,
-    /// No copy has `missing_from`, though there was such a group. The oldest later one that a copy seems to have is `resumes_at`. For a consumer
+    /// No copy has `missing_from`, though there was such a group, or may have been where the disk fails. The oldest later one that a copy seems to have is `resumes_at`. For a consumer
     /// whose next group has been trimmed, that is the oldest kept.
     Gap { missing_from: u64, resumes_at: Option<u64> },
 }
@@ -66,13 +66,15 @@ impl Reader {
         self.end = None;
         for copy in &mut self.copies {
             copy.rest = Rest::Unknown;
+            // What was read ahead of the bound may have been taken back since.
+            copy.walk.iter_mut().for_each(Walk::forget);
         }
     }
 
     /// The next entry; none at the end, and [`Reader::end`] says which.
     ///
     /// # Errors
-    /// `store.disk_failed`, when a copy cannot be read and the others do not have the entry.
+    /// `store.no_access`. What the disk does not give back is damaged like anything else: the other copies have it, or it is a gap.
     pub fn next(&mut self) -> Result<Option<Entry>> {
         if self.end.is_some() {
             return Ok(None);
@@ -81,7 +83,7 @@ impl Reader {
             self.end = Some(End::Complete);
             return Ok(None);
         }
-        let (mut later, mut torn, mut failed) = (None::<u64>, false, None);
+        let (mut later, mut torn, mut unreadable) = (None::<u64>, false, false);
         for copy in &mut self.copies {
             match copy.find(self.next) {
                 Ok(Found::Entry(entry)) => {
@@ -90,15 +92,16 @@ impl Reader {
                 }
                 Ok(Found::Later(seq)) => later = Some(later.map_or(seq, |least| least.min(seq))),
                 Ok(Found::Nothing { unfinished }) => torn |= unfinished,
-                Err(e) => failed = Some(e),
+                Err(error) if error.code() == "store.disk_failed" => {
+                    tracing::warn!(?error, folder = %copy.dir.display(), "a copy of the journal cannot be read");
+                    unreadable = true;
+                }
+                Err(error) => return Err(error),
             }
         }
-        if let Some(failed) = failed {
-            return Err(failed);
-        }
-        self.end = Some(match (later, self.bound, torn) {
-            (None, None, false) => End::Complete,
-            (None, None, true) => End::TornTail,
+        self.end = Some(match (later, self.bound.is_some() || unreadable, torn) {
+            (None, false, false) => End::Complete,
+            (None, false, true) => End::TornTail,
             (resumes_at, _, _) => End::Gap { missing_from: self.next, resumes_at },
         });
         Ok(None)
