@@ -27,5 +27,6 @@ mod samples;
 mod schemes;
 mod server;
 mod state;
+mod survival;
 mod tidy;
 mod upkeep;

@@ -1,10 +1,9 @@
-//! Panics of code that is not ours to mend. Where one is expected it is caught and becomes an error, which its owner reports like any other;
-//! every other one goes to the log, once, instead of raw to stderr.
+//! Panics of code that is not ours to mend. Where one is expected it is caught and becomes an error, which its owner reports like any other,
+//! and once; all others are the panic hook's to tell of.
 
 use std::any::Any;
-use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
     /// How many [`contained`] this thread is in.
@@ -27,27 +26,13 @@ pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Sends what no [`contained`] expects to the log. Called once, when the program starts.
-pub fn log_the_unexpected() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(Location::to_string).unwrap_or_default();
-        if DEPTH.get() > 0 {
-            PLACE.set(Some(place));
-        } else {
-            log(panic, &place);
-        }
-    }));
-}
-
-fn log(panic: &PanicHookInfo<'_>, place: &str) {
-    let current = std::thread::current();
-    let (thread, text) = (current.name().unwrap_or("unnamed"), message(panic.payload()));
-    let trace = Backtrace::capture();
-    if trace.status() == BacktraceStatus::Captured {
-        tracing::error!(thread, place, %trace, "panic: {text}");
-    } else {
-        tracing::error!(thread, place, "panic: {text}");
+/// Takes down where a panic happened; whether it is contained, so that nobody else has to tell of it. For the panic hook.
+pub fn is_expected(place: &str) -> bool {
+    let expected = DEPTH.get() > 0;
+    if expected {
+        PLACE.set(Some(place.to_owned()));
     }
+    expected
 }
 
 /// What a caught panic said.

@@ -8,7 +8,9 @@ use grps::base::Result;
 use grps::store::{Key, Record, Scan, Store};
 use serde::{Deserialize, Serialize};
 
-use super::workload::{COUNTS, LOG, LOG_ROWS, Plan, SHARED, SHARED_EVERY, SLOT_COUNT, SLOTS, open, opening_report};
+use super::workload::{
+    COUNTS, LOG, LOG_ROWS, OpeningReport, Plan, SHARED, SHARED_EVERY, SLOT_COUNT, SLOTS, open, settings,
+};
 
 /// Rows read at once.
 const PAGE: usize = 200;
@@ -36,13 +38,18 @@ pub struct Seen {
     /// The writers' counters.
     pub counts: Vec<u64>,
     /// What the store said of its opening.
-    pub report: String,
+    pub report: OpeningReport,
 }
 
 impl Seen {
-    /// Everything acknowledged is there, nothing else is, and nothing stood in the way.
+    /// Everything acknowledged is there, nothing else is, nothing stood in the way, and nothing else is said.
     pub fn is_right(&self) -> bool {
-        self.unopened.is_none() && self.panicked.is_none() && self.lost == 0 && self.errors == 0 && !self.is_torn()
+        self.is_whole() && self.lost == 0 && self.report.is_complete()
+    }
+
+    /// It opened, everything could be read, and it was the state after some commits.
+    pub fn is_whole(&self) -> bool {
+        self.unopened.is_none() && self.panicked.is_none() && self.errors == 0 && !self.is_torn()
     }
 
     /// Some commit is there in part, or rows are not what was written.
@@ -136,6 +143,16 @@ pub async fn look(store: &Store, plan: &Plan, acked: &[u64]) -> Seen {
     seen
 }
 
+/// Reads all rows of a writer that has committed `n` times and does nothing meanwhile, and says in one line how that went.
+pub async fn verify(store: &Store, plan: &Plan, writer: u32, n: u64) -> String {
+    let mut seen = Seen::default();
+    match look_at(store, plan, writer, n, &mut seen).await {
+        Err(error) => format!("unread {} {error:?}", error.code()),
+        Ok(()) if seen.lost + seen.ahead > 0 || seen.is_torn() => format!("misread {writer} {n} {seen:?}"),
+        Ok(()) => "verified".to_owned(),
+    }
+}
+
 async fn look_at(store: &Store, plan: &Plan, writer: u32, acked: u64, seen: &mut Seen) -> Result<()> {
     let count = store.get(&COUNTS, &writer).await?.unwrap_or(0);
     seen.counts.push(count);
@@ -187,12 +204,12 @@ pub fn open_and_look(data: &Path, plan: &Plan, acked: &[u64], after: After) -> S
     let look = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let store = match open(data) {
+            let store = match open(data, &settings()) {
                 Ok(store) => store,
                 Err(error) => return Seen { unopened: Some(format!("{error:?}")), ..Seen::default() },
             };
             let mut seen = look(&store, plan, acked).await;
-            seen.report = opening_report(&store);
+            seen.report = OpeningReport::of(&store);
             if after == After::Close
                 && let Err(error) = store.close().await
             {
@@ -218,6 +235,8 @@ pub struct Tally {
     pub errors: u64,
     pub panics: u64,
     pub ahead: u64,
+    /// How the stores were opened, by outcome.
+    pub outcomes: BTreeMap<String, u64>,
     /// What was found where, for the message of a campaign that fails.
     pub findings: Vec<String>,
 }
@@ -231,6 +250,9 @@ impl Tally {
         self.errors += u64::from(seen.errors > 0);
         self.panics += u64::from(seen.panicked.is_some());
         self.ahead += seen.ahead;
+        if !seen.report.outcome.is_empty() {
+            *self.outcomes.entry(seen.report.outcome.clone()).or_default() += 1;
+        }
         if !seen.is_right() {
             self.findings.push(format!("{place}: {seen:?}"));
         }
@@ -245,6 +267,13 @@ impl Tally {
             }
         }
         out
+    }
+
+    /// `opened 3, replayed 20`.
+    pub fn outcomes(&self) -> String {
+        let told: Vec<_> =
+            self.outcomes.iter().map(|(name, count)| format!("{} {count}", name.to_lowercase())).collect();
+        told.join(", ")
     }
 
     pub fn assert_right(&self) {

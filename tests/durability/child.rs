@@ -1,6 +1,7 @@
 //! Starts this test binary again: as the process that works on a store, whose word on what happened is read here, or as root with mounts of
 //! its own, which vanish with the process.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use grps::base::clock::Stopwatch;
 
-use super::workload::{Chore, ORDERS, Orders, Plan};
+use super::chores::Chore;
+use super::workload::{ORDERS, OpeningReport, Orders, Plan, Step, settings};
 
 /// How long a child may take for anything it is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -88,39 +90,41 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// What the children of one data directory said, over all their lives.
+#[derive(Default)]
 pub struct Acks {
     path: PathBuf,
     read: u64,
     rest: String,
     /// The last acknowledged commit of each writer.
     pub last: Vec<u64>,
-    /// Children that opened the store.
-    pub opened: u64,
+    /// Children that began to open the store.
+    pub opening: u64,
+    /// What those said of it that opened the store.
+    pub opened: Vec<OpeningReport>,
     /// Commits that were answered with an error: writer, number, code and message.
     pub refused: Vec<String>,
     /// Commits that were answered with an error and happened all the same.
     pub ghosts: Vec<String>,
     /// Reads beside a refused commit that failed or showed another counter.
     pub misread: Vec<String>,
+    /// Times a writer read all its rows, and times that was answered with an error.
+    pub verified: u64,
+    pub unread: u64,
+    /// Reads beside a refused commit that were told to wait for a repair.
+    pub waited: u64,
     /// Why children could not open the store.
     pub unopened: Vec<String>,
+    /// Upkeep that was done, by its name.
+    pub chores: BTreeMap<String, u64>,
+    /// Upkeep that was not: its name, the code and the message.
+    pub failed: Vec<String>,
+    /// Every group that was told of, with each writer's counter after it.
+    pub groups: Vec<(u64, Vec<u64>)>,
 }
 
 impl Acks {
     pub fn new(path: &Path, plan: &Plan) -> Self {
-        let last = vec![0; plan.writers as usize];
-        let (read, rest) = (0, String::new());
-        Self {
-            path: path.into(),
-            read,
-            rest,
-            last,
-            opened: 0,
-            refused: vec![],
-            ghosts: vec![],
-            misread: vec![],
-            unopened: vec![],
-        }
+        Self { path: path.into(), last: vec![0; plan.writers as usize], ..Self::default() }
     }
 
     /// Acknowledged commits.
@@ -158,7 +162,14 @@ impl Acks {
                 let last = &mut self.last[writer.parse::<usize>().unwrap()];
                 *last = (*last).max(n.parse().unwrap());
             }
-            "opened" => self.opened += 1,
+            "opening" => self.opening += 1,
+            "opened" => self.opened.push(serde_json::from_str(rest).unwrap()),
+            "verified" => self.verified += 1,
+            "unread" => self.unread += 1,
+            "waited" => self.waited += 1,
+            "chore" => *self.chores.entry(rest.to_owned()).or_default() += 1,
+            "failed" => self.failed.push(rest.to_owned()),
+            "group" => self.group(rest),
             "refused" => self.refused.push(rest.to_owned()),
             "misread" => self.misread.push(rest.to_owned()),
             "ghost" => self.ghosts.push(rest.to_owned()),
@@ -168,13 +179,51 @@ impl Acks {
         }
     }
 
+    fn group(&mut self, text: &str) {
+        let mut counts = self.groups.last().map_or_else(|| vec![0; self.last.len()], |(_, counts)| counts.clone());
+        let mut words = text.split(' ');
+        let seq = words.next().unwrap().parse().unwrap();
+        for (writer, n) in words.map(|word| word.split_once(':').unwrap()) {
+            counts[writer.parse::<usize>().unwrap()] = n.parse().unwrap();
+        }
+        self.groups.push((seq, counts));
+    }
+
+    /// What was wrong with openings: none may say that something is gone, and upkeep has no reason to fail. Being outrun is none.
+    pub fn complaints(&self) -> Vec<String> {
+        let unopened = self.unopened.iter().map(|why| format!("a child could not open the store: {why}"));
+        let short = self.opened.iter().filter(|report| !report.is_complete());
+        let failed = self.failed.iter().filter(|failed| failed.split(' ').nth(1) != Some("store.contended"));
+        let failed = failed.map(|failed| format!("upkeep failed: {failed}"));
+        unopened.chain(short.map(|report| format!("a child lost something: {report:?}"))).chain(failed).collect()
+    }
+
+    /// `3 Checkpoint, 2 Backup`.
+    pub fn chores_done(&self) -> String {
+        let done: Vec<_> = self.chores.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        if done.is_empty() { "no upkeep".to_owned() } else { done.join(", ") }
+    }
+
+    /// Waits until one more child than `before` begins to open the store.
+    pub fn wait_opening(&mut self, before: u64) {
+        until("the child begins to open the store", || {
+            self.poll();
+            (self.opening > before).then_some(())
+        });
+    }
+
     /// Waits until one more child than `before` has opened the store.
-    pub fn wait_open(&mut self, worker: &mut Worker, before: u64) {
+    pub fn wait_open(&mut self, worker: &mut Worker, before: usize) {
         until("the child opens the store", || {
             self.poll();
             let ended = worker.ended();
-            assert!(ended.is_none() || self.opened > before, "{ended:?} {:?}\n{}", self.unopened, worker.printed());
-            (self.opened > before).then_some(())
+            assert!(
+                ended.is_none() || self.opened.len() > before,
+                "{ended:?} {:?}\n{}",
+                self.unopened,
+                worker.printed()
+            );
+            (self.opened.len() > before).then_some(())
         });
     }
 }
@@ -190,12 +239,23 @@ impl Site {
     pub fn new(data: PathBuf, beside: &Path, plan: Plan) -> Self {
         let path = beside.join("acks");
         let acks = Acks::new(&path, &plan);
-        Self { orders: Orders { data, acks: path, plan, commits: None, close: true, chore: Chore::None }, acks }
+        let steps = vec![Step::Commit(None)];
+        let orders = Orders {
+            data,
+            acks: path,
+            plan,
+            settings: settings(),
+            steps,
+            close: true,
+            chore: Chore::None,
+            verify: false,
+        };
+        Self { orders, acks }
     }
 
-    /// Runs a child that ends by itself after `commits` of each writer, closing the store or not.
-    pub fn run_to_end(&mut self, commits: u64, close: bool, prepare: impl FnOnce(&mut Command)) {
-        let orders = Orders { commits: Some(commits), close, ..self.orders.clone() };
+    /// Runs a child that ends by itself after `steps`, closing the store or not.
+    pub fn run_to_end(&mut self, steps: &[Step], close: bool, prepare: impl FnOnce(&mut Command)) {
+        let orders = Orders { steps: steps.to_vec(), close, ..self.orders.clone() };
         let mut worker = Worker::start(&orders, prepare);
         let status = worker.finish();
         assert!(status.success(), "{status:?}\n{}", worker.printed());

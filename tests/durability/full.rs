@@ -11,11 +11,12 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::check::{After, Tally, open_and_look};
 use super::child::{Acks, Site, Worker, as_root, run};
-use super::workload::Plan;
+use super::chores::Chore;
+use super::workload::{Orders, Plan, REOPENING};
 use super::{Campaign, files_below, on_disk};
 
 /// Size of the file systems that are filled, in bytes: room for a store with all its copies.
-const SIZE: u64 = 512 << 20;
+const SIZE: u64 = 256 << 20;
 /// The smallest piece of room, in bytes.
 const PAGE: u64 = 4096;
 /// How long a full disk may go unnoticed.
@@ -39,6 +40,9 @@ enum Limit {
 struct Counts {
     unnoticed: u64,
     other_codes: u64,
+    /// Refusals while the store was opening itself again, and reads that were told to wait for that.
+    reopening: u64,
+    waited: u64,
     ghosts: u64,
     misread: u64,
     recovered: u64,
@@ -61,7 +65,8 @@ fn fill_disks() {
         let scratch = on_disk();
         let volume = Volume::new(scratch.path(), limit);
         let mut site = Site::new(volume.path.join("data"), scratch.path(), Plan::new(campaign.rng.u64(..)));
-        let mut worker = Worker::start(&site.orders, |_| {});
+        let chore = *campaign.rng.choice(Chore::ALL).unwrap();
+        let mut worker = Worker::start(&Orders { chore, ..site.orders.clone() }, |_| {});
         site.acks.wait_open(&mut worker, 0);
         std::thread::sleep(Duration::from_millis(campaign.rng.u64(50..500)));
         one_round(&volume, &mut site, &mut worker, &mut campaign.rng, &mut counts);
@@ -69,15 +74,17 @@ fn fill_disks() {
         site.acks.poll();
         acked += site.acks.total();
         let seen = open_and_look(&site.orders.data, &site.orders.plan, &site.acks.last, After::Close);
-        tally.add(&format!("round {round}, {limit:?}"), &seen);
+        tally.add(&format!("round {round}, {limit:?}, {chore:?}"), &seen);
     }
     campaign.sum_up(&format!(
-        "{} times, {acked} acknowledged commits, {}; {} unnoticed, {} refused with other codes, {} refused but done, {} misread, {} serving \
-         again within {RECOVERY:?} (slowest {:.2} s)",
+        "{} times, {acked} acknowledged commits, {}; {} unnoticed, {} refused with other codes, {} while opening again, {} reads told to wait \
+         for that, {} refused but done, {} misread, {} serving again within {RECOVERY:?} (slowest {:.2} s)",
         tally.stores,
         tally.counts(),
         counts.unnoticed,
         counts.other_codes,
+        counts.reopening,
+        counts.waited,
         counts.ghosts,
         counts.misread,
         counts.recovered,
@@ -125,7 +132,10 @@ fn one_round(volume: &Volume, site: &mut Site, worker: &mut Worker, rng: &mut fa
     } else {
         finding(format!("{RECOVERY:?} after there was room again, commits fail: {:?}", site.acks.refused.last()));
     }
-    let other = |refused: &&String| refused.split(' ').nth(2) != Some("store.disk_full");
+    let code = |refused: &String| refused.split(' ').nth(2).unwrap().to_owned();
+    counts.reopening += site.acks.refused.iter().filter(|refused| code(refused) == REOPENING).count() as u64;
+    counts.waited += site.acks.waited;
+    let other = |refused: &&String| ![REOPENING, "store.disk_full"].contains(&&*code(refused));
     if let Some(refused) = site.acks.refused.iter().find(other) {
         counts.other_codes += 1;
         finding(format!("refused with another code: {refused}"));

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use super::check::{After, Tally, open_and_look};
 use super::child::{Site, Worker, as_root, run};
+use super::chores::Chore;
 use super::powercut::{boot, boot_id};
-use super::workload::{Chore, Orders, Plan};
+use super::workload::{Orders, Plan, varied_settings};
 use super::{Campaign, copy_all, in_memory, on_disk};
 
 /// Size of the innermost image, in bytes; those around it are larger. None takes more room than was written to it.
@@ -125,7 +126,7 @@ fn a_power_cut_of_the_file_system_loses_nothing_that_was_acknowledged() {
 
 fn cut_power() {
     let mut campaign = Campaign::start("power cut, file system image", 20, 300);
-    let (mut acked, mut gone) = (0, 0);
+    let (mut acked, mut gone, mut done) = (0, 0, Vec::new());
     let mut tallies = [Tally::default(), Tally::default()];
     let rounds = campaign.rounds;
     for (disk, tally) in [Disk::WriteThrough, Disk::Cached].into_iter().zip(&mut tallies) {
@@ -138,14 +139,18 @@ fn cut_power() {
             tally.add(&format!("{disk:?}, cut {round}"), &look(&machine, &mut site, &mut campaign.rng));
         }
         acked += site.acks.total();
-        assert!(site.acks.unopened.is_empty(), "{:?}", site.acks.unopened);
+        done.push(site.acks.chores_done());
+        assert!(site.acks.complaints().is_empty(), "{:#?}", site.acks.complaints());
     }
     let [through, cached] = &tallies;
     campaign.sum_up(&format!(
-        "{rounds} cuts, {acked} acknowledged commits; written through: {}; with a cache: {}; {gone} of {rounds} files that were never synced \
-         were gone",
+        "{rounds} cuts, {acked} acknowledged commits beside {}; written through: {} ({}); with a cache: {} ({}); {gone} of {rounds} files \
+         that were never synced were gone",
+        done.join(", and "),
         through.counts(),
-        cached.counts()
+        through.outcomes(),
+        cached.counts(),
+        cached.outcomes(),
     ));
     assert!(acked > 0);
     assert_eq!(gone, rounds, "a file that was never synced survived: this was no power cut");
@@ -155,8 +160,9 @@ fn cut_power() {
 /// Runs a process on the volume and cuts the power. Says whether what was never synced is gone.
 fn one_cut(machine: &Machine, site: &mut Site, round: u64, rng: &mut fastrand::Rng) -> bool {
     machine.start();
-    let orders = Orders { chore: *rng.choice(Chore::ALL).unwrap(), ..site.orders.clone() };
-    let before = site.acks.opened;
+    let chore = *rng.choice(Chore::ALL).unwrap();
+    let orders = Orders { chore, settings: varied_settings(rng), ..site.orders.clone() };
+    let before = site.acks.opened.len();
     let mut worker = Worker::start(&orders, |command| boot(command, &machine.scratch, &boot_id(rng)));
     if round % 4 == 3 {
         std::thread::sleep(Duration::from_micros(rng.u64(5_000..80_000)));

@@ -1,16 +1,35 @@
-//! `kill -9` at random moments of load and of opening, on one data directory that grows old; and two processes on one directory.
+//! `kill -9` at random moments of load, of upkeep, of opening and of repair, on one data directory that grows old; and two processes on one
+//! directory.
 
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use grps::store::DataDir;
 
 use super::check::{After, Tally, open_and_look};
 use super::child::{Site, Worker, until};
-use super::workload::{Chore, Orders, Plan};
+use super::chores::Chore;
+use super::workload::{Orders, Plan, Step, varied_settings};
 use super::{Campaign, copy_all, in_memory, on_disk};
 
 /// Commits of each writer in a round that ends in good order.
 const ORDERLY_COMMITS: u64 = 20;
+
+/// Every how manyth round begins with an empty directory.
+const NEW_EVERY: u64 = 25;
+
+/// When a process is killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// While it writes, and does its chore.
+    Load,
+    /// While it opens what the one before left.
+    Opening,
+    /// While it builds the database again, which was damaged before.
+    Rebuild,
+}
 
 #[test]
 fn a_killed_process_loses_nothing_it_acknowledged() {
@@ -19,23 +38,36 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
     let scratch = on_disk();
     let mut site = Site::new(scratch.path().join("data"), scratch.path(), Plan::new(campaign.seed));
     let mut tally = Tally::default();
-    let mut while_opening = 0;
+    let (mut while_opening, mut while_rebuilding, mut total) = (0, 0, 0);
     for round in 0..campaign.rounds {
         if round % 10 == 9 {
-            site.run_to_end(ORDERLY_COMMITS, true, |_| {});
+            site.run_to_end(&[Step::Commit(Some(ORDERLY_COMMITS))], true, |_| {});
         }
-        let orders = Orders { chore: *rng.choice(Chore::ALL).unwrap(), ..site.orders.clone() };
-        let before = site.acks.opened;
+        if round % NEW_EVERY == NEW_EVERY - 3 {
+            fs::remove_dir_all(&site.orders.data).unwrap();
+            total += site.acks.total();
+            site.acks.last.fill(0);
+        }
+        let moment = [Moment::Load, Moment::Load, Moment::Opening, Moment::Load, Moment::Rebuild][round as usize % 5];
+        if moment == Moment::Rebuild {
+            spoil_databases(&site.orders.data, rng);
+        }
+        let chore = *rng.choice(Chore::ALL).unwrap();
+        let orders = Orders { chore, settings: varied_settings(rng), ..site.orders.clone() };
+        let (begun, before) = (site.acks.opening, site.acks.opened.len());
         let mut worker = Worker::start(&orders, |_| {});
-        if round % 4 == 3 {
-            std::thread::sleep(Duration::from_micros(rng.u64(1_000..60_000)));
-        } else {
+        if moment == Moment::Load {
             site.acks.wait_open(&mut worker, before);
-            std::thread::sleep(Duration::from_micros(rng.u64(0..250_000)));
+            std::thread::sleep(Duration::from_micros(rng.u64(0..300_000)));
+        } else {
+            site.acks.wait_opening(begun);
+            std::thread::sleep(Duration::from_micros(rng.u64(0..60_000)));
         }
         worker.kill();
         site.acks.poll();
-        while_opening += u64::from(site.acks.opened == before);
+        let unopened = u64::from(site.acks.opened.len() == before);
+        while_opening += unopened;
+        while_rebuilding += if moment == Moment::Rebuild { unopened } else { 0 };
 
         // Looked at in place, which repairs what there is to repair, or in a copy, so that the next process finds what this one left.
         let copy = in_memory();
@@ -50,18 +82,38 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
         if place == orders.data {
             site.acks.expect(&seen.counts);
         }
-        tally.add(&format!("round {round}"), &seen);
+        tally.add(&format!("round {round}, {chore:?}"), &seen);
     }
-    let (total, refused) = (site.acks.total(), &site.acks.refused);
+    let refused = &site.acks.refused;
+    total += site.acks.total();
     campaign.sum_up(&format!(
-        "{} kills ({while_opening} while opening), {total} acknowledged commits, {}",
+        "{} kills ({while_opening} while opening, {while_rebuilding} of them while rebuilding), {total} acknowledged commits beside {}, {}; {}",
         tally.stores,
-        tally.counts()
+        site.acks.chores_done(),
+        tally.counts(),
+        tally.outcomes(),
     ));
     assert!(refused.is_empty(), "commits were refused: {refused:?}");
-    assert!(site.acks.unopened.is_empty(), "{:?}", site.acks.unopened);
+    assert!(site.acks.complaints().is_empty(), "{:#?}", site.acks.complaints());
     assert!(total > 0 && while_opening < campaign.rounds);
     tally.assert_right();
+}
+
+/// Removes every database, or spoils a good part of it.
+pub fn spoil_databases(data: &Path, rng: &mut fastrand::Rng) {
+    let entries = fs::read_dir(data.join("store")).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let databases: Vec<PathBuf> =
+        entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("db-")).collect();
+    let remove = rng.bool();
+    for database in databases {
+        let Ok(log) = File::options().write(true).open(database.join("db")) else { continue };
+        if remove {
+            fs::remove_dir_all(&database).unwrap();
+        } else {
+            let length = log.metadata().unwrap().len();
+            (0..20).for_each(|_| log.write_all_at(&[0; 512], rng.u64(0..length.max(1))).unwrap());
+        }
+    }
 }
 
 #[test]
@@ -85,7 +137,7 @@ fn a_second_process_is_refused_and_the_first_works_on() {
         assert!(!worker.finish().success());
         second.acks.poll();
         assert!(second.acks.unopened.last().unwrap().starts_with("store.dir_in_use "), "{:?}", second.acks.unopened);
-        assert_eq!((second.acks.opened, second.acks.total()), (0, 0));
+        assert_eq!((second.acks.opened.len(), second.acks.total()), (0, 0));
         until("the first process commits again", || {
             site.acks.poll();
             (site.acks.total() > before).then_some(())

@@ -13,6 +13,7 @@
 
 mod check;
 mod child;
+mod chores;
 mod damage;
 mod disk;
 mod full;

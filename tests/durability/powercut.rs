@@ -10,12 +10,14 @@ use grps::base::clock::Stopwatch;
 
 use super::check::{After, Tally, open_and_look};
 use super::child::{Acks, Site, Worker};
+use super::chores::Chore;
 use super::disk::{Disk, Inodes, Model, Trace};
-use super::workload::{Chore, Orders, Plan};
+use super::kill::spoil_databases;
+use super::workload::{Orders, Plan, Step, varied_settings};
 use super::{Campaign, copy_all, files_below, in_memory, on_disk, to_keep};
 
 /// Cuts worked out from one trace.
-const CUTS_PER_TRACE: u64 = 10;
+const CUTS_PER_TRACE: u64 = 5;
 /// A traced process is killed when its trace is this long, in bytes.
 const TRACE_BYTES: u64 = 60 << 20;
 /// Or this old.
@@ -73,7 +75,8 @@ fn trace(site: &mut Site, chore: Chore, commits: Option<u64>, rng: &mut fastrand
     let acked = site.acks.last.clone();
     let file = site.orders.acks.with_extension("trace");
     let _ = std::fs::remove_file(&file);
-    let orders = Orders { chore, commits, ..site.orders.clone() };
+    let steps = vec![Step::Commit(commits)];
+    let orders = Orders { chore, steps, settings: varied_settings(rng), ..site.orders.clone() };
     let mut worker = Worker::start(&orders, |command| {
         boot(command, data.parent().unwrap(), &boot_id(rng));
         command
@@ -97,10 +100,12 @@ fn trace(site: &mut Site, chore: Chore, commits: Option<u64>, rng: &mut fastrand
     Traced { trace: Trace::read(&file), before, inodes, acked }
 }
 
-/// Moments to cut the power at: right after an acknowledgement, when most is at stake, or anywhere.
+/// Moments to cut the power at: one while the store is opened, the others right after an acknowledgement, when most is at stake, or anywhere.
 fn moments(trace: &Trace, count: u64, rng: &mut fastrand::Rng) -> Vec<usize> {
     let acks: Vec<_> = (0..trace.len()).filter(|&step| trace.ack(step).is_some()).collect();
-    let mut moment = |_| match rng.choice(&acks) {
+    let opened = acks.iter().find(|&&step| trace.ack(step).is_some_and(|text| text.starts_with("opened")));
+    let mut moment = |number| match rng.choice(&acks) {
+        _ if number == 0 => rng.usize(0..=opened.map_or(trace.len(), |step| *step)),
         Some(&ack) if rng.bool() => ack + 1,
         _ => rng.usize(0..=trace.len()),
     };
@@ -122,7 +127,17 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
     while left > 0 {
         let cuts = left.min(CUTS_PER_TRACE);
         left -= cuts;
-        let traced = trace(&mut site, *rng.choice(Chore::ALL).unwrap(), None, rng);
+        let chore = *rng.choice(Chore::ALL).unwrap();
+        match rng.u8(0..6) {
+            // So that cuts fall into the creation of a store, and into the repair of one.
+            0 => {
+                std::fs::remove_dir_all(&site.orders.data).unwrap_or_default();
+                site.acks.last.fill(0);
+            }
+            1 | 2 => spoil_databases(&site.orders.data, rng),
+            _ => {}
+        }
+        let traced = trace(&mut site, chore, None, rng);
         bytes += traced.trace.bytes();
         let mut disk = Disk::new(&traced.trace, &site.orders.data, traced.before.path(), &traced.inodes);
         let mut acks = Acks::new(Path::new(""), &site.orders.plan);
@@ -133,7 +148,7 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
             (heard..moment).filter_map(|step| traced.trace.ack(step)).for_each(|text| acks.take(text));
             heard = moment;
             acked += acks.total() - traced.acked.iter().sum::<u64>();
-            let kind = index % 2;
+            let kind = usize::from(rng.bool());
             let place = in_memory();
             let (model, mut same) = ([Model::Strict, Model::Torn][kind], rng.clone());
             disk.leave(model, rng, place.path()).unwrap();
@@ -149,18 +164,23 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
             }
             let kept = if seen.is_right() { None } else { to_keep(&campaign.kept, &format!("cut-{moment}")) };
             kept.iter().for_each(|kept| disk.leave(model, &mut same, kept).unwrap());
-            tallies[kind].add(&format!("cut before step {moment} of {}, {kept:?}", traced.trace.len()), &seen);
+            tallies[kind]
+                .add(&format!("{chore:?}, cut before step {moment} of {}, {kept:?}", traced.trace.len()), &seen);
         }
     }
     let [strict, torn] = &tallies;
     campaign.sum_up(&format!(
-        "{} cuts in {} MB of traces, {acked} acknowledged commits behind them; strict: {}; torn: {}",
+        "{} cuts in {} MB of traces, {acked} acknowledged commits behind them, beside {}; strict: {} ({}); torn: {} ({})",
         strict.stores + torn.stores,
         bytes >> 20,
+        site.acks.chores_done(),
         strict.counts(),
-        torn.counts()
+        strict.outcomes(),
+        torn.counts(),
+        torn.outcomes(),
     ));
     assert!(acked > 0);
+    assert!(site.acks.complaints().is_empty(), "{:#?}", site.acks.complaints());
     tallies.iter().for_each(Tally::assert_right);
 }
 

@@ -7,13 +7,16 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use grps::base::{Error, Result};
 use grps::store::{DataDir, MAX_VALUE, Settings, Store, Table, Tx};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+
+use super::chores::Chore;
 
 /// How often a writer has committed.
 pub static COUNTS: Table<u32, u64> = Table::new("counts", *b"ct");
@@ -41,6 +44,12 @@ const COMMIT_BYTES: usize = 3 << 20;
 /// The variable that a child finds its orders in.
 pub const ORDERS: &str = "GRPS_DURABILITY_ORDERS";
 
+/// A store that is opening itself again asks for patience with this.
+pub const REOPENING: &str = "store.reopening";
+
+/// After how many commits a writer reads all its rows, if it is to.
+const VERIFY_EVERY: u64 = 3;
+
 /// How long a writer waits after a refused commit.
 const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
@@ -52,29 +61,33 @@ pub struct Orders {
     /// Where it appends what happened, one line each: `opened`, `ack <writer> <n>`, `refused <writer> <n> <code>`, …
     pub acks: PathBuf,
     pub plan: Plan,
-    /// Commits of each writer before the child ends by itself; none = until killed.
-    pub commits: Option<u64>,
+    pub settings: Settings,
+    /// What it does before it ends by itself.
+    pub steps: Vec<Step>,
     /// Whether it closes the store before it ends by itself, or just vanishes.
     pub close: bool,
     /// What it keeps doing beside the writers.
     pub chore: Chore,
+    /// Whether every writer reads all its rows now and then.
+    pub verify: bool,
 }
 
-/// Upkeep that runs beside the load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Chore {
-    None,
+/// One thing after the other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Step {
+    /// All writers commit so often; without a number for ever.
+    Commit(Option<u64>),
+    /// Says which commits the groups since the last time are made of.
+    TellGroups,
+    /// sled has everything on disk.
+    Settle,
+    Do(Chore),
 }
 
-impl Chore {
-    /// All of them, for campaigns that take turns.
-    pub const ALL: &[Chore] = &[Chore::None];
-
-    /// Runs until the process ends. This is the place for checkpoints, backups and compactions, one variant each.
-    async fn keep_doing(self, _store: &Store) {
-        match self {
-            Self::None => {}
-        }
+impl Step {
+    /// Whether it comes to an end.
+    pub fn ends(&self) -> bool {
+        !matches!(self, Self::Commit(None))
     }
 }
 
@@ -190,53 +203,83 @@ async fn commit(tx: Tx, plan: &Plan, writer: u32, n: u64) -> Result<Done> {
     Ok(Done::Committed)
 }
 
-/// Small caches, so that reads come from where the rows are kept.
-#[allow(clippy::needless_update)] // the other settings are not this file's business
+/// Small caches, so that reads come from where the rows are kept; short segments, so that the journal rolls often and is let go of early.
 pub fn settings() -> Settings {
-    Settings { page_cache_bytes: 8 << 20, record_cache_bytes: 0, ..Settings::default() }
+    Settings {
+        page_cache_bytes: 8 << 20,
+        record_cache_bytes: 0,
+        reserve_bytes: 8 << 20,
+        journal_keep_bytes: 0,
+        segment_bytes: 128 << 10,
+    }
+}
+
+/// [`settings`] with another length of segments, and now and then with all of the journal kept.
+pub fn varied_settings(rng: &mut fastrand::Rng) -> Settings {
+    let segment_bytes = [64 << 10, 128 << 10, 256 << 10, 1 << 20][rng.usize(0..4)];
+    Settings { segment_bytes, journal_keep_bytes: if rng.u8(0..4) == 0 { 256 << 20 } else { 0 }, ..settings() }
 }
 
 /// Opens the store in `data`.
-pub fn open(data: &Path) -> Result<Store> {
-    Store::open(&DataDir::open(data)?, &settings(), &Default::default())
+pub fn open(data: &Path, settings: &Settings) -> Result<Store> {
+    Store::open(&DataDir::open(data)?, settings, &Default::default())
 }
 
-/// What the store says of its last opening: which copies it read, what it repaired, what is gone. Empty as long as it says nothing.
-pub fn opening_report(_store: &Store) -> String {
-    String::new()
+/// What the store says of its last opening: which copies it read, what it repaired, what is gone.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct OpeningReport {
+    pub outcome: String,
+    pub text: String,
+    /// The first and the last group that are gone.
+    pub lost: Option<(u64, u64)>,
+}
+
+impl OpeningReport {
+    pub fn of(store: &Store) -> Self {
+        let opening = store.upkeep().unwrap().survey().opening;
+        Self { outcome: format!("{:?}", opening.outcome), text: opening.text, lost: opening.lost }
+    }
+
+    /// Whether all is there, as far as the store knows.
+    pub fn is_complete(&self) -> bool {
+        self.lost.is_none() && self.outcome != "Restored"
+    }
 }
 
 /// Where a child says what happened. A line is one write, so it is there whole once it is there, whatever happens to the process.
-fn tell(acks: &File, line: &str) {
+pub fn tell(acks: &File, line: &str) {
     let mut acks = acks;
     acks.write_all(format!("{}\n", line.replace('\n', " ")).as_bytes()).unwrap();
 }
 
-/// Commits until told to stop, and goes on after a refusal.
-async fn keep_writing(store: Store, orders: Orders, acks: File, writer: u32) {
-    let plan = &orders.plan;
+/// Commits so often, and goes on after a refusal.
+pub async fn keep_writing(store: Store, plan: Plan, (commits, verify): (Option<u64>, bool), acks: File, writer: u32) {
     let mut n = store.get(&COUNTS, &writer).await.unwrap().unwrap_or(0);
     // What a store shows once it is open is a promise too.
     tell(&acks, &format!("ack {writer} {n}"));
-    let end = orders.commits.map_or(u64::MAX, |commits| n + commits);
-    let mut refused = false;
+    let end = commits.map_or(u64::MAX, |commits| n + commits);
+    let mut refused = None;
     while n < end {
-        match store.transact(|tx| commit(tx, plan, writer, n + 1)).await {
+        match store.transact(|tx| commit(tx, &plan, writer, n + 1)).await {
             Ok(done) => {
                 n += 1;
                 match done {
                     Done::Committed => tell(&acks, &format!("ack {writer} {n}")),
                     Done::Before => tell(&acks, &format!("ghost {writer} {n}")),
                 }
-                refused = false;
+                refused = None;
+                if verify && n.is_multiple_of(VERIFY_EVERY) {
+                    tell(&acks, &super::check::verify(&store, &plan, writer, n).await);
+                }
             }
             Err(error) => {
-                if !refused || error.code() != "store.disk_full" {
+                if refused.as_deref() != Some(error.code()) {
                     tell(&acks, &format!("refused {writer} {} {} {error:?}", n + 1, error.code()));
                 }
-                refused = true;
+                refused = Some(error.code().to_owned());
                 match store.get(&COUNTS, &writer).await {
                     Ok(count) if count.unwrap_or(0) == n => {}
+                    Err(error) if error.code() == REOPENING => tell(&acks, "waited"),
                     found => tell(&acks, &format!("misread {writer} {n} {found:?}")),
                 }
                 tokio::time::sleep(REFUSED_PAUSE).await;
@@ -245,28 +288,62 @@ async fn keep_writing(store: Store, orders: Orders, acks: File, writer: u32) {
     }
 }
 
+async fn all_write(store: &Store, plan: &Plan, commits: (Option<u64>, bool), acks: &File) {
+    let mut writers = JoinSet::new();
+    for writer in 0..plan.writers {
+        writers.spawn(keep_writing(store.clone(), plan.clone(), commits, acks.try_clone().unwrap(), writer));
+    }
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
+}
+
+/// Says which commits the groups behind `told` are made of: `group <seq> <writer>:<n> …`. Every commit logs itself, so the log's rows name them.
+async fn tell_groups(store: &Store, told: &mut u64, acks: &File) {
+    while *told < store.seq() {
+        for change in store.changes(*told, 1000).await.unwrap() {
+            let mut line = format!("group {}", change.seq);
+            for row in change.rows.iter().filter(|row| row.value.is_some()) {
+                let Some(key) = row.key.strip_prefix(b"lo") else { continue };
+                let (writer, n) = key.split_first_chunk().unwrap();
+                line += &format!(" {}:{}", u32::from_be_bytes(*writer), u64::from_be_bytes(n.try_into().unwrap()));
+            }
+            tell(acks, &line);
+            *told = change.seq;
+        }
+    }
+}
+
 /// What a child process does.
 async fn work(orders: Orders) {
     let acks = File::options().append(true).create(true).open(&orders.acks).unwrap();
-    let store = match open(&orders.data) {
+    tell(&acks, "opening");
+    let store = match open(&orders.data, &orders.settings) {
         Ok(store) => store,
         Err(error) => {
             tell(&acks, &format!("unopened {} {error:?}", error.code()));
             std::process::exit(1);
         }
     };
-    tell(&acks, "opened");
-    let mut writers = JoinSet::new();
-    for writer in 0..orders.plan.writers {
-        writers.spawn(keep_writing(store.clone(), orders.clone(), acks.try_clone().unwrap(), writer));
+    tell(&acks, &format!("opened {}", serde_json::to_string(&OpeningReport::of(&store)).unwrap()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (chore, beside, own_acks, own_stop) = (orders.chore, store.clone(), acks.try_clone().unwrap(), stop.clone());
+    let data = orders.data.clone();
+    let chore = tokio::spawn(async move { chore.keep_doing(beside, &data, own_acks, own_stop).await });
+    let mut told = store.seq();
+    for step in &orders.steps {
+        match step {
+            Step::Commit(commits) => all_write(&store, &orders.plan, (*commits, orders.verify), &acks).await,
+            Step::TellGroups => tell_groups(&store, &mut told, &acks).await,
+            Step::Settle => store.sync().await.unwrap(),
+            Step::Do(chore) => {
+                let (chore, upkeep, data) = (*chore, store.upkeep().unwrap().clone(), orders.data.clone());
+                tokio::task::spawn_blocking(move || chore.once(&upkeep, &data)).await.unwrap().unwrap();
+            }
+        }
     }
-    let chore = orders.chore;
-    let beside = store.clone();
-    let chore = tokio::spawn(async move { chore.keep_doing(&beside).await });
-    while let Some(ended) = writers.join_next().await {
-        ended.unwrap();
-    }
-    chore.abort();
+    stop.store(true, Ordering::SeqCst);
+    chore.await.unwrap();
     if orders.close {
         store.close().await.unwrap();
         drop(store);
@@ -285,12 +362,15 @@ async fn an_undisturbed_run_checks_out() {
     let plan = Plan { writers: 2, ..Plan::new(super::SEED) };
     let (data, acks) = (scratch.path().join("data"), scratch.path().join("acks"));
     let file = File::create(&acks).unwrap();
-    let orders =
-        Orders { data: data.clone(), acks, plan: plan.clone(), commits: Some(60), close: true, chore: Chore::None };
-    let store = open(&data).unwrap();
+    let store = open(&data, &settings()).unwrap();
     for writer in 0..plan.writers {
-        keep_writing(store.clone(), orders.clone(), file.try_clone().unwrap(), writer).await;
+        keep_writing(store.clone(), plan.clone(), (Some(60), true), file.try_clone().unwrap(), writer).await;
     }
+    let mut told = 0;
+    tell_groups(&store, &mut told, &file).await;
+    let mut said = super::child::Acks::new(&acks, &plan);
+    said.poll();
+    assert_eq!((&said.last[..], said.groups.last().unwrap()), (&[60, 60][..], &(store.seq(), vec![60, 60])));
     let seen = super::check::look(&store, &plan, &[60, 60]).await;
     assert!(seen.is_right(), "{seen:?}");
     let text = plan.text(1, 2, 3, 64);

@@ -19,13 +19,10 @@ fn remove_all(folder: &Path) {
 async fn a_first_start_that_was_killed_is_begun_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
-    // Before the database says what it holds.
-    fs::create_dir_all(store.join("db.new")).unwrap();
-    fs::write(store.join("db.new/db"), b"half").unwrap();
+    // Before there is a marker, which comes first.
+    fs::create_dir_all(store.join("checkpoints")).unwrap();
+    fs::write(store.join("marker.new"), b"half").unwrap();
     assert_eq!(outcome(&open(&dir, &small())), Outcome::Created);
-    // And before anything else is there.
-    fs::remove_file(store.join("marker")).unwrap();
-    ["a", "b"].iter().for_each(|copy| remove_all(&store.join("journal").join(copy)));
     let store = open(&dir, &small());
     assert_eq!(outcome(&store), Outcome::Opened);
     fill(&store, 0..3).await;

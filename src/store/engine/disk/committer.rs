@@ -261,7 +261,11 @@ impl Committer {
         synced.map_err(Refusal::Broken)?;
         self.ledger = Ledger { seq, at, census };
         // In the journal it is durable, whatever sled made of it: acknowledged, and found again when the store has been opened anew.
-        applied.unwrap_or_else(|error| self.shared.fail(Fault::new(error)));
+        // Until then nobody may read what sled has, which is older.
+        applied.unwrap_or_else(|error| {
+            self.shared.fail(Fault::new(error));
+            self.shut();
+        });
         answer_conflicts(group, &keep);
         self.meters.groups.inc();
         self.meters.group_size.observe(group.len() as f64);
@@ -303,11 +307,7 @@ impl Committer {
             return;
         }
         self.journal = None;
-        let old = self.shared.keyspace.replace(None);
-        let _ = guarded(|| {
-            drop(old);
-            Ok(())
-        });
+        self.shut();
         self.shared.openings.fetch_add(1, Ordering::SeqCst);
         let published = self.shared.seq();
         let opened = if self.shared.unsynced.load(Ordering::SeqCst) {
@@ -319,6 +319,15 @@ impl Committer {
             Ok(opened) => self.install(opened, published),
             Err(error) => self.shared.fail(Fault::new(error)),
         }
+    }
+
+    /// Takes the database away from readers, who are told to wait.
+    fn shut(&self) {
+        let old = self.shared.keyspace.replace(None);
+        let _ = guarded(|| {
+            drop(old);
+            Ok(())
+        });
     }
 
     fn install(&mut self, opened: Opened, published: u64) {
@@ -379,8 +388,7 @@ impl Committer {
                     "the compacted database is not the same as the current one",
                 ));
             }
-            rebuild.database.set_meta(&rebuild.meta())?;
-            rebuild.database.make_durable()?;
+            rebuild.finish()?;
             self.surroundings.mark(self.shared.store, generation, rebuild.seq, false)?;
             self.shared.settled.store(rebuild.seq, Ordering::SeqCst);
             self.shared.generation.store(generation, Ordering::SeqCst);

@@ -106,7 +106,7 @@ impl Sled {
 
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Keyspace) -> Result<T> + Send + 'static) -> Result<T> {
         let shared = self.shared.clone();
-        let read = spawn_blocking(move || shared.suspect(work(&shared.keyspace))).await;
+        let read = spawn_blocking(move || shared.answer(work(&shared.keyspace))).await;
         read.unwrap_or_else(|e| Err(Error::broken("store.read_failed", e)))
     }
 

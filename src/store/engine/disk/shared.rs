@@ -8,11 +8,11 @@ use super::capture::Ledger;
 use super::database::Database;
 use super::guarded;
 use super::journal::{Journal, StoreId};
-use super::keyspace::Keyspace;
+use super::keyspace::{Keyspace, reopening};
 use super::recovery::{Opened, Report};
 use super::space::Space;
 use crate::base::clock::Stopwatch;
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use crate::store::engine::{Health, Publish, Row};
 use crate::store::{MAX_PAGE, changes};
 
@@ -157,9 +157,21 @@ impl Shared {
     /// Looks at what a read failed with: damage makes the store repair itself.
     pub fn suspect<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|error| {
-            if matches!(error.code(), "store.damaged" | "store.panicked" | "store.disk_failed") {
+            if matches!(error.code(), "store.damaged" | "store.broken" | "store.panicked" | "store.disk_failed") {
                 self.fail(Fault::new(error.clone()));
             }
+        })
+    }
+
+    /// What a read came to. Reading needs no room: where it fails for want of some, sled met a full disk before and answers nothing until it
+    /// is opened again.
+    pub fn answer<T>(&self, outcome: Result<T>) -> Result<T> {
+        self.suspect(outcome).map_err(|error| {
+            if error.kind() != Kind::Full {
+                return error;
+            }
+            self.fail(Fault::new(error));
+            reopening()
         })
     }
 

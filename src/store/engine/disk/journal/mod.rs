@@ -132,6 +132,8 @@ struct Replica {
     file: Arc<File>,
     /// Whether the current segment's name is yet to be made durable.
     renamed: bool,
+    /// The segment before, and where it ends, until it can be said there that another one followed.
+    before: Option<(Arc<File>, u64, [u8; HEAD])>,
     /// Oldest first; the current one is the last.
     held: VecDeque<Segment>,
     /// Whether the newest segment it was opened with is sound up to the last record.
@@ -224,7 +226,7 @@ impl Journal {
             self.sync = SyncState::Done;
             for copy in &mut self.replicas {
                 match copy.syncer.wait() {
-                    Ok(()) => copy.renamed = false,
+                    Ok(()) => copy.named(),
                     Err(e) => drop(self.fault.get_or_insert(sync_failed(&copy.dir, &e))),
                 }
             }
@@ -285,6 +287,7 @@ impl Journal {
         let fresh: io::Result<Vec<File>> = self.replicas.iter().map(stamp).collect();
         let fresh = fresh.map_err(|e| disk_failure("beginning a segment of the journal", &e))?;
         for (copy, file) in self.replicas.iter_mut().zip(fresh) {
+            copy.before = (self.size > 0).then(|| (copy.file.clone(), self.offset, record::seal_of(&self.salt)));
             if let Err(e) = copy.begin(file, first, size) {
                 return Err(self.fault.insert(broken("naming a segment", &e)).clone());
             }
@@ -321,6 +324,7 @@ impl Replica {
             file: folder.clone(),
             folder,
             renamed: false,
+            before: None,
             held,
             sound,
             syncer: Syncer::new()?,
@@ -338,6 +342,16 @@ impl Replica {
         self.file = Arc::new(file);
         self.renamed = true;
         Ok(())
+    }
+
+    /// The current segment's name is durable. Saying so at the end of the one before shows a later loss of this one; it is not worth a sync.
+    fn named(&mut self) {
+        self.renamed = false;
+        if let Some((file, end, seal)) = self.before.take()
+            && let Err(error) = file.write_all_at(&seal, end)
+        {
+            tracing::warn!(%error, "a segment of the journal does not say that another one follows");
+        }
     }
 
     fn start_sync(&self) {

@@ -13,12 +13,15 @@ use crate::store::engine::disk::files::disk_failure;
 /// Why a reader stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Nothing is missing up to the end, or up to the bound.
+    /// Nothing is missing up to the end, at which nothing was written, or up to the bound.
     Complete,
     /// The last record is unfinished in every copy that has any of it, and nothing follows: a crash while it was written. It was never
     /// acknowledged, or damage destroyed it in all copies; who knows of a later seq from elsewhere can tell.
     TornTail,
-    /// No copy has `missing_from`, though there was such a group, or may have been where the disk fails. The oldest later one that a copy seems to have is `resumes_at`. For a consumer
+    /// Nothing follows, and nothing shows that nothing did: no copy leads here, or only one that was left in a way that no crash leaves, or that
+    /// the disk does not give back.
+    Unproven,
+    /// No copy has `missing_from`, though there was such a group. The oldest later one that a copy seems to have is `resumes_at`. For a consumer
     /// whose next group has been trimmed, that is the oldest kept.
     Gap { missing_from: u64, resumes_at: Option<u64> },
 }
@@ -26,7 +29,8 @@ pub enum End {
 /// Reads entries in order. Works on a journal that is being written, up to a bound.
 pub struct Reader {
     copies: Vec<Cursor>,
-    /// The seq of the next entry.
+    /// The seq of the first entry, and of the next.
+    first: u64,
     next: u64,
     bound: Option<u64>,
     end: Option<End>,
@@ -44,7 +48,8 @@ impl Reader {
         }
         let copies =
             dirs.iter().map(|dir| Cursor { dir: dir.clone(), store, walk: None, rest: Rest::Unknown }).collect();
-        Ok(Self { copies, next: after.saturating_add(1), bound: None, end: None })
+        let first = after.saturating_add(1);
+        Ok(Self { copies, first, next: first, bound: None, end: None })
     }
 
     /// [`Reader::bound`], while building.
@@ -83,7 +88,7 @@ impl Reader {
             self.end = Some(End::Complete);
             return Ok(None);
         }
-        let (mut later, mut torn, mut unreadable) = (None::<u64>, false, false);
+        let (mut later, mut tails) = (None::<u64>, Vec::new());
         for copy in &mut self.copies {
             match copy.find(self.next) {
                 Ok(Found::Entry(entry)) => {
@@ -91,18 +96,26 @@ impl Reader {
                     return Ok(Some(entry));
                 }
                 Ok(Found::Later(seq)) => later = Some(later.map_or(seq, |least| least.min(seq))),
-                Ok(Found::Nothing { unfinished }) => torn |= unfinished,
+                Ok(Found::Nothing(tail)) => tails.extend(tail),
                 Err(error) if error.code() == "store.disk_failed" => {
                     tracing::warn!(?error, folder = %copy.dir.display(), "a copy of the journal cannot be read");
-                    unreadable = true;
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.end = Some(match (later, self.bound.is_some() || unreadable, torn) {
-            (None, false, false) => End::Complete,
-            (None, false, true) => End::TornTail,
-            (resumes_at, _, _) => End::Gap { missing_from: self.next, resumes_at },
+        // A database may be ahead of the journal by the one group that was under way.
+        let at =
+            |seq: u64| tails.iter().filter(move |(next, _)| *next == seq).map(|(_, tail)| *tail).collect::<Vec<_>>();
+        let mut here = at(self.next);
+        if here.is_empty() && self.next == self.first {
+            here = at(self.next.saturating_sub(1));
+        }
+        let any = |tail| here.contains(&tail);
+        self.end = Some(match (later, self.bound) {
+            (None, None) if any(Tail::Blank) && !any(Tail::Torn) => End::Complete,
+            (None, None) if any(Tail::Torn) && (any(Tail::Blank) || !any(Tail::Broken)) => End::TornTail,
+            (None, None) => End::Unproven,
+            (resumes_at, _) => End::Gap { missing_from: self.next, resumes_at },
         });
         Ok(None)
     }
@@ -126,26 +139,35 @@ enum Rest {
     Unknown,
     /// None before this seq.
     From(u64),
-    /// None at all; whether something unfinished stands at its end, and as which seq.
-    Empty(Option<u64>),
+    /// None at all; which seq would come next, if it is known, and what stands there.
+    Empty(Option<(u64, Tail)>),
     Unreadable(Error),
+}
+
+/// What stands where a copy's records end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// Nothing, as behind the last record.
+    Blank,
+    /// Something that is no whole record.
+    Torn,
+    /// What no crash leaves: the end of the file, the end of a segment that another one followed, or a segment without a header.
+    Broken,
 }
 
 enum Found {
     Entry(Entry),
     /// Not the one wanted, but this one.
     Later(u64),
-    /// Neither the one wanted nor a later one.
-    Nothing {
-        unfinished: bool,
-    },
+    /// Neither the one wanted nor a later one; which seq would come next, if it is known, and what stands there.
+    Nothing(Option<(u64, Tail)>),
 }
 
 impl Cursor {
     fn find(&mut self, wanted: u64) -> Result<Found> {
         match &self.rest {
             Rest::From(seq) if *seq > wanted => return Ok(Found::Later(*seq)),
-            Rest::Empty(unfinished) => return Ok(Found::Nothing { unfinished: *unfinished == Some(wanted) }),
+            Rest::Empty(tail) => return Ok(Found::Nothing(*tail)),
             Rest::Unreadable(error) => return Err(error.clone()),
             Rest::Unknown | Rest::From(_) => {}
         }
@@ -162,7 +184,7 @@ impl Cursor {
         // Further on there may be a segment that was not there before, or the one we were in may be gone.
         let segments = segment::list(&self.dir)?;
         let (upto, behind) = segments.split_at(segments.partition_point(|segment| segment.first <= wanted));
-        let mut unfinished = None;
+        let mut tail = None;
         if let Some(own) = upto.last() {
             let here = self.walk.take().filter(|walk| walk.first() == own.first && walk.expected() <= wanted);
             self.walk = here.map_or_else(|| open(own, self.store), |walk| Ok(Some(walk))).map_err(failed)?;
@@ -173,7 +195,12 @@ impl Cursor {
             if let Some(entry) = entry(walk, wanted)? {
                 return Ok(Found::Entry(entry));
             }
-            unfinished = (!walk.is_blank().map_err(failed)?).then_some(walk.expected());
+            let here = match walk.is_blank().map_err(failed)? {
+                _ if walk.is_broken().map_err(failed)? => Tail::Broken,
+                true => Tail::Blank,
+                false => Tail::Torn,
+            };
+            tail = Some((walk.expected(), here));
             if !walk.resync().map_err(failed)? {
                 break;
             }
@@ -192,8 +219,8 @@ impl Cursor {
                 }
             }
         }
-        self.rest = Rest::Empty(unfinished);
-        Ok(Found::Nothing { unfinished: unfinished == Some(wanted) })
+        self.rest = Rest::Empty(tail);
+        Ok(Found::Nothing(tail))
     }
 
     fn later(&mut self, seq: u64) -> Found {

@@ -104,6 +104,13 @@ pub fn seal(salt: &Salt, record: &mut [u8]) {
     head[8..].copy_from_slice(&crc);
 }
 
+/// What stands behind the last record of a segment that another one follows.
+pub fn seal_of(salt: &Salt) -> [u8; HEAD] {
+    let mut out = [0xFF; HEAD];
+    out[4..8].copy_from_slice(&salt.sum([&[0xFF; 4], b"followed"]).to_le_bytes());
+    out
+}
+
 /// What stands at the beginning of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {

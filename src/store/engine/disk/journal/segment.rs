@@ -1,5 +1,6 @@
 //! A segment file: a header of 64 bytes, records one behind the other, and the rest as it was when the file was made (zeros) or last used
-//! (bytes that are no records here, see [`super::record::Salt`]). Behind the last record stands an empty head.
+//! (bytes that are no records here, see [`super::record::Salt`]). Behind the last record stands an empty head, or a seal once another segment
+//! has followed.
 //!
 //! ```text
 //! magic 8 | version u32 | store id 16 | first seq u64 | zeros 24 | crc32 of all that u32

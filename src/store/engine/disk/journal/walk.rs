@@ -100,6 +100,21 @@ impl<S: Source> Walk<S> {
         Ok(self.load(offset, HEAD)? == [0; HEAD])
     }
 
+    /// Whether the records end here in a way that no crash leaves: the file ends too (segments have their full length before anything is
+    /// written to them), another segment followed, or this one has no header (it gets its name after that).
+    pub fn is_broken(&mut self) -> io::Result<bool> {
+        let (offset, salt) = (self.offset, self.salt.clone());
+        if !self.has_header()? || self.load(offset, HEAD)? == record::seal_of(&salt) {
+            return Ok(true);
+        }
+        let ahead = self.load(offset, HEAD + 8)?;
+        if ahead.len() < HEAD + 8 {
+            return Ok(ahead.get(..HEAD) != Some(&[0; HEAD]));
+        }
+        let Some(Head { size, .. }) = record::head(&salt, ahead) else { return Ok(false) };
+        Ok(self.load(offset, size + HEAD)?.len() < size + HEAD)
+    }
+
     /// Goes past the records up to `last`; false where they end earlier.
     pub fn pass(&mut self, last: u64) -> io::Result<bool> {
         while self.expected <= last {

@@ -11,7 +11,7 @@ use crate::store::engine::disk::checkpoint::{self, Info, Lock};
 use crate::store::engine::disk::database::Database;
 use crate::store::engine::disk::envelope::FIRST;
 use crate::store::engine::disk::files::disk_failure;
-use crate::store::engine::disk::journal::{Reader, StoreId, last_intact};
+use crate::store::engine::disk::journal::{Reader, StoreId};
 use crate::store::engine::disk::marker::{Marker, sync_folder};
 use crate::store::engine::disk::place::{Place, remove};
 use crate::store::engine::disk::rebuild::Rebuild;
@@ -137,9 +137,8 @@ impl Surroundings {
         rebuild.prove(&self.progress)?;
         let (seq, rows, store) = (rebuild.seq, rebuild.census.total().rows, rebuild.store);
         // Later than every number that was ever given out, and one is left out: so whoever followed the changes notices.
-        rebuild.seq = self.last_known().max(seq) + 1;
-        rebuild.database.set_meta(&rebuild.meta())?;
-        rebuild.database.make_durable()?;
+        rebuild.seq = self.last_known(rebuild.store).max(seq) + 1;
+        rebuild.finish()?;
         let next = Surroundings { place: beside.clone(), ..self.like() };
         let ledger = Ledger { seq: rebuild.seq, at: self.clock.now(), census: rebuild.census.clone() };
         next.renew(&rebuild.database, store, &ledger)?;
@@ -160,22 +159,13 @@ impl Surroundings {
         let mut reader = Reader::open(&self.place.journals(), rebuild.store, rebuild.seq)?;
         let before = rebuild.seq;
         rebuild.replay(&mut reader, Some(until), &self.progress)?;
-        let continues = rebuild.seq > before || self.last_known() <= before || reader.position() > before;
+        let continues = rebuild.seq > before || self.last_known(rebuild.store) <= before || reader.position() > before;
         if continues {
             return Ok(());
         }
         let detail = format!("the journal does not reach back to the backup, which ends at group {before}");
         Err(Error::conflict("store.restore_unreachable", detail)
             .hint("choose a younger backup, or restore this one as it is, without a time"))
-    }
-
-    /// The last group that anything of the current store speaks of.
-    fn last_known(&self) -> u64 {
-        let marker = Marker::read(self.place.root());
-        let marked = marker.as_ref().map_or(0, |marker| marker.seq);
-        let store = marker.as_ref().and_then(Marker::store_id).or_else(|| self.checkpointed_store());
-        let journaled = store.and_then(|store| last_intact(&self.place.journals(), store).ok());
-        marked.max(journaled.unwrap_or(0)).max(self.covered())
     }
 
     fn swap(&self, dir: &DataDir, beside: &Place) -> Result<Option<PathBuf>> {

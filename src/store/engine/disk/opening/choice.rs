@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::marker::Marker;
 use super::place::remove;
-use super::rebuild::Rebuild;
+use super::rebuild::{Rebuild, how_it_ended};
 use super::recovery::{Opened, Surroundings};
 use super::report::Report;
 use crate::base::{Error, Kind, Result};
@@ -13,7 +13,7 @@ use crate::store::engine::disk::checkpoint::{self, Lock};
 use crate::store::engine::disk::database::Database;
 use crate::store::engine::disk::files::disk_failure;
 use crate::store::engine::disk::guarded;
-use crate::store::engine::disk::journal::{End, Reader, StoreId};
+use crate::store::engine::disk::journal::{End, Reader, StoreId, last_intact};
 
 /// A database that agrees with itself.
 pub struct Found {
@@ -28,8 +28,6 @@ pub struct Second {
     /// The last group that checkpoint and journal reach without a gap.
     reached: u64,
     pub problem: Option<String>,
-    /// The last group anything in the journal speaks of.
-    heard_of: u64,
 }
 
 /// What an opening has decided.
@@ -55,17 +53,15 @@ struct Known<'a> {
 enum Source {
     Checkpoint(PathBuf),
     Journal,
-    /// sled as it is, distrusted as it may be.
-    Sled,
+    /// The databases that were not looked at yet, distrusted as they may be.
+    Sled(Vec<u32>),
     Backup(PathBuf),
 }
 
 impl Found {
-    fn heard_of(&self) -> u64 {
-        match self.end {
-            End::Gap { resumes_at: Some(later), .. } => later.max(self.rebuild.seq),
-            _ => self.rebuild.seq,
-        }
+    /// Whether it goes to where the journal was left in order.
+    fn ends_well(&self) -> bool {
+        matches!(self.end, End::Complete | End::TornTail)
     }
 }
 
@@ -82,50 +78,64 @@ impl Surroundings {
             let audit = scope.spawn(|| identity.map(|store| self.second_copy(store)));
             let first = match distrust {
                 Some(why) => Err(unproven(why)),
-                None => self.first_copy(known),
+                None => self.in_use(marker).and_then(|used| self.first_copy(&used, identity)),
             };
             (first, audit.join())
         });
         let second = match (audited, &first) {
             (Ok(Some(second)), _) => second,
             (_, Ok(found)) => self.second_copy(found.rebuild.store),
-            _ => Second { reached: 0, problem: Some("it is not known which store this is".into()), heard_of: 0 },
+            _ => Second { reached: 0, problem: Some("it is not known which store this is".into()) },
         };
-        let noted = marker.map_or(0, |marker| marker.seq);
-        let heard_of = second.heard_of.max(second.reached).max(noted);
+        let troubled = second.problem.is_some();
         let (found, reasons) = match first {
-            Ok(found) if found.rebuild.seq >= heard_of.max(found.heard_of()) => (found, None),
+            Ok(found) if found.rebuild.seq >= second.reached && self.lost(&found, troubled, marker).is_none() => {
+                (found, None)
+            }
             Ok(short) => {
-                let heard_of = heard_of.max(short.heard_of());
-                let why = format!("sled ends at group {} of {heard_of}", short.rebuild.seq);
-                self.other_copies(known, heard_of, Some(short), why)?
+                let why = format!("sled ends at group {}, and there were more", short.rebuild.seq);
+                self.other_copies(known, Some(short), why)?
             }
             Err(error) if is_no_damage(&error) => return Err(error),
-            Err(error) => self.other_copies(known, heard_of, None, inward(&error))?,
+            Err(error) => self.other_copies(known, None, inward(&error))?,
         };
-        let heard_of = heard_of.max(found.heard_of());
-        let lost = (heard_of > found.rebuild.seq).then_some((found.rebuild.seq + 1, heard_of));
-        let renew = second.reached < found.rebuild.seq || second.problem.is_some() || lost.is_some();
+        let lost = self.lost(&found, reasons.is_some() || troubled, marker);
+        let renew = second.reached < found.rebuild.seq || troubled || lost.is_some();
         let report = Report::new(&found, reasons.as_deref(), lost, renew.then_some(&second), marker);
-        let used = self.generations(marker)?.into_iter().next();
+        let used = self.in_use(marker)?.into_iter().next();
         let aside = used.filter(|used| reasons.is_some() && *used != found.generation);
         Ok(Verdict { found, report, renew, aside })
     }
 
-    /// The databases that are there, the one in use first.
-    fn generations(&self, marker: Option<&Marker>) -> Result<Vec<u32>> {
-        let mut generations = self.place.generations()?;
-        if let Some(marker) = marker {
-            generations.sort_by_key(|generation| *generation != marker.generation);
-        }
-        Ok(generations)
+    /// The groups that were acknowledged and are in no copy: those that are heard of, or at least one where it cannot be shown that there
+    /// were none.
+    fn lost(&self, found: &Found, damaged: bool, marker: Option<&Marker>) -> Option<(u64, u64)> {
+        let seq = found.rebuild.seq;
+        let noted = marker.map_or(0, |marker| marker.seq);
+        let closed_here = marker.is_some_and(|marker| marker.closed && marker.seq == seq);
+        let whole = closed_here || found.ends_well();
+        let heard_of = if damaged || !whole { self.last_known(found.rebuild.store) } else { noted };
+        (heard_of > seq || !whole).then_some((seq + 1, heard_of.max(seq + 1)))
+    }
+
+    /// The last group that anything of the store speaks of. Reads all of the journal.
+    pub(in crate::store::engine::disk) fn last_known(&self, store: StoreId) -> u64 {
+        let noted = Marker::read(self.place.root()).map_or(0, |marker| marker.seq);
+        let begun = self.place.journal_newest().map_or(0, |first| first.saturating_sub(1));
+        let journaled = last_intact(&self.place.journals(), store).unwrap_or(0);
+        noted.max(begun).max(journaled).max(self.covered())
+    }
+
+    /// The database that the marker names; another one was not finished. Without a marker, all that are there, newest first.
+    fn in_use(&self, marker: Option<&Marker>) -> Result<Vec<u32>> {
+        marker.map_or_else(|| self.place.generations(), |marker| Ok(vec![marker.generation]))
     }
 
     /// sled as it is, brought up to the journal's end; the error says why it cannot be trusted.
-    fn first_copy(&self, known: Known<'_>) -> Result<Found> {
+    fn first_copy(&self, generations: &[u32], identity: Option<StoreId>) -> Result<Found> {
         let mut reasons = Vec::new();
-        for generation in self.generations(known.marker)? {
-            match guarded(|| self.try_database(generation, known.identity)) {
+        for generation in generations {
+            match guarded(|| self.try_database(*generation, identity)) {
                 Ok(found) => return Ok(found),
                 Err(error) if is_no_damage(&error) => return Err(error),
                 Err(error) => reasons.push(inward(&error)),
@@ -149,7 +159,7 @@ impl Surroundings {
 
     /// Reads the checkpoint and the journal's first copy to their end.
     fn second_copy(&self, store: StoreId) -> Second {
-        let mut second = Second { reached: 0, problem: None, heard_of: 0 };
+        let mut second = Second { reached: 0, problem: None };
         let checkpointed = self.place.checkpoint_files().and_then(|files| {
             files.first().map(|path| guarded(|| checkpoint::verify(path, None, &Progress::silent()))).transpose()
         });
@@ -169,12 +179,11 @@ impl Surroundings {
             }
             Ok(reader.end())
         });
-        second.heard_of = second.reached;
         match walked {
-            Ok(End::Gap { missing_from, resumes_at }) => {
-                second.heard_of = resumes_at.unwrap_or(second.reached).max(second.reached);
+            Ok(End::Gap { missing_from, .. }) => {
                 second.problem = Some(format!("the journal is damaged at group {missing_from}"));
             }
+            Ok(end @ End::Unproven) => second.problem = how_it_ended(&end),
             Ok(_) => {}
             Err(error) => second.problem = Some(inward(&error)),
         }
@@ -186,38 +195,40 @@ impl Surroundings {
         files.iter().find_map(|path| checkpoint::inspect(path).ok()).map(|info| info.head.store)
     }
 
-    /// A database from whatever is left besides sled, or `best` if nothing comes as far: the first that reaches the last group that was
-    /// heard of, else the one that comes closest.
-    fn other_copies(
-        &self,
-        known: Known<'_>,
-        heard_of: u64,
-        mut best: Option<Found>,
-        why: String,
-    ) -> Result<(Found, Option<String>)> {
+    /// A database from whatever is left besides sled, or `best` if nothing comes further: the first that goes to where the journal was left
+    /// in order, else the one that comes closest.
+    fn other_copies(&self, known: Known<'_>, mut best: Option<Found>, why: String) -> Result<(Found, Option<String>)> {
         tracing::warn!(reason = why, "the database cannot be trusted; building it again from the other copy");
         let mut reasons = vec![format!("sled: {why}")];
+        let noted = known.marker.map_or(0, |marker| marker.seq);
+        let were = self.place.generations()?;
         for source in self.sources(known)? {
-            let generation = self.place.next_generation(known.marker.map_or(0, |marker| marker.generation))?;
-            let candidate = guarded(|| self.candidate(&source, generation, known));
-            if candidate.is_err() {
-                remove(&self.place.database(generation)).map_err(|e| disk_failure("removing a failed attempt", &e))?;
+            // What does not begin behind the best so far ends where that does.
+            if best.as_ref().is_some_and(|best| source.begins() <= best.rebuild.seq) {
+                continue;
             }
-            match candidate {
+            let generation = self.place.next_generation(known.marker.map_or(0, |marker| marker.generation))?;
+            let unused = match guarded(|| self.candidate(&source, generation, known)) {
                 Ok(found) => {
-                    let complete = found.rebuild.seq >= heard_of.max(found.heard_of());
-                    let (kept, other) = match best.take() {
-                        Some(best) if best.rebuild.seq >= found.rebuild.seq => (best, Some(found)),
-                        other => (found, other),
-                    };
-                    best = Some(kept);
-                    other.into_iter().for_each(|other| drop_quietly(other.rebuild.database));
-                    if complete {
-                        break;
-                    }
+                    let further = best.as_ref().is_none_or(|best| best.rebuild.seq < found.rebuild.seq);
+                    let other = if further { best.replace(found) } else { Some(found) };
+                    other.map(|other| {
+                        drop_quietly(other.rebuild.database);
+                        other.generation
+                    })
                 }
-                Err(error) if is_no_damage(&error) => return Err(error),
-                Err(error) => reasons.push(format!("{}: {}", source.name(), inward(&error))),
+                Err(error) if is_no_damage(&error) => return self.discard(generation).and(Err(error)),
+                Err(error) => {
+                    reasons.push(format!("{}: {}", source.name(), inward(&error)));
+                    Some(generation)
+                }
+            };
+            // What was there before stays until something else is in force.
+            if let Some(built) = unused.filter(|unused| !were.contains(unused)) {
+                self.discard(built)?;
+            }
+            if best.as_ref().is_some_and(|best| best.ends_well() && best.rebuild.seq >= noted) {
+                break;
             }
         }
         let reasons = reasons.join("; ");
@@ -225,18 +236,26 @@ impl Surroundings {
         Ok((best, Some(reasons)))
     }
 
+    fn discard(&self, generation: u32) -> Result<()> {
+        remove(&self.place.database(generation)).map_err(|e| disk_failure("removing a failed attempt", &e))
+    }
+
     fn sources(&self, known: Known<'_>) -> Result<Vec<Source>> {
         let checkpoints = self.place.checkpoint_files()?.into_iter().map(Source::Checkpoint);
-        let sled = known.distrust.map(|_| Source::Sled);
+        let mut untried = self.place.generations()?;
+        if known.distrust.is_none() {
+            let tried = self.in_use(known.marker)?;
+            untried.retain(|generation| !tried.contains(generation));
+        }
         let backups = backups_in(&self.backups).into_iter().map(Source::Backup);
-        Ok(checkpoints.chain([Source::Journal]).chain(sled).chain(backups).collect())
+        Ok(checkpoints.chain([Source::Journal, Source::Sled(untried)]).chain(backups).collect())
     }
 
     fn candidate(&self, source: &Source, generation: u32, known: Known<'_>) -> Result<Found> {
         match source {
             Source::Checkpoint(path) => self.build(generation, known.identity, Some(path), None),
             Source::Journal => self.build(generation, known.identity, None, None),
-            Source::Sled => self.first_copy(known),
+            Source::Sled(generations) => self.first_copy(generations, known.identity),
             Source::Backup(path) => self.build(generation, known.identity, Some(path), self.lock.as_ref()),
         }
     }
@@ -273,7 +292,19 @@ impl Source {
         match self {
             Self::Checkpoint(path) | Self::Backup(path) => path.display().to_string(),
             Self::Journal => "the journal alone".into(),
-            Self::Sled => "sled all the same".into(),
+            Self::Sled(_) => "sled all the same".into(),
+        }
+    }
+
+    /// The group from which the journal would have to lead on; the greatest number where that cannot be told beforehand.
+    fn begins(&self) -> u64 {
+        match self {
+            Self::Checkpoint(path) | Self::Backup(path) => match checkpoint::inspect(path) {
+                Ok(info) if !info.encrypted => info.seq,
+                _ => u64::MAX,
+            },
+            Self::Journal => 0,
+            Self::Sled(_) => u64::MAX,
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::store::engine::disk::journal::StoreId;
 
 const NAME: &str = "marker";
 
+/// A marker that is being written.
+pub const UNFINISHED: &str = "marker.new";
+
 /// Longest marker we read, in bytes.
 const MAX_BYTES: u64 = 4096;
 
@@ -22,7 +25,7 @@ pub struct Marker {
     pub format: u16,
     /// Hex.
     pub store: String,
-    /// Which of the `db-…` folders is the current one.
+    /// Which of the `db-…` folders is the current one; 0 while the store is being created.
     pub generation: u32,
     /// The machine's boot when this was written; empty where that is unknown.
     pub boot: String,
@@ -66,7 +69,7 @@ pub fn boot_id() -> String {
 
 /// Writes a file beside, syncs it, and puts it in the place of `path`.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("new");
+    let beside = path.with_file_name(UNFINISHED);
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -23,6 +23,9 @@ use crate::store::engine::disk::journal::StoreId;
 /// sled's own files in a store of format 1. The log is last: while it is there, the store is of format 1.
 const OLD_FILES: [&str; 3] = ["blobs", "conf", "db"];
 
+/// What was lifted counts as the first group: so the journal does not go back to the beginning, and a checkpoint is written at once.
+const LIFTED: u64 = 1;
+
 /// Whether the store is of format 1.
 pub fn is_old(place: &Place) -> bool {
     place.root().join("db").is_file()
@@ -49,7 +52,7 @@ fn rewrite(at: &Surroundings) -> Result<()> {
         let (key, value) = row.map_err(|e| failure("reading the old store", e))?;
         census.add(&key, value.len(), check(&key, &value));
     }
-    let (store, seq) = (StoreId::random()?, 0);
+    let store = StoreId::random()?;
     let backup = back_up(at, &old, store, &census)?;
     tracing::info!(backup = %backup.display(), rows = census.total().rows, "the old store was backed up");
 
@@ -63,9 +66,10 @@ fn rewrite(at: &Surroundings) -> Result<()> {
         filler.push(key, value, &rebuild.database, &mut rebuild.census)?;
     }
     filler.flush(&rebuild.database, &mut rebuild.census)?;
-    rebuild.expected = census;
+    (rebuild.seq, rebuild.expected) = (LIFTED, census);
     rebuild.prove(&at.progress)?;
-    at.mark(store, 1, seq, true)
+    rebuild.finish()?;
+    at.mark(store, 1, LIFTED, true)
 }
 
 /// What is to go, the log last.
@@ -87,8 +91,8 @@ fn back_up(at: &Surroundings, old: &Files, store: StoreId, census: &Census) -> R
         };
         range.take(limit).map(owned).collect()
     };
-    let start = Ledger { seq: 0, at: at.clock.now(), census: census.clone() };
-    let capture = Capture { store, start, page: &page, durable: &|| Ok(0), journals: &[], clock: &at.clock };
+    let start = Ledger { seq: LIFTED, at: at.clock.now(), census: census.clone() };
+    let capture = Capture { store, start, page: &page, durable: &|| Ok(LIFTED), journals: &[], clock: &at.clock };
     let written = capture.write(&path, at.lock.as_ref(), &at.progress)?;
     let info = checkpoint::verify(&written.info().path, at.lock.as_ref(), &at.progress)?;
     written.publish(&path)?;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::marker::sync_folder;
+use super::marker::{UNFINISHED, sync_folder};
 use crate::base::Result;
 use crate::store::dir::create_private;
 use crate::store::engine::disk::files::disk_failure;
@@ -25,11 +25,8 @@ const FOLDER: &str = "store";
 const DATABASE: &str = "db-";
 const CHECKPOINT: &str = ".ckp";
 
-/// The first database of a store, until it says what it holds.
-const UNBORN: &str = "db.new";
-
 /// What may be there before there is a store.
-const EMPTY: [&str; 4] = ["journal", "checkpoints", UNBORN, SCRATCH];
+const EMPTY: [&str; 4] = ["journal", "checkpoints", UNFINISHED, SCRATCH];
 
 /// Where backups are tried.
 const SCRATCH: &str = "scratch";
@@ -86,10 +83,6 @@ impl Place {
         self.root.join(format!("{DATABASE}{generation:08}"))
     }
 
-    pub fn unborn(&self) -> PathBuf {
-        self.root.join(UNBORN)
-    }
-
     pub fn scratch(&self) -> PathBuf {
         self.root.join(SCRATCH)
     }
@@ -128,6 +121,12 @@ impl Place {
     pub fn journal_first(&self) -> Option<u64> {
         let [first, _] = self.journals();
         names(&first).ok()?.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).min()
+    }
+
+    /// The first group of the newest segment of any copy: everything before it was durable once.
+    pub fn journal_newest(&self) -> Option<u64> {
+        let all = self.journals().into_iter().flat_map(|copy| names(&copy).unwrap_or_default());
+        all.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).max()
     }
 
     pub fn checkpoints(&self) -> PathBuf {

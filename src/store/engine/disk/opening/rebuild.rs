@@ -27,8 +27,8 @@ pub struct Rebuild {
     pub census: Census,
     /// What they should add up to by the records of the commits.
     pub expected: Census,
-    /// Whether the database says what it holds. One that was left half filled must not.
-    proven: bool,
+    /// Whether the database says what it holds. A new one does not until it is to be used: what an interrupted repair leaves is no database.
+    speaks: bool,
 }
 
 impl Rebuild {
@@ -38,13 +38,13 @@ impl Rebuild {
     /// Those of opening it.
     pub fn new(folder: &Path, store: StoreId, page_cache_bytes: u64) -> Result<Self> {
         let database = Database::open(folder, page_cache_bytes)?;
-        Ok(Self { database, store, seq: 0, census: Census::default(), expected: Census::default(), proven: false })
+        Ok(Self { database, store, seq: 0, census: Census::default(), expected: Census::default(), speaks: false })
     }
 
     /// Goes on with a database that holds what its meta row says.
     pub fn resume(database: Database, meta: Meta) -> Self {
-        let Meta { store, seq, census } = meta;
-        Self { database, store, seq, expected: census.clone(), census, proven: true }
+        let (expected, census) = (meta.census.clone(), meta.census);
+        Self { database, store: meta.store, seq: meta.seq, expected, census, speaks: true }
     }
 
     /// Fills the empty database from a checkpoint.
@@ -105,14 +105,13 @@ impl Rebuild {
     fn apply(&mut self, entry: &Entry) -> Result<()> {
         let prepared = self.database.prepare(entry.rows.iter().map(as_write), &self.census)?;
         self.census.clone_from(&prepared.census);
-        if self.proven {
-            self.database.apply(prepared, self.store, entry.seq)
-        } else {
-            self.database.apply_silently(prepared)
+        match self.speaks {
+            true => self.database.apply(prepared, self.store, entry.seq),
+            false => self.database.apply_rows(prepared),
         }
     }
 
-    /// Reads everything back, compares it with what it should be, and makes it durable.
+    /// Reads everything back and compares it with what it should be.
     ///
     /// # Errors
     /// `store.damaged` when it does not agree; faults of sled.
@@ -122,15 +121,17 @@ impl Rebuild {
             return Err(Error::broken("store.damaged", differences(&self.expected, &counted)));
         }
         self.census = counted;
-        // All of it is on disk before it says so.
-        self.database.make_durable()?;
-        self.database.set_meta(&self.meta())?;
-        self.proven = true;
-        self.database.make_durable()
+        Ok(())
     }
 
-    pub fn meta(&self) -> Meta {
-        Meta { store: self.store, seq: self.seq, census: self.census.clone() }
+    /// Lets the database say what it holds, and makes all of it durable.
+    ///
+    /// # Errors
+    /// `store.disk_full`, `store.disk_failed`.
+    pub fn finish(&mut self) -> Result<()> {
+        self.database.set_meta(&Meta { store: self.store, seq: self.seq, census: self.census.clone() })?;
+        self.speaks = true;
+        self.database.make_durable()
     }
 }
 
@@ -192,6 +193,7 @@ pub fn how_it_ended(end: &End) -> Option<String> {
     match end {
         End::Complete => None,
         End::TornTail => Some("the last record was being written".to_owned()),
+        End::Unproven => Some("the end of the journal is missing".to_owned()),
         End::Gap { missing_from, .. } => Some(format!("group {missing_from} is in no copy of the journal")),
     }
 }
@@ -225,6 +227,7 @@ mod tests {
         rebuild.load(&path, None, &Progress::silent()).unwrap();
         assert_eq!(rebuild.database.meta().unwrap(), None);
         rebuild.prove(&Progress::silent()).unwrap();
+        rebuild.finish().unwrap();
         assert_eq!(rebuild.database.meta().unwrap(), Some(Meta { store, seq: 6, census }));
     }
 }

@@ -29,6 +29,9 @@ use crate::store::engine::disk::guarded;
 use crate::store::engine::disk::journal::{End, Journal, StoreId};
 use crate::store::{DataDir, Progress, Settings};
 
+/// Numbers of groups that are left out after those that are lost: more than may have been lost without being heard of.
+const LEFT_OUT: u64 = 1 << 20;
+
 /// Everything an opening needs to know.
 pub struct Surroundings {
     pub(in crate::store) place: Place,
@@ -90,7 +93,8 @@ impl Surroundings {
             super::migrate::lift(self, marker.as_ref())?;
             marker = Marker::read(self.place.root());
         }
-        if marker.is_none() && self.place.is_new()? {
+        let unborn = marker.as_ref().is_some_and(|marker| marker.generation == 0);
+        if unborn || marker.is_none() && self.place.is_new()? {
             return self.create();
         }
         let opened = self.choose(marker.as_ref(), distrust)?;
@@ -106,44 +110,40 @@ impl Surroundings {
         Ok(opened)
     }
 
-    /// The database is begun under another name: one that lacks its first row, because the process ended here, would pass for a damaged one.
+    /// The marker comes first: with that, what an interrupted creation leaves is told from a store that lost nearly everything.
     fn create(&self) -> Result<Opened> {
-        let failed = |e| disk_failure("creating the database", &e);
-        let (unborn, generation) = (self.place.unborn(), 1);
-        remove(&unborn).map_err(failed)?;
-        let store = StoreId::random()?;
-        let rebuild = Rebuild::new(&unborn, store, self.settings.page_cache_bytes)?;
-        rebuild.database.set_meta(&rebuild.meta())?;
-        rebuild.database.make_durable()?;
-        let meta = rebuild.meta();
-        drop(rebuild);
-        std::fs::rename(&unborn, self.place.database(generation)).map_err(failed)?;
-        let database = Database::open(&self.place.database(generation), self.settings.page_cache_bytes)?;
-        let found = Found { rebuild: Rebuild::resume(database, meta), generation, replayed: 0, end: End::Complete };
+        let (store, generation) = (StoreId::random()?, 1);
+        self.mark(store, 0, 0, false)?;
+        let folder = self.place.database(generation);
+        remove(&folder).map_err(|e| disk_failure("removing an unfinished database", &e))?;
+        let rebuild = Rebuild::new(&folder, store, self.settings.page_cache_bytes)?;
+        let found = Found { rebuild, generation, replayed: 0, end: End::Complete };
         self.take(Verdict { found, report: Report::created(), renew: false, aside: None })
     }
 
-    /// Puts the chosen database into force.
+    /// Puts the chosen database into force. Interrupted anywhere, the next opening chooses again, and knows of as much.
     pub(super) fn take(&self, verdict: Verdict) -> Result<Opened> {
         let Verdict { found: Found { mut rebuild, generation, .. }, report, renew, aside } = verdict;
         if let Some((_, last)) = report.lost {
-            // A crash from here on must not hide it: it is told first, and what was heard of is noted before its traces go.
+            // Told before anything is changed: should this be interrupted, the next opening may find nothing amiss any more.
             tracing::error!("{}", report.text);
+            // No number is given out twice, heard of or not, and some are left out: so whoever followed the changes notices.
+            rebuild.seq = last + LEFT_OUT;
             self.mark(rebuild.store, generation, last, false)?;
-            // Numbers that were heard of are not given out twice, and one is left out: so whoever followed the changes notices.
-            rebuild.seq = last + 1;
+            // There is none to keep if that was interrupted here.
             if self.place.has_journal()? {
                 self.place.put_aside(&self.place.journal(), "journal")?;
             }
             self.place.create()?;
         }
-        rebuild.database.set_meta(&rebuild.meta())?;
-        rebuild.database.make_durable()?;
+        rebuild.finish()?;
         let Rebuild { database, store, seq, census, .. } = rebuild;
         let ledger = Ledger { seq, at: self.clock.now(), census };
         if renew {
             self.renew(&database, store, &ledger)?;
         }
+        let journal = Journal::start(&self.place.journals(), store, seq, self.settings.segment_bytes)?;
+        self.mark(store, generation, seq, false)?;
         for old in self.place.generations()?.into_iter().filter(|old| *old != generation) {
             let folder = self.place.database(old);
             if aside == Some(old) {
@@ -152,8 +152,6 @@ impl Surroundings {
                 remove(&folder).map_err(|e| disk_failure("removing an unfinished database", &e))?;
             }
         }
-        self.mark(store, generation, seq, false)?;
-        let journal = Journal::start(&self.place.journals(), store, seq, self.settings.segment_bytes)?;
         Ok(Opened { database, generation, store, ledger, journal, report })
     }
 

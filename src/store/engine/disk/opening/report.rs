@@ -10,7 +10,7 @@ pub struct Report {
     pub outcome: Outcome,
     /// For a person: what was found and what was done.
     pub text: String,
-    /// Groups that were acknowledged and are in no copy: the first and the last of them.
+    /// Groups that were acknowledged and are in no copy: the first of them, and the last that is heard of.
     pub lost: Option<(u64, u64)>,
 }
 
@@ -53,8 +53,9 @@ impl Report {
                 let second = problem.map(|why| format!("checkpoint and journal: {why}"));
                 let why: Vec<String> = distrusted.map(str::to_owned).into_iter().chain(second).collect();
                 let why = why.join("; ");
-                let text =
-                    format!("both copies of the store were damaged; {state}; groups {from} to {to} are lost ({why})");
+                let text = format!(
+                    "both copies of the store were damaged; {state}; groups {from} to at least {to} are lost ({why})"
+                );
                 (Outcome::Restored, text)
             }
             (None, Some(why), _) => {

@@ -167,11 +167,11 @@ impl Database {
         self.files.db.apply_batch(batch).map_err(|e| failure("applying a batch", e))
     }
 
-    /// Applies what was prepared without saying what the database holds: while it is being filled, that is no state the store ever was in.
+    /// As [`Database::apply`], in a database that does not say yet what it holds.
     ///
     /// # Errors
     /// Faults of sled.
-    pub fn apply_silently(&self, prepared: Prepared) -> Result<()> {
+    pub fn apply_rows(&self, prepared: Prepared) -> Result<()> {
         self.files.db.apply_batch(prepared.batch).map_err(|e| failure("applying a batch", e))
     }
 

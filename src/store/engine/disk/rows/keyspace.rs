@@ -112,7 +112,8 @@ impl Keyspace {
     }
 }
 
-fn reopening() -> Error {
+/// For those who come while there is no database that answers.
+pub fn reopening() -> Error {
     Error::busy("store.reopening", "the store is being repaired")
         .hint("send the request again in a moment")
         .retry_after(REPAIR_WAIT)
