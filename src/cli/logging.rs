@@ -7,7 +7,7 @@ use std::panic;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-use crate::base::{Clock, Error, Result};
+use crate::base::{Clock, Error, Result, panics};
 use crate::config::LogFormat;
 use crate::http::JsonLines;
 
@@ -37,12 +37,15 @@ pub fn start(format: LogFormat, level: &str) -> Result<WorkerGuard> {
     Ok(guard)
 }
 
-/// Replaces the panic messages of the rest of the process. sled panics on some damage; that is contained where it is called and leads to a
-/// repair, so it is told in passing, and a command, which has no log, says only what came of it.
+/// Replaces the panic messages of the rest of the process. One that is contained becomes an error, which says it all; threads of sled's own are
+/// beyond that, and what they panic with shows where they are waited for, so it is told in passing.
 pub fn tell_panics() {
     let plain = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
+        if panics::is_expected(&place) {
+            return;
+        }
         let why = info.payload_as_str().unwrap_or("it does not say why");
         if let Some(at) = place.rfind(SLED) {
             tracing::warn!(place = &place[at..], "sled gave up: {why}");

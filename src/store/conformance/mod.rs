@@ -2,6 +2,7 @@
 
 mod crash;
 mod follow;
+mod interrupted;
 mod model;
 mod pages;
 mod races;
