@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use grps::store::DataDir;
 
-use super::check::{After, Tally, open_and_look};
+use super::check::{After, Seen, Tally, open_and_look};
 use super::child::{Site, Worker, until};
 use super::chores::Chore;
 use super::workload::{Orders, Plan, Step, varied_settings};
@@ -69,19 +69,7 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
         while_opening += unopened;
         while_rebuilding += if moment == Moment::Rebuild { unopened } else { 0 };
 
-        // Looked at in place, which repairs what there is to repair, or in a copy, so that the next process finds what this one left.
-        let copy = in_memory();
-        let place = if rng.bool() {
-            orders.data.clone()
-        } else {
-            copy_all(&orders.data, copy.path());
-            copy.path().to_owned()
-        };
-        let after = if rng.bool() { After::Close } else { After::Drop };
-        let seen = open_and_look(&place, &orders.plan, &site.acks.last, after);
-        if place == orders.data {
-            site.acks.expect(&seen.counts);
-        }
+        let seen = look(&mut site, rng);
         tally.add(&format!("round {round}, {chore:?}"), &seen);
     }
     let refused = &site.acks.refused;
@@ -97,6 +85,19 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
     assert!(site.acks.complaints().is_empty(), "{:#?}", site.acks.complaints());
     assert!(total > 0 && while_opening < campaign.rounds);
     tally.assert_right();
+}
+
+/// Opens the store in place, which repairs what there is to repair, or in a copy, so that the next process finds what this one left.
+fn look(Site { orders, acks }: &mut Site, rng: &mut fastrand::Rng) -> Seen {
+    let after = if rng.bool() { After::Close } else { After::Drop };
+    if rng.bool() {
+        let copy = in_memory();
+        copy_all(&orders.data, copy.path());
+        return open_and_look(copy.path(), &orders.plan, &acks.last, after);
+    }
+    let seen = open_and_look(&orders.data, &orders.plan, &acks.last, after);
+    acks.expect(&seen.counts);
+    seen
 }
 
 /// Removes every database, or spoils a good part of it.

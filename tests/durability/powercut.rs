@@ -114,6 +114,18 @@ fn moments(trace: &Trace, count: u64, rng: &mut fastrand::Rng) -> Vec<usize> {
     moments
 }
 
+/// Now and then begins anew or spoils the database, so that cuts fall into the creation of a store, and into the repair of one.
+fn prepare(site: &mut Site, rng: &mut fastrand::Rng) {
+    match rng.u8(0..6) {
+        0 => {
+            std::fs::remove_dir_all(&site.orders.data).unwrap_or_default();
+            site.acks.last.fill(0);
+        }
+        1 | 2 => spoil_databases(&site.orders.data, rng),
+        _ => {}
+    }
+}
+
 #[test]
 fn a_power_cut_loses_nothing_that_was_acknowledged() {
     let mut campaign = Campaign::start("power cut, strict and torn models", 20, 300);
@@ -128,15 +140,7 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
         let cuts = left.min(CUTS_PER_TRACE);
         left -= cuts;
         let chore = *rng.choice(Chore::ALL).unwrap();
-        match rng.u8(0..6) {
-            // So that cuts fall into the creation of a store, and into the repair of one.
-            0 => {
-                std::fs::remove_dir_all(&site.orders.data).unwrap_or_default();
-                site.acks.last.fill(0);
-            }
-            1 | 2 => spoil_databases(&site.orders.data, rng),
-            _ => {}
-        }
+        prepare(&mut site, rng);
         let traced = trace(&mut site, chore, None, rng);
         bytes += traced.trace.bytes();
         let mut disk = Disk::new(&traced.trace, &site.orders.data, traced.before.path(), &traced.inodes);

@@ -3,6 +3,7 @@
 mod crash;
 mod follow;
 mod interrupted;
+mod loss;
 mod model;
 mod pages;
 mod races;

@@ -32,7 +32,7 @@ fn assert_undamaged(asides: &[Aside]) {
 /// Stores left in every way, with small values and with large ones, with and without a backup.
 fn stores(scratch: &Path, seed: u64, rng: &mut fastrand::Rng) -> Vec<Aside> {
     let mut make = |name: &str, large: bool, left, backup| {
-        put_aside(scratch, name, plan(seed, large), left, [&commits(30), &life(10, backup)], rng)
+        put_aside(scratch, (name, left), plan(seed, large), [&commits(30), &life(10, backup)], rng)
     };
     let asides = vec![
         make("closed", false, Left::Closed, true),

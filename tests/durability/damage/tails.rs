@@ -84,7 +84,7 @@ fn a_torn_tail_of_the_journal_loses_nothing_that_another_copy_has() {
     unsettled.splice(0..0, life(10, false));
     let settled = [&unsettled[..], &[Step::Settle]].concat();
     let mut make = |name: &str, large, left, life: &[Step]| {
-        put_aside(scratch.path(), name, plan(campaign.seed, large), left, [&commits(20), life], rng)
+        put_aside(scratch.path(), (name, left), plan(campaign.seed, large), [&commits(20), life], rng)
     };
     let asides = [
         make("killed", false, Left::Killed, &unsettled),

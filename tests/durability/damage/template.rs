@@ -72,9 +72,8 @@ pub enum Left {
 /// Two lives of a store: steps, then steps and how it was left.
 pub fn put_aside(
     scratch: &Path,
-    name: &str,
+    (name, left): (&str, Left),
     plan: Plan,
-    left: Left,
     lives: [&[Step]; 2],
     rng: &mut fastrand::Rng,
 ) -> Aside {
