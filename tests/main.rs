@@ -10,6 +10,7 @@ mod backups;
 mod bad_input;
 mod boards;
 mod cli;
+mod corpus;
 mod decisions;
 mod docs;
 mod durability;

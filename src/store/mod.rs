@@ -42,6 +42,8 @@ use stats::Meters;
 pub use changes::CURSORS;
 pub use dir::{DataDir, Owner};
 pub use engine::disk::Surroundings;
+#[doc(hidden)]
+pub use engine::disk::decoders;
 pub use engine::{
     Batch, Change, Engine, Health, MAX_BATCH_WRITES, MAX_GROUP_BYTES, Memory, Order, Outcome, Publish, Row, Sled, Span,
 };

@@ -5,6 +5,8 @@
 
 pub mod checkpoint;
 mod committer;
+#[doc(hidden)]
+pub mod decoders;
 pub mod journal;
 mod keeping;
 mod opening;

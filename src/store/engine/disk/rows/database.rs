@@ -317,7 +317,7 @@ fn halfway(census: &Census) -> Vec<u8> {
 }
 
 impl Meta {
-    fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         out.extend_from_slice(&crate::store::engine::disk::FORMAT.to_le_bytes());
         out.extend_from_slice(&self.store.0);
@@ -326,7 +326,8 @@ impl Meta {
         out
     }
 
-    fn decode(mut bytes: &[u8]) -> Option<Self> {
+    /// Reads what [`Meta::encode`] wrote; none when it is something else.
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let (format, rest) = bytes.split_first_chunk::<2>()?;
         let (store, rest) = rest.split_first_chunk::<16>()?;
         let (seq, rest) = rest.split_first_chunk::<8>()?;
