@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::template::{Damage, Kept, STORE, Template};
 
+/// Stands in what is said of a journal whose copies were damaged in the same place.
+pub const SAME_PLACE: &str = "journal Same";
+
 /// What happens to the journal.
 #[derive(Debug, Clone, Copy)]
 enum Journal {

@@ -52,6 +52,9 @@ pub enum Verdict {
     Restored,
     /// Opening was refused as it must be: both copies are beyond repair, and there is no backup.
     Refused,
+    /// The process ended before sled had synced the last groups, and both copies of the journal were damaged where these stood, in the same
+    /// place: nothing is left that knew of them. All before them is there.
+    Vanished,
     /// Rows are wrong, missing or taken back, and it is not said, or wrongly.
     Silent,
     /// Opening or reading was refused for no good reason.
@@ -73,7 +76,7 @@ struct Outcome {
     again: Option<Seen>,
 }
 
-fn judge(aside: &Aside, seen: &Seen) -> Verdict {
+fn judge(aside: &Aside, what: &str, seen: &Seen) -> Verdict {
     if seen.panicked.is_some() {
         return Verdict::Panicked;
     }
@@ -90,6 +93,10 @@ fn judge(aside: &Aside, seen: &Seen) -> Verdict {
             let state = aside.after(from - 1) == Some(&seen.counts);
             let backed_up = aside.backed_up.is_none_or(|backup| from > backup);
             if state && backed_up { Verdict::Restored } else { Verdict::Silent }
+        }
+        (None, outcome) if outcome != "Restored" && !aside.closed && what.contains(both::SAME_PLACE) => {
+            let unsettled = (aside.settled()..aside.last()).any(|seq| aside.after(seq) == Some(&seen.counts));
+            if unsettled { Verdict::Vanished } else { Verdict::Silent }
         }
         _ => Verdict::Silent,
     }
@@ -141,8 +148,8 @@ fn work(orders: &Orders) {
         writeln!(out, "start {}", serde_json::to_string(&(round, &part, &what)).unwrap()).unwrap();
         let after = if rng.bool() { After::Close } else { After::Drop };
         let seen = open_and_look(place.path(), &aside.plan, &aside.acked, after);
-        let verdict = judge(aside, &seen);
-        let is_good = verdict <= if orders.both { Verdict::Refused } else { Verdict::Right };
+        let verdict = judge(aside, &what, &seen);
+        let is_good = verdict <= if orders.both { Verdict::Vanished } else { Verdict::Right };
         if let Some(kept) = (!is_good).then(|| to_keep(&orders.kept, &format!("round-{round}"))).flatten() {
             template.put(&kept);
             spoil(&kept, &mut same.clone());
@@ -237,7 +244,7 @@ impl Counts {
         if !seen.report.outcome.is_empty() {
             *self.outcomes.entry(seen.report.outcome.to_lowercase()).or_default() += 1;
         }
-        if outcome.verdict > if both { Verdict::Refused } else { Verdict::Right } {
+        if outcome.verdict > if both { Verdict::Vanished } else { Verdict::Right } {
             self.findings.push(format!("round {}: {:?}: {}: {seen:?}", outcome.round, outcome.verdict, outcome.what));
         }
         if let Some(again) = outcome.again.as_ref().filter(|again| !again.is_right()) {
@@ -272,8 +279,12 @@ impl Counts {
             map.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
         };
         let stated = if both {
-            let (restored, refused) = (self.of(Verdict::Restored), self.of(Verdict::Refused));
-            format!("{restored} restored with the gap stated, {refused} refused for want of a backup, ")
+            let [restored, refused, vanished] =
+                [Verdict::Restored, Verdict::Refused, Verdict::Vanished].map(|verdict| self.of(verdict));
+            format!(
+                "{restored} restored with the gap stated, {refused} refused for want of a backup, {vanished} without the last groups as nothing \
+                 was left that knew of them, "
+            )
         } else {
             String::new()
         };

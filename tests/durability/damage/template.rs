@@ -35,12 +35,16 @@ pub fn part_of(path: &Path) -> Option<&'static str> {
     }
 }
 
+/// Commits of each writer at the end of a [`life`].
+const UNSETTLED: u64 = 4;
+
 /// A store put aside, and what it was promised.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Aside {
     pub name: String,
     pub data: PathBuf,
     pub plan: Plan,
+    pub closed: bool,
     pub acked: Vec<u64>,
     /// The writers' counters after each group.
     pub groups: Vec<(u64, Vec<u64>)>,
@@ -52,6 +56,12 @@ impl Aside {
     /// The writers' counters after a group.
     pub fn after(&self, seq: u64) -> Option<&[u64]> {
         self.groups.iter().find(|(group, _)| *group == seq).map(|(_, counts)| &counts[..])
+    }
+
+    /// The last group that sled had synced: those of the last [`UNSETTLED`] commits of each writer are in the journal alone, unless it was closed.
+    pub fn settled(&self) -> u64 {
+        let before = |counts: &[u64]| counts.iter().zip(&self.acked).all(|(count, last)| count + UNSETTLED <= *last);
+        self.groups.iter().rfind(|(_, counts)| before(counts)).unwrap().0
     }
 
     /// The last acknowledged group.
@@ -92,7 +102,7 @@ pub fn put_aside(
     let backed_up = backups.map(|entry| inspect(&entry.unwrap().path()).unwrap().seq).max();
     let (data, acked, groups) = (site.orders.data, site.acks.last, site.acks.groups);
     assert_eq!(groups.last().unwrap().1, acked, "{name}: some group was not told of");
-    Aside { name: name.to_owned(), data, plan, acked, groups, backed_up }
+    Aside { name: name.to_owned(), data, plan, closed: left == Left::Closed, acked, groups, backed_up }
 }
 
 /// What the stores hold that are damaged: small values, or some as large as can be.
@@ -115,7 +125,7 @@ pub fn life(before: u64, backup: bool) -> Vec<Step> {
     steps.push(Step::Do(Chore::Checkpoint));
     steps.extend(commits(10));
     steps.push(Step::Settle);
-    steps.extend(commits(4));
+    steps.extend(commits(UNSETTLED));
     steps
 }
 
