@@ -329,7 +329,7 @@ fn unproven(why: &str) -> Error {
 fn beyond_repair(reasons: String) -> Error {
     let detail = "the database is damaged, and so is its other copy; there is no backup to go back to";
     Error::new(Kind::Broken, "store.beyond_repair", detail)
-        .hint("nothing was changed; put a backup into the backups folder and start again, or see `grps store dump`")
+        .hint("nothing was changed; put a backup into the backups folder and start again")
         .context(reasons)
 }
 
