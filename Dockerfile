@@ -15,7 +15,7 @@ USER grps
 ENV HOST=0.0.0.0 PORT=8000 DATA_DIR=/data POLICY_DIR=/policy LOG_FORMAT=json
 VOLUME ["/data"]
 EXPOSE 8000
-HEALTHCHECK --interval=30s --timeout=6s --start-period=20s CMD ["grps", "healthcheck"]
+HEALTHCHECK --interval=30s --timeout=6s --start-period=120s CMD ["grps", "healthcheck"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["grps"]
 CMD ["serve"]

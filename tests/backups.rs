@@ -52,7 +52,7 @@ fn a_backup_is_made_listed_and_verified() {
         let path = folder(home).join("before-upgrade.ckp");
         assert_eq!(home.json(&["backup", "verify", path.to_str().unwrap()])["ok"], true);
         refused(&home.run(&["backup", "create", "--name", "before-upgrade"]), 1, &["upkeep.backup_exists"]);
-        refused(&home.run(&["backup", "create", "--name", "a/b"]), 1, &["request.invalid", "body.name"]);
+        refused(&home.run(&["backup", "create", "--name", "a/b"]), 2, &["upkeep.name_invalid", "letters, digits"]);
         refused(&home.run(&["backup", "verify", "nothing"]), 1, &["upkeep.backup_missing", "grps backup list"]);
         refused(&home.run(&["backup", "verify", "./nothing"]), 1, &["upkeep.backup_missing"]);
     });
@@ -135,14 +135,17 @@ fn an_encrypted_backup_opens_with_its_passphrase_only() {
     let path = folder(&home).join("locked.ckp");
     let path = path.to_str().unwrap();
     for stranger in [Home::new(), Home::new().set("BACKUP_PASSPHRASE", other)] {
-        for command in [&["backup", "verify", path][..], &["backup", "restore", path, "--yes"]] {
-            let done = stranger.run(command);
-            assert!(done.code.is_some_and(|code| code != 0) && done.stderr.contains("error["), "{}", done.stdout);
+        for command in
+            [&["backup", "verify", path][..], &["backup", "restore", path, "--yes"], &["store", "dump", "--from", path]]
+        {
+            refused(&stranger.run(command), 3, &["error[checkpoint.", "set BACKUP_PASSPHRASE"]);
         }
     }
     let elsewhere = Home::new().set("BACKUP_PASSPHRASE", secret);
     assert_eq!(elsewhere.json(&["backup", "verify", path])["ok"], true);
-    assert_eq!(elsewhere.run(&["backup", "restore", path, "--yes"]).code, Some(0));
+    let restored = elsewhere.run(&["backup", "restore", path, "--yes"]);
+    let rows = format!("Restored locked: {} rows", made["backup"]["rows"]);
+    assert!(restored.code == Some(0) && restored.stdout.starts_with(&rows), "{}{}", restored.stdout, restored.stderr);
     assert_eq!(players(&elsewhere), 50, "on another machine, with the passphrase");
 }
 

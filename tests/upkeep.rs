@@ -228,6 +228,9 @@ async fn a_backup_that_cannot_be_made_shows_and_is_not_tried_at_once_again() {
     let error = worker.tick().await.unwrap_err();
     assert_eq!(error.code(), "upkeep.folder_unusable");
     assert!(error.hint_text().unwrap().contains("BACKUP_DIR"), "{error}");
+    let place = folder(&app).display().to_string();
+    assert!(!error.detail().contains(&place), "health checks show it to anyone: {error}");
+    assert!(error.context_text().unwrap().contains(&place), "the log says where: {error:?}");
     std::fs::remove_file(folder(&app)).unwrap();
     worker.tick().await.unwrap();
     assert_eq!(backups(&app).await.len(), 1);

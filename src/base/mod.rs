@@ -1,10 +1,11 @@
-//! Floor 0, the vocabulary: errors, time, ids, secrets, pages and metrics. Nothing here knows about HTTP, the store or a domain.
+//! Floor 0, the vocabulary: errors, time, ids, secrets, pages, metrics and panics. Nothing here knows about HTTP, the store or a domain.
 
 pub mod clock;
 pub mod error;
 pub mod ids;
 pub mod metrics;
 pub mod page;
+pub mod panics;
 pub mod secret;
 
 pub use clock::{Clock, Time};

@@ -93,6 +93,7 @@ enum Command {
 /// Parses the command line, runs the command, prints its error if it has one, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    logging::tell_panics();
     // reqwest and rustls are told which cryptography to use, once.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(cli) {
@@ -159,7 +160,8 @@ fn exit_code(error: &Error) -> u8 {
     let code = error.code();
     match error.kind() {
         _ if code.starts_with("config.") || code.starts_with("policy.") || code.starts_with("secret.") => 3,
-        _ if code == "cli.usage" => 2,
+        _ if code == "cli.usage" || code == "upkeep.name_invalid" => 2,
+        _ if code == "checkpoint.key_needed" || code == "checkpoint.wrong_key" => 3,
         _ if CORRUPT.contains(&code) || code.starts_with("auth.seal") => 5,
         Kind::Remote | Kind::Busy | Kind::Limited | Kind::NotConfigured | Kind::Full | Kind::Broken => 4,
         _ if code.starts_with("server.") || code.starts_with("store.") => 4,

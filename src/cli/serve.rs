@@ -56,7 +56,9 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
         () = orderly => {}
         () = stop_now.second() => tracing::warn!("second signal: requests and background work are cut short"),
     }
-    app.close().await?;
+    app.close().await.inspect_err(|_| {
+        tracing::error!("the store could not be closed; everything acknowledged is in its journal, from where the next start takes it");
+    })?;
     tracing::info!("everything acknowledged is on disk; bye");
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use crate::base::{Clock, Error, Result, Secret};
 use crate::config::{self, Config, Generated, Sources};
 use crate::domains::auth;
 use crate::domains::policy::{PolicyStore, Search};
-use crate::store::DataDir;
+use crate::store::{DataDir, OpeningOutcome};
 
 /// How long one call may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(120);
@@ -72,6 +72,7 @@ impl Session {
         let meter = Meter::new();
         let app = Box::new(App::open(config, dir, clock.clone(), meter.progress()).await?);
         drop(meter);
+        say_repair(&app);
         let endpoint = app.endpoint()?;
         Ok(Self { operator: generated.operator(), clock, way: Way::Here { endpoint, app } })
     }
@@ -118,6 +119,14 @@ impl Session {
             ("x-grps-nonce", nonce),
             ("x-grps-signature-v2", format!("v2,operator,{signature}")),
         ])
+    }
+}
+
+/// A repair at this opening is news that no log tells.
+fn say_repair(app: &App) {
+    let Some(opening) = app.store.upkeep().map(|upkeep| upkeep.survey().opening) else { return };
+    if matches!(opening.outcome, OpeningOutcome::Renewed | OpeningOutcome::Rebuilt | OpeningOutcome::Restored) {
+        eprintln!("warning: {}", opening.text);
     }
 }
 

@@ -81,7 +81,7 @@ pub const SETTINGS: &[Setting] = &[
     plain(
         "STORE_RESERVE_MB",
         "256",
-        "Disk space that only deletes, backups and an orderly end may use; other writes are refused early.",
+        "Disk space that is kept free: with less, writes are refused early; deletions and an orderly end go on.",
     ),
     plain("JOURNAL_KEEP_MB", "256", "History kept for restores to a point in time."),
     plain(

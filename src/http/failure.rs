@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::spec::contract::{Operation, Param, Route};
 use super::spec::words::quoted;
-use crate::base::{Error, Field, Kind};
+use crate::base::{Error, Field, Kind, panics};
 
 /// Media type of every failure.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -90,8 +90,7 @@ impl Failure {
 
     /// 500: a handler panicked.
     pub fn panicked(cause: &(dyn Any + Send)) -> Self {
-        let text = cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
-        Error::broken("server.panic", format!("panic: {}", text.unwrap_or("without a message"))).into()
+        Error::broken("server.panic", format!("panic: {}", panics::message(cause))).into()
     }
 
     /// 503 to a connection over the cap.

@@ -2,17 +2,16 @@
 //! it is acknowledged, so an in-memory index fed from here is never behind an answer. A follower gets all rows a commit wrote to its table at
 //! once, so it can show the commit as a whole.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{PoisonError, RwLock};
 
 use prometheus_client::metrics::counter::Counter;
 
 use super::cache::Cache;
-use super::engine::{Row, panic_message};
+use super::engine::Row;
 use super::key::Key;
 use super::record::Record;
 use super::table::{PREFIX, Table, decode_key};
-use crate::base::Error;
+use crate::base::{Error, panics};
 
 type Follower = Box<dyn Fn(&[&Row]) + Send + Sync>;
 
@@ -59,9 +58,8 @@ impl Feed {
 
     /// A follower that panics misses this commit and hears of the next.
     fn tell(&self, follower: &Follower, rows: &[&Row]) {
-        let told = catch_unwind(AssertUnwindSafe(|| follower(rows)));
-        if let Err(panic) = told {
-            let error = Error::broken("store.follower_panicked", panic_message(panic.as_ref()));
+        if let Err(panic) = panics::contained(|| follower(rows)) {
+            let error = Error::broken("store.follower_panicked", panic);
             rows.iter().for_each(|row| missed(&self.failures, &error, row));
         }
     }

@@ -42,6 +42,8 @@ use stats::Meters;
 pub use changes::CURSORS;
 pub use dir::{DataDir, Owner};
 pub use engine::disk::Surroundings;
+#[doc(hidden)]
+pub use engine::disk::decoders;
 pub use engine::{
     Batch, Change, Engine, Health, MAX_BATCH_WRITES, MAX_GROUP_BYTES, Memory, Order, Outcome, Publish, Row, Sled, Span,
 };
@@ -51,7 +53,9 @@ pub use record::{MAX_VALUE, Record, unpack};
 pub use stats::Stats;
 pub use table::{MAX_KEY, Scan, Table, TableInfo};
 pub use tx::{MAX_TX_READS, Tx};
-pub use upkeep::{CheckReport, CheckpointInfo, Compaction, Lock, Restored, SCHEMA, Survey, TableSurvey, Upkeep};
+pub use upkeep::{
+    CheckReport, CheckpointInfo, Compaction, Lock, OpeningOutcome, Restored, SCHEMA, Survey, TableSurvey, Upkeep,
+};
 
 /// Rows in one page of a scan, and keys in one `get_many`, at most.
 pub const MAX_PAGE: usize = 1000;

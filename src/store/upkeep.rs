@@ -64,9 +64,9 @@ pub fn dump_backup(path: &Path, lock: Option<&Lock>, table: Option<[u8; 2]>, eac
 /// The format of the stored data, read without opening the store; none when there is no store yet.
 ///
 /// # Errors
-/// None yet.
+/// `store.disk_failed`.
 pub fn stored_schema(dir: &DataDir) -> Result<Option<u16>> {
-    Ok(offline(dir, &Progress::silent()).stored_format())
+    offline(dir, &Progress::silent()).stored_format()
 }
 
 fn offline(dir: &DataDir, progress: &Progress) -> Surroundings {

@@ -8,7 +8,7 @@ use poem_openapi::types::ToJSON;
 use serde_json::{Value, json};
 
 use super::restore::{self, RestoreArgs};
-use super::{Meter, blocking, count, settings, size, task, text};
+use super::{Meter, blocking, count, locked, settings, size, task, text};
 use crate::base::{Error, Result};
 use crate::cli::session::Session;
 use crate::cli::{Common, print};
@@ -45,6 +45,9 @@ pub async fn run(command: BackupCommand, common: &Common, sources: &Sources) -> 
 }
 
 async fn create(name: Option<&str>, common: &Common, sources: &Sources) -> Result<ExitCode> {
+    if let Some(name) = name {
+        Folder::new(settings(sources)?.upkeep.folder).file(name)?;
+    }
     let session = Session::open(sources).await?;
     let outcome = task(&session, "backup", name).await;
     session.close().await?;
@@ -94,7 +97,7 @@ async fn verify(which: &str, common: &Common, sources: &Sources) -> Result<ExitC
     let info = blocking(move || {
         upkeep::verify_backup(&path, config.lock.as_ref(), &Caretaker::scratch(&config.scratch), &progress)
     });
-    let info = info.await?;
+    let info = info.await.map_err(locked)?;
     drop(meter);
     let backup = BackupView::from(info).to_json().unwrap_or_default();
     print(common.json, &json!({ "ok": true, "backup": backup }), || {

@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
 use super::backup::find;
-use super::{at_rest, blocking, settings};
+use super::{at_rest, blocking, locked, settings};
 use crate::app;
 use crate::base::{Error, Result};
 use crate::config::Sources;
@@ -36,7 +36,7 @@ pub async fn run(args: DumpArgs, sources: &Sources) -> Result<ExitCode> {
         match &args.from {
             Some(backup) => {
                 let path = find(backup, &config.upkeep)?;
-                upkeep::dump_backup(&path, config.upkeep.lock.as_ref(), table, &mut each)
+                upkeep::dump_backup(&path, config.upkeep.lock.as_ref(), table, &mut each).map_err(locked)
             }
             None => upkeep::dump(&at_rest(&config.data_dir)?, table, &mut each),
         }?;

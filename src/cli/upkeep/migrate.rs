@@ -22,18 +22,25 @@ pub enum MigrateCommand {
 }
 
 pub async fn run(command: MigrateCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let stored = match command {
-        MigrateCommand::Status => stored(sources).await?,
+    let mut stored = stored(sources).await?;
+    let mut lifted = None;
+    if matches!(command, MigrateCommand::Up) {
         // Opening the store migrates it; a running server has done so.
-        MigrateCommand::Up => asked(sources).await?,
-    };
+        let now = asked(sources).await?;
+        lifted = stored.filter(|before| Some(*before) < now);
+        stored = now;
+    }
     let (state, told) = match stored {
         None => ("empty", "there is no store yet; the first start makes one".to_owned()),
+        Some(SCHEMA) if lifted.is_some() => {
+            let was = "brought up to date and verified; the backup made before is";
+            ("migrated", format!("{was} grps-before-format-{SCHEMA}, see `grps backup list`"))
+        }
         Some(SCHEMA) => ("current", "nothing to do".to_owned()),
         Some(older) if older < SCHEMA => ("older", "`grps migrate up`, or the next start, brings it up to date".into()),
         Some(_) => ("newer", "a newer grps wrote it: use that one, or restore a backup made by this one".to_owned()),
     };
-    let answer = json!({ "stored": stored, "program": SCHEMA, "state": state });
+    let answer = json!({ "stored": stored, "program": SCHEMA, "state": state, "was": lifted });
     print(common.json, &answer, || {
         let stored = stored.map_or("–".to_owned(), |schema| schema.to_string());
         format!("stored data  schema {stored}\nthis program schema {SCHEMA}\n{told}")

@@ -52,6 +52,16 @@ async fn task(session: &Session, kind: &str, name: Option<&str>) -> Result<Value
     if task["state"] == "done" { Ok(task["outcome"].take()) } else { Err(failure(&task["failure"])) }
 }
 
+/// With the settings that give the key where that is what is missing.
+fn locked(error: Error) -> Error {
+    match error.code() {
+        "checkpoint.key_needed" | "checkpoint.wrong_key" => {
+            error.hint("set BACKUP_PASSPHRASE, or BACKUP_KEY_FILE, to what the backup was made with")
+        }
+        _ => error,
+    }
+}
+
 /// Why a task failed, as our error, so that it prints and exits like any other.
 fn failure(told: &Value) -> Error {
     let error = Error::remote(text(&told["code"]), text(&told["detail"]));

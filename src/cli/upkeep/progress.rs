@@ -83,10 +83,11 @@ fn draw(bar: &ProgressBar, what: &str, done: u64, total: u64) {
             0 => "{spinner} {msg} {elapsed}",
             _ => "{msg} {wide_bar} {percent} %  {eta} left",
         };
+        // A bar is drawn at every change: what it is called comes first, or it is seen without.
+        bar.set_message(what.to_owned());
         // The templates are ours; were one wrong, the default style would do.
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.reset();
-        bar.set_message(what.to_owned());
     }
     if total > 0 {
         bar.set_length(total);

@@ -9,7 +9,7 @@ use poem_openapi::types::ToJSON;
 use serde_json::json;
 
 use super::backup::{find, told};
-use super::{Meter, at_rest, blocking, settings, size};
+use super::{Meter, at_rest, blocking, count, locked, settings, size, text};
 use crate::app::App;
 use crate::base::{Clock, Error, Kind, Result, Time};
 use crate::cli::{Common, print};
@@ -35,7 +35,7 @@ pub async fn run(args: RestoreArgs, common: &Common, sources: &Sources) -> Resul
     let until = args.to_time.as_deref().map(time).transpose()?;
     let path = find(&args.backup, &config.upkeep)?;
     let dir = at_rest(&config.data_dir)?;
-    let backup = BackupView::from(upkeep::inspect(&path)?).to_json().unwrap_or_default();
+    let backup = BackupView::unopened(upkeep::inspect(&path)?).to_json().unwrap_or_default();
     let store = dir.path().join("store");
     let plan = format!(
         "This replaces  {} ({}; kept beside it)\nwith           {}{}",
@@ -50,7 +50,8 @@ pub async fn run(args: RestoreArgs, common: &Common, sources: &Sources) -> Resul
     }
     let meter = Meter::new();
     let (progress, held, lock) = (meter.progress(), dir.clone(), config.upkeep.lock.clone());
-    let restored = blocking(move || upkeep::restore(&held, &path, lock.as_ref(), until, &progress)).await?;
+    let restored = blocking(move || upkeep::restore(&held, &path, lock.as_ref(), until, &progress)).await;
+    let restored = restored.map_err(locked)?;
     let kept = restored.kept.clone();
     let undo = undo(&store, kept.as_deref());
     let opened = open(config, dir, &restored, &meter).await;
@@ -62,9 +63,11 @@ pub async fn run(args: RestoreArgs, common: &Common, sources: &Sources) -> Resul
             .context(error.context_text().unwrap_or_default())
     })?;
     let kept = kept.map(|kept| kept.display().to_string());
-    let answer = json!({ "backup": backup, "seq": restored.replayed_to_seq, "kept": kept, "undo": undo });
+    let (seq, rows) = (restored.replayed_to_seq, restored.rows);
+    let answer = json!({ "backup": backup, "seq": seq, "rows": rows, "kept": kept, "undo": undo });
     print(common.json, &answer, || {
-        let done = format!("Restored {}, compared it and opened it.", told(&backup));
+        let further = until.map(|at| format!(" and what the journal has up to {at}")).unwrap_or_default();
+        let done = format!("Restored {}{further}: {} rows, compared and opened.", text(&backup["name"]), count(rows));
         let Some(kept) = &kept else { return done };
         let forget = format!("rm -r {}", quoted(Path::new(kept)));
         format!(

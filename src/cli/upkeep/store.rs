@@ -14,6 +14,10 @@ use crate::cli::{Common, print};
 use crate::config::Sources;
 use crate::store::upkeep;
 
+/// What follows a list of findings.
+const AFTER_FINDINGS: &str = "The store mends itself from what is good: check again in a moment. What is still there then, `grps store repair` \
+                              mends, with the server stopped; `grps backup restore` is the last resort.";
+
 #[derive(Subcommand)]
 pub enum StoreCommand {
     /// What the store holds and how it is doing
@@ -55,13 +59,13 @@ fn told(survey: &Value) -> String {
         let (rows, size) = (count(table["rows"].as_u64()), size(table["bytes"].as_u64()));
         out += &format!("{:<20} {rows:>12} {size:>12}\n", text(&table["name"]));
     }
-    let checkpoint = survey["lastCheckpoint"]["madeAt"].as_str().unwrap_or("never");
+    let checkpoint = survey["lastCheckpoint"]["madeAt"].as_str().map_or("none yet".into(), |at| format!("made {at}"));
     let ratio = survey["amplification"].as_f64().unwrap_or(0.0);
     out += &format!("\nstored      {}\n", bytes("liveBytes"));
     out += &format!("database    {} ({ratio:.1} times what is stored)\n", bytes("databaseBytes"));
     out += &format!("journal     {} (from group {})\n", bytes("journalBytes"), number("journalFrom"));
-    out += &format!("checkpoint  {} (made {checkpoint})\n", bytes("checkpointBytes"));
-    out += &format!("disk        {} free, {} of it in reserve\n", bytes("freeBytes"), bytes("reserveBytes"));
+    out += &format!("checkpoint  {} ({checkpoint})\n", bytes("checkpointBytes"));
+    out += &format!("disk        {} free; writes stop below {}\n", bytes("freeBytes"), bytes("reserveBytes"));
     out += &format!("groups      {}, {} of them settled in the database\n", number("seq"), number("settled"));
     out += &format!("schema      {} (this program writes {})\n", number("schema"), number("programSchema"));
     out + &format!("opening     {}\n", text(&survey["opening"]))
@@ -76,7 +80,7 @@ async fn check(common: &Common, sources: &Sources) -> Result<ExitCode> {
     let lines: Vec<String> = findings.as_array().into_iter().flatten().map(text).collect();
     print(common.json, &json!({ "ok": lines.is_empty(), "findings": findings }), || match lines.as_slice() {
         [] => "All is well: every row is there, and every copy agrees with the counts kept beside it.".into(),
-        lines => format!("{}\n\n`grps store repair` rebuilds the database; stop the server first.", lines.join("\n")),
+        lines => format!("{}\n\n{AFTER_FINDINGS}", lines.join("\n")),
     });
     Ok(ExitCode::from(u8::from(!lines.is_empty())))
 }

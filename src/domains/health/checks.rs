@@ -78,7 +78,7 @@ fn of_store(health: Health) -> Check {
         Health::Closed => Some("closed: the server is shutting down".to_owned()),
         Health::Failed(error) => Some(format!("{}; reads go on, nothing is written", error.detail())),
         Health::Full { free, needed } => Some(format!(
-            "the disk is nearly full: {} MiB are free, writes go on again at {} MiB; reads and deletes go on",
+            "the disk is nearly full: {} MiB are free, writes go on again at {} MiB; reads go on meanwhile",
             free >> 20,
             needed.div_ceil(1 << 20)
         )),

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::keep::Keep;
 use crate::base::{Error, Result, Time};
@@ -57,7 +57,7 @@ impl Folder {
     /// The backups, newest first, at most [`MAX_LISTED`] of them. A folder that is not there has none.
     ///
     /// # Errors
-    /// `upkeep.folder_unusable`.
+    /// `upkeep.folder_unusable`, `upkeep.folder_full`.
     pub fn list(&self) -> Result<Vec<Backup>> {
         let names = self.names()?;
         let mut backups: Vec<Backup> = names.iter().filter_map(|file| self.backup(file)).collect();
@@ -69,7 +69,7 @@ impl Folder {
     /// The newest backup of `store` that can be read. One from the future, made while the clock was wrong, must not hold up the next ones.
     ///
     /// # Errors
-    /// `upkeep.folder_unusable`.
+    /// `upkeep.folder_unusable`, `upkeep.folder_full`.
     pub fn last_good(&self, store: &str, now: Time) -> Result<Option<Backup>> {
         Ok(self.list()?.into_iter().find(|backup| backup.is_good_of(store) && backup.at <= now))
     }
@@ -124,7 +124,7 @@ impl Folder {
     /// Removes what an interrupted backup left; gives the files' names.
     ///
     /// # Errors
-    /// `upkeep.folder_unusable`.
+    /// `upkeep.folder_unusable`, `upkeep.folder_full`.
     pub fn tidy(&self) -> Result<Vec<String>> {
         let mut left = self.names()?;
         left.retain(|file| file.strip_suffix(UNFINISHED).is_some_and(|name| self.file(name).is_ok()));
@@ -135,7 +135,7 @@ impl Folder {
     /// Deletes the backups of `store` that `keep` does not keep, and gives their names. Only good ones that nobody named count and go.
     ///
     /// # Errors
-    /// `upkeep.folder_unusable`.
+    /// `upkeep.folder_unusable`, `upkeep.folder_full`.
     pub fn prune(&self, keep: &Keep, store: &str) -> Result<Vec<String>> {
         let backups = self.list()?.into_iter().filter(|backup| backup.automatic && backup.is_good_of(store));
         let backups: Vec<(String, Time)> = backups.map(|backup| (backup.name, backup.at)).collect();
@@ -147,7 +147,7 @@ impl Folder {
     /// Makes the folder if need be, and sees whether files can be made in it.
     ///
     /// # Errors
-    /// `upkeep.folder_unusable`.
+    /// `upkeep.folder_unusable`, `upkeep.folder_full`.
     pub fn probe(&self) -> Result<()> {
         let probe = self.0.join(format!(".probe-{}", std::process::id()));
         let tried = create(&self.0).and_then(|()| fs::write(&probe, b"x"));
@@ -158,8 +158,16 @@ impl Folder {
     fn backup(&self, file: &str) -> Option<Backup> {
         let name = file.strip_suffix(SUFFIX).filter(|name| self.file(name).is_ok())?;
         let (info, said) = (upkeep::inspect(&self.0.join(file)), stamp(name));
-        // One that cannot be read is a damaged backup only if its name says that it is one of ours.
-        let at = said.or(info.as_ref().ok().map(|info| info.head.created))?;
+        // One that cannot be read is a damaged backup of ours if its name or its first bytes say so.
+        let at = match (&info, said) {
+            (_, Some(at)) => at,
+            (Ok(info), None) => info.head.created,
+            (Err(error), None) if error.code() == "checkpoint.foreign" => return None,
+            (Err(_), None) => {
+                let changed = fs::metadata(self.0.join(file)).and_then(|meta| meta.modified()).ok()?;
+                Time(i64::try_from(changed.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()?)
+            }
+        };
         Some(Backup { name: name.to_owned(), at, automatic: said.is_some(), info })
     }
 
@@ -178,6 +186,10 @@ impl Folder {
 
     fn unusable(&self, error: &io::Error) -> Error {
         let detail = format!("the folder of backups {} cannot be used: {error}", self.0.display());
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Error::full("upkeep.folder_full", detail)
+                .hint("free some space there, or set BACKUP_DIR to a folder on another disk");
+        }
         Error::not_configured("upkeep.folder_unusable", detail)
             .hint("let this user read and write it, or set BACKUP_DIR to another folder")
     }
@@ -287,6 +299,28 @@ mod tests {
         assert_eq!(left, ["grps-20250301T181545Z.ckp.partial", "mine.ckp.partial"]);
         assert!(folder.prune(&"last=0".parse().unwrap(), "").unwrap().is_empty(), "a damaged one is never deleted");
         assert!(others.iter().all(|file| folder.path().join(file).exists()));
+    }
+
+    #[test]
+    fn a_backup_that_was_copied_in_part_is_shown_as_damaged() {
+        let (_dir, folder) = folder();
+        folder.probe().unwrap();
+        for (file, bytes) in [("empty.ckp", &b""[..]), ("short.ckp", b"grps.ckp")] {
+            fs::write(folder.path().join(file), bytes).unwrap();
+        }
+        let listed = folder.list().unwrap();
+        assert!(
+            listed.len() == 2 && listed.iter().all(|b| b.info.is_err() && !b.automatic && b.at.0 > 0),
+            "{listed:?}"
+        );
+    }
+
+    #[test]
+    fn a_folder_on_a_full_disk_is_not_taken_for_a_forbidden_one() {
+        let (_dir, folder) = folder();
+        let error = folder.unusable(&io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!((error.code(), error.kind()), ("upkeep.folder_full", crate::base::Kind::Full));
+        assert!(error.hint_text().unwrap().contains("free some space"), "{error}");
     }
 
     #[test]

@@ -27,6 +27,10 @@ impl Schedule {
             Error::invalid("config.backup_cron", format!("BACKUP_CRON is \"{text}\": {why}"))
                 .hint("write minute, hour, day, month and weekday, in UTC: `0 4 * * *` is every day at 04:00; leave it empty for no backups")
         };
+        let fields = text.split_whitespace().count();
+        if fields != 5 && !text.starts_with('@') {
+            return Err(invalid(format!("it has {fields} fields, not five")));
+        }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let schedule = Self(parser.parse(text).map_err(|error| invalid(error.to_string()))?);
         let comes = schedule.after(Time(0)).is_some();

@@ -1,6 +1,5 @@
 //! The caretaker: starts the store's long work, one piece at a time, off the runtime's threads, and remembers what health checks ask.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -12,7 +11,7 @@ use super::config::Config;
 use super::folder::{Backup, Folder};
 use super::tasks::{Desk, Kind, Outcome, Task};
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Error, Id, Ids, Result, Time};
+use crate::base::{Clock, Error, Id, Ids, Result, Time, panics};
 use crate::domains::audit::{self, Actor};
 use crate::store::{CheckpointInfo, Progress, Restored, Store, Survey, Upkeep, upkeep};
 
@@ -361,11 +360,7 @@ impl Job {
 
 /// A panic in the work is a failure like any other, so that its task ends.
 fn contained<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Err(Error::broken("upkeep.panicked", text.unwrap_or("a panic without a message")))
-    })
+    panics::contained(work).unwrap_or_else(|panic| Err(Error::broken("upkeep.panicked", panic)))
 }
 
 fn backed_up(info: &CheckpointInfo, removed: &[String]) -> Value {

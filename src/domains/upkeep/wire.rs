@@ -151,7 +151,7 @@ pub struct SurveyView {
     pub journal_from: u64,
     /// Left on the disk.
     pub free_bytes: u64,
-    /// Of that, what only deletes, backups and an orderly end may use.
+    /// What is kept free: with less, writes are refused.
     pub reserve_bytes: u64,
     pub last_checkpoint: Option<BackupView>,
     /// What the last opening found and did.
@@ -233,15 +233,20 @@ impl From<CheckpointInfo> for BackupView {
     }
 }
 
+impl BackupView {
+    /// Of a file of which only the head and the end have been read.
+    pub fn unopened(info: CheckpointInfo) -> Self {
+        let known = |number| (!info.encrypted).then_some(number);
+        let (rows, seq) = (known(info.rows), known(info.seq));
+        Self { rows, seq, ..info.into() }
+    }
+}
+
 impl From<Backup> for BackupView {
     fn from(backup: Backup) -> Self {
         let Backup { name, at, automatic, info } = backup;
         match info {
-            Ok(info) => {
-                let known = |number| (!info.encrypted).then_some(number);
-                let (rows, seq) = (known(info.rows), known(info.seq));
-                Self { name, made_at: Timestamp(at), automatic, rows, seq, ..info.into() }
-            }
+            Ok(info) => Self { name, made_at: Timestamp(at), automatic, ..Self::unopened(info) },
             Err(error) => Self {
                 name,
                 made_at: Timestamp(at),

@@ -48,10 +48,10 @@ impl Worker for UpkeepWorker {
                 return Ok(Next::After(NEVER));
             }
             if self.ticks.is_multiple_of(MEASURE_EVERY) {
-                self.caretaker.measure().await?;
+                self.caretaker.measure().await.map_err(|error| outward(&error))?;
             }
             self.ticks = self.ticks.wrapping_add(1);
-            for done in self.caretaker.tend().await? {
+            for done in self.caretaker.tend().await.map_err(|error| outward(&error))? {
                 tracing::info!("{done}");
             }
             Ok(Next::After(TEND_EVERY))
@@ -122,6 +122,17 @@ impl Worker for BackupWorker {
     }
 
     fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
-        Box::pin(self.step())
+        Box::pin(async { self.step().await.map_err(|error| outward(&error)) })
+    }
+}
+
+/// Health checks, which anyone may read, show what a worker fails with: no paths.
+fn outward(error: &Error) -> Error {
+    let detail = format!("{}; the log and `grps doctor` say why", error.code());
+    let context = [Some(error.detail()), error.context_text()].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    let told = Error::new(error.kind(), error.code().to_owned(), detail).context(context);
+    match error.hint_text() {
+        Some(hint) => told.hint(hint),
+        None => told,
     }
 }

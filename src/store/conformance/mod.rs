@@ -2,6 +2,7 @@
 
 mod crash;
 mod follow;
+mod interrupted;
 mod loss;
 mod model;
 mod pages;

@@ -9,15 +9,15 @@ use super::{open, put, small};
 use crate::base::metrics::Metrics;
 use crate::store::engine::disk::recovery::Outcome;
 use crate::store::upkeep::{Upkeep, inspect};
-use crate::store::{DataDir, Progress, Settings, Store, Surroundings, Table};
+use crate::store::{DataDir, Health, Progress, Settings, Store, Surroundings, Table};
 
 /// By number; values of every size, derived from the number.
 pub(super) static ROWS: Table<u64, String> = Table::new("rows", *b"ro");
 
-const COUNT: u64 = 120;
+pub(super) const COUNT: u64 = 120;
 
 /// From a few bytes to several parts.
-fn text(number: u64) -> String {
+pub(super) fn text(number: u64) -> String {
     let length = match number % 10 {
         0 => 20_000 + number as usize,
         _ => 10 + number as usize % 90,
@@ -50,7 +50,7 @@ pub(super) async fn assert_holds(store: &Store, count: u64) {
 }
 
 /// A store with [`COUNT`] rows, as it lies on the disk while it is open: a checkpoint in the middle of its life, the rest in the journal.
-async fn crashed() -> TempDir {
+pub(super) async fn crashed() -> TempDir {
     let (live, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(&live, &small());
     fill(&store, 0..COUNT / 2).await;
@@ -77,6 +77,22 @@ pub(super) fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
+/// The whole key of a row.
+pub(super) fn key_of(number: u64) -> Vec<u8> {
+    [&b"ro"[..], &number.to_be_bytes()].concat()
+}
+
+/// Waits until the store takes commits again.
+pub(super) fn mended(store: &Store) {
+    for _ in 0..400 {
+        if matches!(store.health(), Health::Ready) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{:?}", store.health());
+}
+
 pub(super) fn files(folder: PathBuf) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
     let mut found: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
@@ -84,7 +100,7 @@ pub(super) fn files(folder: PathBuf) -> Vec<PathBuf> {
     found
 }
 
-fn flip(path: &Path, at: impl Fn(usize) -> usize) {
+pub(super) fn flip(path: &Path, at: impl Fn(usize) -> usize) {
     let mut bytes = fs::read(path).unwrap();
     let at = at(bytes.len());
     bytes[at] ^= 0x10;
@@ -104,7 +120,7 @@ pub(super) fn newest_database(dir: &TempDir) -> PathBuf {
 }
 
 /// Opens what is left after `damage`; everything has to be there, and still be there when opened once more.
-async fn survives(damage: impl Fn(&TempDir), expected: &[Outcome]) {
+pub(super) async fn survives(damage: impl Fn(&TempDir), expected: &[Outcome]) {
     let dir = crashed().await;
     damage(&dir);
     let store = open(&dir, &small());
@@ -330,17 +346,10 @@ async fn damage_found_while_running_is_repaired_without_a_restart() {
     let store = open(&dir, &Settings { record_cache_bytes: 0, ..small() });
     fill(&store, 0..50).await;
     let upkeep = store.upkeep().unwrap().clone();
-    tokio::task::spawn_blocking(move || upkeep.damage_for_test(&[&b"ro"[..], &7u64.to_be_bytes()].concat()))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || upkeep.damage_for_test(&key_of(7), |_| 1)).await.unwrap();
     let refused = store.get(&ROWS, &7).await.unwrap_err();
     assert_eq!(refused.code(), "store.damaged");
-    for _ in 0..200 {
-        if matches!(store.health(), crate::store::Health::Ready) {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    mended(&store);
     assert_eq!(outcome(&store), Outcome::Rebuilt);
     assert_holds(&store, 50).await;
     fill(&store, 50..60).await;

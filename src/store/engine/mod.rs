@@ -35,6 +35,13 @@ pub struct Row {
     pub value: Option<Bytes>,
 }
 
+impl Row {
+    /// Key and value, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// All or nothing: `writes` happen iff every row of `asserts` is still stored exactly so.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
@@ -45,7 +52,7 @@ pub struct Batch {
 impl Batch {
     /// Keys and values it writes, in bytes.
     pub fn bytes(&self) -> usize {
-        self.writes.iter().map(|row| row.key.len() + row.value.as_ref().map_or(0, Bytes::len)).sum()
+        self.writes.iter().map(Row::bytes).sum()
     }
 }
 
@@ -157,10 +164,4 @@ fn lagged(after: u64) -> Error {
 fn closed() -> Error {
     Error::busy("store.closed", "the server is shutting down and takes no more writes")
         .hint("send the request again when it is back")
-}
-
-/// What a caught panic said.
-pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message")
 }

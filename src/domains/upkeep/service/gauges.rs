@@ -18,6 +18,7 @@ pub(super) struct Gauges {
     unsettled: Gauge,
     read_only: Gauge,
     stalled: Gauge,
+    lost: Gauge,
     last_backup: Gauge,
 }
 
@@ -33,8 +34,12 @@ impl Gauges {
             checkpoint: gauge("store_checkpoint_bytes", "The last checkpoint on disk"),
             amplification: metrics.register("store_amplification", ratio, Gauge::default()),
             unsettled: gauge("store_unsettled_groups", "Groups of commits that only the journal holds on disk"),
-            read_only: gauge("store_read_only", "1 while writes are refused because the disk is nearly full"),
+            read_only: gauge(
+                "store_read_only",
+                "1 while writes are refused: the disk is nearly full, or the store mends itself",
+            ),
             stalled: gauge("store_sync_stalled_seconds", "How long the disk has not answered a sync; 0 when it does"),
+            lost: gauge("store_lost_groups", "Acknowledged groups of commits that the last opening found in no copy"),
             last_backup: gauge("backup_last_good_timestamp_seconds", "When the last good backup was made; 0 for none"),
         }
     }
@@ -50,7 +55,8 @@ impl Gauges {
         set(&self.checkpoint, survey.checkpoint_bytes);
         set(&self.unsettled, survey.seq.saturating_sub(survey.settled));
         self.amplification.set(survey.amplification);
-        set(&self.read_only, u64::from(matches!(health, Health::Full { .. })));
+        set(&self.read_only, u64::from(matches!(health, Health::Full { .. } | Health::Failed(_))));
+        set(&self.lost, survey.opening.lost.map_or(0, |(first, last)| last - first + 1));
         set(&self.stalled, if let Health::Stalled(since) = health { since.as_secs() } else { 0 });
     }
 

@@ -51,12 +51,16 @@ pub enum Message {
     },
     /// Bring this database up to date and put it in the place of the current one, which is answered.
     Adopt(Box<Adoption>),
+    #[cfg(test)]
+    Panic,
 }
 
 /// A database that was built beside the current one.
 pub struct Adoption {
     pub rebuild: Rebuild,
     pub generation: u32,
+    /// [`Shared::openings`] when it was begun.
+    pub opening: u64,
     pub done: oneshot::Sender<Result<()>>,
 }
 
@@ -124,26 +128,39 @@ impl Committer {
     pub fn run(mut self) {
         let mut closing = None;
         while let Some(message) = self.held.take().or_else(|| self.queue.blocking_recv()) {
-            match message {
-                Message::Commit(first) => {
-                    let group = self.gather(first);
-                    self.commit(group);
-                }
-                Message::Sync(done) => drop(done.send(self.sync())),
-                Message::Reopen => self.reopen(),
-                Message::Trim { keep } => self.trim(keep),
-                Message::Adopt(adoption) => self.adopt(*adoption),
-                Message::Close(done) => {
-                    self.queue.close();
-                    closing = Some(done);
-                }
-            }
+            let handled = guarded(|| {
+                closing = self.handle(message).or(closing.take());
+                Ok(())
+            });
+            // Everyone waits for this thread, so it outlives its mistakes: what it was doing is dropped, and read again from the disk.
+            handled.unwrap_or_else(|panic| self.shared.fail(Fault::new(panic)));
         }
-        let closed = self.close();
+        let closed = guarded(|| self.close());
         self.shared.closed.store(true, Ordering::SeqCst);
         if let Some(done) = closing {
             let _ = done.send(closed);
         }
+    }
+
+    /// Does what the message asks for; returns whom to tell when everything is closed.
+    fn handle(&mut self, message: Message) -> Option<oneshot::Sender<Result<()>>> {
+        match message {
+            Message::Commit(first) => {
+                let group = self.gather(first);
+                self.commit(group);
+            }
+            Message::Sync(done) => drop(done.send(self.sync())),
+            Message::Reopen => self.reopen(),
+            Message::Trim { keep } => self.trim(keep),
+            Message::Adopt(adoption) => self.adopt(*adoption),
+            Message::Close(done) => {
+                self.queue.close();
+                return Some(done);
+            }
+            #[cfg(test)]
+            Message::Panic => panic!("the committer was told to"),
+        }
+        None
     }
 
     fn gather(&mut self, first: Pending) -> Vec<Pending> {
@@ -231,9 +248,10 @@ impl Committer {
             .ok_or_else(|| Refusal::Broken(Error::broken("store.no_journal", "the journal is gone")))?;
         let rows = writes.iter().map(|(key, value)| (*key, value.as_ref()));
         let bytes = group.iter().map(|pending| pending.batch.bytes() as u64).sum();
+        // An append may have to wait for the disk, too: when it begins a segment.
+        let watch = self.shared.sync_begins();
         journal.append(seq, at, rows, &prepared.touched).map_err(refused)?;
         self.shared.uncovered.fetch_add(bytes, Ordering::SeqCst);
-        let watch = self.shared.sync_begins();
         journal.start_sync();
         let census = prepared.census.clone();
         let applied = keyspace.apply(prepared, self.shared.store, seq);
@@ -275,7 +293,8 @@ impl Committer {
         let covered = self.shared.covered.load(Ordering::SeqCst);
         let settled = self.shared.settled.load(Ordering::SeqCst);
         // Followers of the changes hold it back, though not for ever.
-        let followed = self.shared.slowest_follower().map_or(covered, |seq| seq.min(covered));
+        let slowest = self.shared.slowest_follower().unwrap_or(Some(0));
+        let followed = slowest.map_or(covered, |seq| seq.min(covered));
         for (upto, keep) in [(followed, keep), (covered, keep.max(MOST_FOLLOWED))] {
             while journal.bytes(0) > keep && journal.trim_one(0, upto) {}
         }
@@ -289,8 +308,14 @@ impl Committer {
         }
         self.journal = None;
         self.shut();
-        let published = self.ledger.seq;
-        match guarded(|| self.surroundings.open()) {
+        self.shared.openings.fetch_add(1, Ordering::SeqCst);
+        let published = self.shared.seq();
+        let opened = if self.shared.unsynced.load(Ordering::SeqCst) {
+            self.surroundings.open_distrusting("its last sync failed")
+        } else {
+            self.surroundings.open()
+        };
+        match opened {
             Ok(opened) => self.install(opened, published),
             Err(error) => self.shared.fail(Fault::new(error)),
         }
@@ -308,7 +333,9 @@ impl Committer {
     fn install(&mut self, opened: Opened, published: u64) {
         let Opened { database, generation, store, ledger, journal, report } = opened;
         let told = guarded(|| self.tell_missed(published, ledger.seq));
-        if store != self.shared.store || report.lost.is_some() || ledger.seq < published || told.is_err() {
+        // A group that was shown may be in the record cache though it was never acknowledged.
+        let known = published.max(self.shared.keyspace.shown());
+        if store != self.shared.store || report.lost.is_some() || ledger.seq < known || told.is_err() {
             let error = Error::broken("store.restart_needed", report.text.clone())
                 .hint("restart grps: what it keeps in memory is newer than what could be restored");
             self.shared.fail(Fault::for_good(error));
@@ -316,7 +343,9 @@ impl Committer {
         }
         self.shared.keyspace.replace(Some(database));
         self.shared.generation.store(generation, Ordering::SeqCst);
+        self.shared.unsynced.store(false, Ordering::SeqCst);
         self.shared.settled.store(ledger.seq, Ordering::SeqCst);
+        self.shared.covered.store(self.surroundings.covered(), Ordering::SeqCst);
         self.shared.set_ledger(&ledger);
         self.shared.set_opening(report);
         self.ledger = ledger;
@@ -334,12 +363,22 @@ impl Committer {
         while let Some(entry) = reader.next()? {
             self.shared.publish(&entry.rows);
         }
+        if reader.position() < reached {
+            return Err(Error::broken(
+                "store.untold",
+                "some of the groups that followers have not heard of are not in the journal",
+            ));
+        }
         Ok(())
     }
 
     fn adopt(&mut self, adoption: Adoption) {
-        let Adoption { mut rebuild, generation, done } = adoption;
+        let Adoption { mut rebuild, generation, opening, done } = adoption;
         let adopted = guarded(|| {
+            self.shared.fault().map_or(Ok(()), Err)?;
+            if opening != self.shared.openings.load(Ordering::SeqCst) {
+                return Err(Error::busy("store.reopened", "the store was opened again meanwhile").hint("try again"));
+            }
             let journals = self.surroundings.place.journals();
             let mut reader = Reader::open(&journals, self.shared.store, rebuild.seq)?;
             rebuild.replay(&mut reader, None, &self.surroundings.progress)?;
@@ -362,7 +401,7 @@ impl Committer {
 /// What an error before the journal's append means. A full disk or a store under repair only refuses; damage has to be repaired.
 fn refused(error: Error) -> Refusal {
     match error.code() {
-        "store.disk_full" | "store.reopening" => Refusal::Declined(error),
+        "store.disk_full" | "store.reopening" | "store.group_too_large" => Refusal::Declined(error),
         _ => Refusal::Broken(error),
     }
 }

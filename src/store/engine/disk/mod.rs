@@ -5,6 +5,8 @@
 
 pub mod checkpoint;
 mod committer;
+#[doc(hidden)]
+pub mod decoders;
 pub mod journal;
 mod keeping;
 mod opening;
@@ -13,7 +15,6 @@ mod settler;
 mod shared;
 mod space;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,7 @@ use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -31,9 +32,9 @@ use self::rows::keyspace::Keyspace;
 use self::shared::Shared;
 use self::space::Space;
 use self::upkeep::Upkeep;
-use super::{Batch, Change, Engine, Health, Outcome, Publish, Span, closed, panic_message};
+use super::{Batch, Change, Engine, Health, Outcome, Publish, Span, closed};
 use crate::base::metrics::Metrics;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, panics};
 use crate::store::DataDir;
 
 use self::keeping::capture;
@@ -59,8 +60,6 @@ pub struct Sled {
     /// Dropped to end the settler.
     stop: Mutex<Option<std_mpsc::Sender<()>>>,
     upkeep: Upkeep,
-    /// Keeps other processes out for as long as the engine lives.
-    _dir: DataDir,
 }
 
 impl Sled {
@@ -83,7 +82,7 @@ impl Sled {
             spawn("committer", move || committer.run())?,
             spawn("settler", move || settler::run(&settled, &weak, keep, &stopped))?,
         ];
-        let upkeep = Upkeep::new(shared.clone(), surroundings.clone(), queue.downgrade());
+        let upkeep = Upkeep::new(shared.clone(), surroundings.clone(), queue.downgrade(), dir.clone());
         Ok(Self {
             shared,
             surroundings,
@@ -91,7 +90,6 @@ impl Sled {
             threads: Mutex::new(threads),
             stop: Mutex::new(Some(stop)),
             upkeep,
-            _dir: dir.clone(),
         })
     }
 
@@ -134,6 +132,10 @@ impl Engine for Sled {
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Outcome>> {
+        // The committer may be busy with opening the store again; nobody has to wait for that to be refused.
+        if let Some(fault) = self.shared.fault() {
+            return ready(Err(fault)).boxed();
+        }
         self.ask(|done| Message::Commit(Pending { batch, done })).boxed()
     }
 
@@ -190,6 +192,5 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 
 /// sled and followers may panic; the threads that everyone waits for may not.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(Error::broken("store.panicked", panic_message(panic.as_ref()))))
+    panics::contained(work).unwrap_or_else(|panic| Err(Error::broken("store.panicked", panic)))
 }

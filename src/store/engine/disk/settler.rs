@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::committer::Message;
+use super::guarded;
 use super::shared::{Fault, Shared};
 
 /// How long sled may lag behind the journal. Only opening after a crash depends on it: that much is replayed.
@@ -25,7 +26,12 @@ pub fn run(shared: &Arc<Shared>, committer: &mpsc::WeakSender<Message>, keep: u6
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(SETTLE_EVERY) {
         if shared.fault().is_none() {
             (pause, waited) = (FIRST_ATTEMPT, Duration::ZERO);
-            settle(shared, committer, keep);
+            let settled = guarded(|| {
+                settle(shared, committer, keep);
+                Ok(())
+            });
+            // This thread has to live: it is the one that has the store opened again.
+            settled.unwrap_or_else(|panic| shared.fail(Fault::new(panic)));
             continue;
         }
         waited += SETTLE_EVERY;

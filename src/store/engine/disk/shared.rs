@@ -19,6 +19,9 @@ use crate::store::{MAX_PAGE, changes};
 /// A sync that takes longer shows in health checks.
 pub const SLOW_SYNC: Duration = Duration::from_secs(2);
 
+/// sled is synced behind everyone's back, and a lot at once: only what takes longer than that is worth a word.
+const SLOW_SETTLE: Duration = Duration::from_secs(30);
+
 /// What waits for a sync gives up after this.
 const LONGEST_SYNC: Duration = Duration::from_secs(60);
 
@@ -35,10 +38,17 @@ pub struct Shared {
     /// Bytes committed since the checkpoint.
     pub uncovered: AtomicU64,
     pub generation: AtomicU32,
+    /// How often the store was opened again. What was begun before does not fit what is there after.
+    pub openings: AtomicU64,
     /// The last acknowledged group.
     ledger: Mutex<Ledger>,
+    /// Whether a sync of sled failed. One that succeeds later does not make up for it: the kernel may have dropped what it could not write,
+    /// and shows it all the same for as long as it has it in memory.
+    pub unsynced: AtomicBool,
     fault: Mutex<Option<Fault>>,
+    /// Since when the journal has been waited for, and sled.
     syncing: Mutex<Option<Stopwatch>>,
+    settling: Mutex<Option<Stopwatch>>,
     opening: Mutex<Report>,
 }
 
@@ -61,11 +71,18 @@ impl Fault {
 }
 
 /// Runs from the start of a sync to its end.
-pub struct Syncing<'a>(&'a Shared);
+pub struct Syncing<'a>(&'a Mutex<Option<Stopwatch>>);
+
+impl<'a> Syncing<'a> {
+    fn begins(watch: &'a Mutex<Option<Stopwatch>>) -> Self {
+        *locked(watch) = Some(Stopwatch::start());
+        Self(watch)
+    }
+}
 
 impl Drop for Syncing<'_> {
     fn drop(&mut self) {
-        *locked(&self.0.syncing) = None;
+        *locked(self.0) = None;
     }
 }
 
@@ -83,9 +100,12 @@ impl Shared {
             covered: AtomicU64::new(covered),
             uncovered: AtomicU64::new(journal.bytes(0)),
             generation: AtomicU32::new(generation),
+            openings: AtomicU64::new(0),
             ledger: Mutex::new(ledger.clone()),
+            unsynced: AtomicBool::new(false),
             fault: Mutex::new(None),
             syncing: Mutex::new(None),
+            settling: Mutex::new(None),
             opening: Mutex::new(report),
         };
         (shared, journal, ledger)
@@ -184,13 +204,15 @@ impl Shared {
     }
 
     /// How far the slowest of those who follow the changes has come; none when nobody does.
-    pub fn slowest_follower(&self) -> Option<u64> {
-        changes::slowest(&self.keyspace.page(&changes::cursors(), MAX_PAGE).ok()?)
+    ///
+    /// # Errors
+    /// Faults of the database, which say nothing about followers.
+    pub fn slowest_follower(&self) -> Result<Option<u64>> {
+        Ok(changes::slowest(&self.keyspace.page(&changes::cursors(), MAX_PAGE)?))
     }
 
     pub fn sync_begins(&self) -> Syncing<'_> {
-        *locked(&self.syncing) = Some(Stopwatch::start());
-        Syncing(self)
+        Syncing::begins(&self.syncing)
     }
 
     /// Makes sled durable up to what was acknowledged before the call.
@@ -200,7 +222,12 @@ impl Shared {
     pub fn settle(&self) -> Result<()> {
         let seq = self.seq();
         if seq > self.settled.load(Ordering::SeqCst) {
-            self.keyspace.with(Database::make_durable)?;
+            let _watch = Syncing::begins(&self.settling);
+            let synced = self.keyspace.with(Database::make_durable);
+            if synced.as_ref().is_err_and(|error| error.code() == "store.disk_failed") {
+                self.unsynced.store(true, Ordering::SeqCst);
+            }
+            synced?;
             self.settled.fetch_max(seq, Ordering::SeqCst);
         }
         Ok(())
@@ -213,7 +240,10 @@ impl Shared {
         if self.closed.load(Ordering::SeqCst) {
             return Health::Closed;
         }
-        let stalled = locked(&self.syncing).as_ref().map(Stopwatch::elapsed).filter(|since| *since >= SLOW_SYNC);
+        let slow = |watch: &Mutex<Option<Stopwatch>>, most| {
+            locked(watch).as_ref().map(Stopwatch::elapsed).filter(|since| *since >= most)
+        };
+        let stalled = slow(&self.syncing, SLOW_SYNC).or_else(|| slow(&self.settling, SLOW_SETTLE));
         match (stalled, self.space.shortage()) {
             (Some(since), _) => Health::Stalled(since),
             (None, Some(shortage)) => Health::Full { free: shortage.free, needed: shortage.reserve },

@@ -69,7 +69,7 @@ impl Shortage {
             mebibytes(self.reserve)
         );
         Error::full("store.disk_full", detail)
-            .hint("free some space; writes go on by themselves as soon as there is enough")
+            .hint("free some space, or set STORE_RESERVE_MB lower on a small disk; writes go on by themselves as soon as there is enough")
     }
 }
 

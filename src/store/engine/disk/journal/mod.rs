@@ -59,6 +59,13 @@ pub struct Entry {
     pub census: Vec<TableTally>,
 }
 
+impl Entry {
+    /// Keys and values, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.rows.iter().map(Row::bytes).sum()
+    }
+}
+
 /// Identity of a store; stands in every file of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct StoreId(pub [u8; 16]);
@@ -357,10 +364,22 @@ impl Replica {
 fn leave_up_to(dir: &Path, store: StoreId, last: u64) -> Result<(VecDeque<Segment>, bool)> {
     let failed = |e: io::Error| disk_failure("clearing the end of the journal", &e);
     segment::tidy(dir).map_err(failed)?;
-    let (held, behind): (Vec<_>, Vec<_>) = segment::list(dir)?.into_iter().partition(|found| found.first <= last);
+    let (mut held, behind): (Vec<_>, Vec<_>) = segment::list(dir)?.into_iter().partition(|found| found.first <= last);
     behind.iter().try_for_each(|found| segment::remove(&found.path)).map_err(failed)?;
-    let sound = held.last().map_or(Ok(false), |newest| cut(newest, store, last)).map_err(failed)?;
-    Ok((held.into(), sound))
+    let Some(newest) = held.last() else { return Ok((held.into(), false)) };
+    match cut(newest, store, last) {
+        Ok(sound) => {
+            segment::settle(newest, dir).map_err(failed)?;
+            Ok((held.into(), sound))
+        }
+        Err(error) => {
+            // What it holds behind `last` must not stay. Another copy has the rest, or a checkpoint covers it.
+            tracing::warn!(%error, segment = %newest.path.display(), "a segment of the journal cannot be read and goes");
+            segment::remove(&newest.path).map_err(failed)?;
+            held.pop();
+            Ok((held.into(), false))
+        }
+    }
 }
 
 /// Overwrites everything behind record `last` with zeros, if that can be more than stale bytes. Tells whether all before it is sound.

@@ -20,7 +20,8 @@ pub enum End {
     TornTail,
     /// As that, in all of several copies. They are written one after the other, so it takes a power cut; a process that ends does not leave it.
     TornEverywhere,
-    /// Nothing follows, and nothing shows that nothing did: no copy leads here, or only one that was left in a way that no crash leaves.
+    /// Nothing follows, and nothing shows that nothing did: no copy leads here, or only one that was left in a way that no crash leaves, or that
+    /// the disk does not give back.
     Unproven,
     /// No copy has `missing_from`, though there was such a group. The oldest later one that a copy seems to have is `resumes_at`. For a consumer
     /// whose next group has been trimmed, that is the oldest kept.
@@ -72,13 +73,15 @@ impl Reader {
         self.end = None;
         for copy in &mut self.copies {
             copy.rest = Rest::Unknown;
+            // What was read ahead of the bound may have been taken back since.
+            copy.walk.iter_mut().for_each(Walk::forget);
         }
     }
 
     /// The next entry; none at the end, and [`Reader::end`] says which.
     ///
     /// # Errors
-    /// `store.disk_failed`, when a copy cannot be read and the others do not have the entry.
+    /// `store.no_access`. What the disk does not give back is damaged like anything else: the other copies have it, or it is a gap.
     pub fn next(&mut self) -> Result<Option<Entry>> {
         if self.end.is_some() {
             return Ok(None);
@@ -87,7 +90,7 @@ impl Reader {
             self.end = Some(End::Complete);
             return Ok(None);
         }
-        let (mut later, mut tails, mut failed) = (None::<u64>, Vec::new(), None);
+        let (mut later, mut tails) = (None::<u64>, Vec::new());
         for copy in &mut self.copies {
             match copy.find(self.next) {
                 Ok(Found::Entry(entry)) => {
@@ -96,11 +99,11 @@ impl Reader {
                 }
                 Ok(Found::Later(seq)) => later = Some(later.map_or(seq, |least| least.min(seq))),
                 Ok(Found::Nothing(tail)) => tails.extend(tail),
-                Err(e) => failed = Some(e),
+                Err(error) if error.code() == "store.disk_failed" => {
+                    tracing::warn!(?error, folder = %copy.dir.display(), "a copy of the journal cannot be read");
+                }
+                Err(error) => return Err(error),
             }
-        }
-        if let Some(failed) = failed {
-            return Err(failed);
         }
         // A database may be ahead of the journal by the one group that was under way.
         let at =

@@ -128,10 +128,22 @@ pub fn name(dir: &Path, first: u64) -> io::Result<()> {
 /// Puts a durable copy of `sound` into `dir`, in the place of what has its name there. Lasts once the folder is synced.
 pub fn adopt(sound: &Segment, dir: &Path) -> io::Result<PathBuf> {
     let (unfinished, path) = (dir.join(UNFINISHED), path_of(dir, sound.first));
-    fs::copy(&sound.path, &unfinished)?;
-    File::open(&unfinished)?.sync_all()?;
+    // Not `fs::copy`, which may let the two files share what is, or is not, on the disk.
+    let bytes = fs::read(&sound.path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
     fs::rename(&unfinished, &path)?;
     Ok(path)
+}
+
+/// Makes what was read from `segment`, in `dir`, durable: it may be in memory alone, where a killed process has left it, or a sync that failed,
+/// after which another one would not write it either. Lasts once the folder is synced.
+pub fn settle(segment: &Segment, dir: &Path) -> io::Result<()> {
+    adopt(segment, dir).map(drop).or_else(|error| {
+        tracing::warn!(%error, segment = %segment.path.display(), "a segment of the journal could not be written anew");
+        File::open(&segment.path)?.sync_all()
+    })
 }
 
 enum Task {

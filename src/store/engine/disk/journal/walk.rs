@@ -221,7 +221,8 @@ impl<S: Source> Walk<S> {
         Ok(())
     }
 
-    fn forget(&mut self) {
+    /// Lets go of what was read ahead.
+    pub fn forget(&mut self) {
         self.window.clear();
         self.window_last = false;
     }

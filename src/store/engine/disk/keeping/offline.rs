@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::base::{Error, Result, Time};
+use crate::store::engine::disk::capture::Ledger;
 use crate::store::engine::disk::checkpoint::{self, Info, Lock};
 use crate::store::engine::disk::database::Database;
 use crate::store::engine::disk::envelope::FIRST;
@@ -102,12 +103,14 @@ impl Surroundings {
     }
 
     /// The format that the store's files are in; none when there is no store.
-    pub fn stored_format(&self) -> Option<u16> {
+    ///
+    /// # Errors
+    /// `store.disk_failed`.
+    pub fn stored_format(&self) -> Result<Option<u16>> {
         let old = crate::store::engine::disk::migrate::is_old(&self.place).then_some(1);
         let marked = Marker::read(self.place.root()).map(|marker| marker.format);
-        marked.or(old).or_else(|| {
-            (self.place.root().exists() && !self.place.is_new()).then_some(crate::store::engine::disk::FORMAT)
-        })
+        let current = (!self.place.is_new()?).then_some(crate::store::engine::disk::FORMAT);
+        Ok(marked.or(old).or(current))
     }
 
     /// Says that the store was closed in good order.
@@ -136,9 +139,11 @@ impl Surroundings {
         // Later than every number that was ever given out, and one is left out: so whoever followed the changes notices.
         rebuild.seq = self.last_known(rebuild.store).max(seq) + 1;
         rebuild.finish()?;
-        let seq_now = rebuild.seq;
+        let next = Surroundings { place: beside.clone(), ..self.like() };
+        let ledger = Ledger { seq: rebuild.seq, at: self.clock.now(), census: rebuild.census.clone() };
+        next.renew(&rebuild.database, store, &ledger)?;
         drop(rebuild);
-        Surroundings { place: beside.clone(), ..self.like() }.mark(store, 1, seq_now, true)?;
+        next.mark(store, 1, ledger.seq, true)?;
         let kept = self.swap(dir, &beside)?;
         Ok(Restored { info: Info { seq, rows, ..checkpoint::inspect(path)? }, replayed_to_seq: seq, rows, kept })
     }
@@ -177,14 +182,16 @@ impl Surroundings {
         Ok(kept)
     }
 
-    /// Ends a restore that was interrupted between its two renames.
+    /// Ends a restore that was interrupted between its two renames, and clears away one that was interrupted before.
     ///
     /// # Errors
     /// `store.disk_failed`.
     pub(in crate::store::engine::disk) fn finish_restore(&self) -> Result<()> {
         let beside = self.place.beside();
-        let complete = Marker::read(beside.root()).is_some_and(|marker| marker.closed);
-        if self.place.root().exists() || !complete {
+        if self.place.root().exists() {
+            return remove(beside.root()).map_err(|e| disk_failure("removing an unfinished restore", &e));
+        }
+        if !Marker::read(beside.root()).is_some_and(|marker| marker.closed) {
             return Ok(());
         }
         fs::rename(beside.root(), self.place.root()).map_err(|e| disk_failure("swapping the restored store in", &e))
@@ -206,13 +213,7 @@ impl Surroundings {
     /// # Errors
     /// As [`Surroundings::open`].
     pub fn repair(&self, force: bool) -> Result<Report> {
-        if force {
-            let opened = self.open()?;
-            let generation = opened.generation;
-            drop(opened);
-            self.place.put_aside(&self.place.database(generation), "db")?;
-        }
-        let opened = self.open()?;
+        let opened = if force { self.open_distrusting("a repair was asked for") } else { self.open() }?;
         self.leave(&opened)?;
         Ok(opened.report)
     }

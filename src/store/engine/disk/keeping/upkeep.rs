@@ -1,7 +1,7 @@
 //! What keeps a store on disk in shape while it is in use: checkpoints, backups, checks, compaction, and the changes for those who follow
 //! along. Everything here blocks and may take long; one piece of work runs at a time.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::capture::Capture;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, panics};
 use crate::store::dir::create_private;
 use crate::store::engine::disk::checkpoint::{self, Finished, Info, Lock};
 use crate::store::engine::disk::committer::{Adoption, Message};
@@ -21,8 +21,8 @@ use crate::store::engine::disk::place::{bytes_under, remove};
 use crate::store::engine::disk::rebuild::{Filler, Rebuild};
 use crate::store::engine::disk::recovery::{Report, Surroundings};
 use crate::store::engine::disk::shared::Shared;
-use crate::store::engine::{Change, Order, Span, closed, lagged, panic_message};
-use crate::store::{MAX_PAGE, Progress};
+use crate::store::engine::{Change, MAX_GROUP_BYTES, Order, Span, closed, lagged};
+use crate::store::{DataDir, MAX_PAGE, Progress};
 
 /// Journal that is always worth waiting for before the next checkpoint, in bytes.
 const LEAST_JOURNAL: u64 = 64 << 20;
@@ -40,6 +40,9 @@ const SHORT_TAIL: u64 = 64;
 /// Attempts to come that close.
 const CATCH_UPS: usize = 20;
 
+/// Keys and values of the changes given at once, in bytes; the last group may pass it.
+const MOST_CHANGED: usize = 2 * MAX_GROUP_BYTES;
+
 /// How much less than others the threads that work here get of a busy processor, as `nice` counts it.
 const COURTESY: i32 = 5;
 
@@ -53,6 +56,8 @@ pub struct Upkeep {
     turn: Arc<Mutex<()>>,
     /// Where the last reader of changes stopped.
     tail: Arc<Mutex<Option<Reader>>>,
+    /// Keeps other processes out until the last piece of work is done, which may be after the store was dropped.
+    _dir: DataDir,
 }
 
 /// The store at one moment.
@@ -115,8 +120,9 @@ impl Upkeep {
         shared: Arc<Shared>,
         surroundings: Arc<Surroundings>,
         committer: mpsc::WeakSender<Message>,
+        dir: DataDir,
     ) -> Self {
-        Self { shared, surroundings, committer, turn: Arc::default(), tail: Arc::default() }
+        Self { shared, surroundings, committer, turn: Arc::default(), tail: Arc::default(), _dir: dir }
     }
 
     pub fn survey(&self) -> Survey {
@@ -128,7 +134,7 @@ impl Upkeep {
             bytes: tally.bytes,
         };
         let (live_bytes, sled_bytes) = (ledger.census.total().bytes, self.sled_bytes());
-        let newest = place.checkpoint_files().into_iter().next();
+        let newest = place.checkpoint_files().unwrap_or_default().into_iter().next();
         Survey {
             store: self.shared.store.to_string(),
             schema: crate::store::engine::disk::FORMAT,
@@ -187,9 +193,10 @@ impl Upkeep {
         let written = self.capture(&place.checkpoint_at(self.shared.seq()), None, progress)?;
         let info = checkpoint::verify(&written.info().path, None, progress)?;
         let info = written.publish(&place.checkpoint_at(info.seq))?;
-        self.shared.covered.store(info.seq, Ordering::SeqCst);
+        self.shared.covered.fetch_max(info.seq, Ordering::SeqCst);
         self.shared.uncovered.fetch_sub(before, Ordering::SeqCst);
-        for old in place.checkpoint_files().into_iter().filter(|old| *old != info.path) {
+        // A later one is not ours: the store was opened again meanwhile, and needed it.
+        for old in place.checkpoint_files()?.into_iter().filter(|old| *old < info.path) {
             remove(&old).map_err(|e| disk_failure("removing an old checkpoint", &e))?;
         }
         self.trim(self.surroundings.settings.journal_keep_bytes);
@@ -210,12 +217,14 @@ impl Upkeep {
         let written = self.capture(&path, lock, progress)?;
         self.shared.space.require(self.shared.ledger().census.total().bytes.saturating_mul(REBUILT))?;
         let settings = &self.surroundings.settings;
-        super::offline::prove(&written.info().path, lock, &self.scratch(), settings.page_cache_bytes, progress)?;
+        super::offline::prove(
+            &written.info().path,
+            lock,
+            &self.surroundings.place.scratch(),
+            settings.page_cache_bytes,
+            progress,
+        )?;
         written.publish(&path)
-    }
-
-    fn scratch(&self) -> PathBuf {
-        self.surroundings.place.root().join("scratch")
     }
 
     /// Reads everything there is: every row and every checksum of both copies. The rows it reads become a new checkpoint, which proves them
@@ -245,7 +254,7 @@ impl Upkeep {
         let told = |error: Error| error.context_text().unwrap_or(error.detail()).to_owned();
         let place = &self.surroundings.place;
         let mut reached = 0;
-        if let Some(path) = place.checkpoint_files().first() {
+        if let Some(path) = place.checkpoint_files().map_err(told)?.first() {
             reached = checkpoint::verify(path, None, progress).map_err(told)?.seq;
         }
         let upto = self.shared.seq();
@@ -271,9 +280,13 @@ impl Upkeep {
         let live = self.shared.ledger().census.total().bytes;
         self.shared.space.require(live.saturating_mul(REBUILT))?;
         let bytes_before = self.sled_bytes();
+        let opening = self.shared.openings.load(Ordering::SeqCst);
         let current = self.shared.generation.load(Ordering::SeqCst);
-        let generation = place.generations().first().copied().unwrap_or(0).max(current) + 1;
-        let outcome = self.build_beside(generation, progress).and_then(|rebuild| self.adopt(rebuild, generation));
+        let generation = place.next_generation(current)?;
+        let outcome = self.build_beside(generation, progress).and_then(|rebuild| {
+            let (done, adopted) = oneshot::channel();
+            self.adopt(Adoption { rebuild, generation, opening, done }, adopted)
+        });
         let unused = if outcome.is_ok() { current } else { generation };
         remove(&place.database(unused)).map_err(|e| disk_failure("removing the other database", &e))?;
         outcome?;
@@ -323,11 +336,9 @@ impl Upkeep {
             .hint("try again when there is less going on"))
     }
 
-    fn adopt(&self, rebuild: Rebuild, generation: u32) -> Result<()> {
-        let (done, adopted) = oneshot::channel();
+    fn adopt(&self, adoption: Adoption, adopted: oneshot::Receiver<Result<()>>) -> Result<()> {
         let committer = self.committer.upgrade().ok_or_else(closed)?;
-        let adoption = Message::Adopt(Box::new(Adoption { rebuild, generation, done }));
-        committer.blocking_send(adoption).map_err(|_| closed())?;
+        committer.blocking_send(Message::Adopt(Box::new(adoption))).map_err(|_| closed())?;
         adopted.blocking_recv().unwrap_or_else(|_| Err(closed()))
     }
 
@@ -345,10 +356,12 @@ impl Upkeep {
             Some(reader) => reader.upto(upto),
             None => Reader::open(&self.surroundings.place.journals(), self.shared.store, after)?.upto(upto),
         };
-        let mut changes = Vec::new();
+        let (mut changes, mut bytes) = (Vec::new(), 0);
         while changes.len() < limit
+            && bytes < MOST_CHANGED
             && let Some(entry) = reader.next()?
         {
+            bytes += entry.bytes();
             changes.push(Change { seq: entry.seq, at: entry.at, rows: entry.rows });
         }
         if changes.is_empty() || after > upto {
@@ -378,10 +391,16 @@ impl Upkeep {
         }
     }
 
+    /// Makes the committer panic.
+    #[cfg(test)]
+    pub fn panic_for_test(&self) {
+        let _ = self.committer.upgrade().unwrap().blocking_send(Message::Panic);
+    }
+
     /// Spoils the row at `key` as a bad disk would.
     #[cfg(test)]
-    pub fn damage_for_test(&self, key: &[u8]) {
-        self.shared.keyspace.with(|database| database.damage_for_test(key)).unwrap();
+    pub fn damage_for_test(&self, key: &[u8], at: impl Fn(usize) -> usize) {
+        self.shared.keyspace.with(|database| database.damage_for_test(key, at)).unwrap();
     }
 
     /// Runs one piece of work at a time, on a thread that stands back while requests keep the processor busy.
@@ -393,6 +412,6 @@ impl Upkeep {
             guarded(work)
         };
         let done = std::thread::scope(|scope| scope.spawn(gently).join());
-        done.unwrap_or_else(|panic| Err(Error::broken("store.panicked", panic_message(panic.as_ref()))))
+        done.unwrap_or_else(|panic| Err(Error::broken("store.panicked", panics::message(panic.as_ref()))))
     }
 }

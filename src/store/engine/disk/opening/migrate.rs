@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use super::marker::Marker;
 use super::place::{Place, remove};
 use super::rebuild::{Filler, Rebuild};
 use super::recovery::Surroundings;
@@ -30,11 +31,20 @@ pub fn is_old(place: &Place) -> bool {
     place.root().join("db").is_file()
 }
 
-/// Makes a store of the current format out of one of format 1.
+/// Makes a store of the current format out of one of format 1. With a marker that was already done, and only the old files were left to go;
+/// some of them may be gone.
 ///
 /// # Errors
 /// `store.disk_full`; `store.open_failed` when the old store does not open; `store.damaged` when the new one does not agree with it.
-pub fn lift(at: &Surroundings) -> Result<()> {
+pub fn lift(at: &Surroundings, marker: Option<&Marker>) -> Result<()> {
+    if marker.is_none() {
+        rewrite(at)?;
+    }
+    let removed = old_files(&at.place).iter().try_for_each(|path| remove(path));
+    removed.map_err(|e| disk_failure("removing the old store", &e))
+}
+
+fn rewrite(at: &Surroundings) -> Result<()> {
     tracing::info!("the store is of format 1; lifting it to format {}", crate::store::engine::disk::FORMAT);
     let old = Files::open(at.place.root(), at.settings.page_cache_bytes)?;
     let mut census = Census::default();
@@ -59,10 +69,7 @@ pub fn lift(at: &Surroundings) -> Result<()> {
     (rebuild.seq, rebuild.expected) = (LIFTED, census);
     rebuild.prove(&at.progress)?;
     rebuild.finish()?;
-    at.mark(store, 1, LIFTED, true)?;
-    drop((rebuild, old));
-    let removed = old_files(&at.place).iter().try_for_each(|path| remove(path));
-    removed.map_err(|e| disk_failure("removing the old store", &e))
+    at.mark(store, 1, LIFTED, true)
 }
 
 /// What is to go, the log last.

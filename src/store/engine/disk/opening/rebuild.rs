@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::recovery::refuse_format;
 use crate::base::{Error, Result, Time};
 use crate::store::Progress;
 use crate::store::engine::disk::census::Census;
@@ -49,9 +50,10 @@ impl Rebuild {
     /// Fills the empty database from a checkpoint.
     ///
     /// # Errors
-    /// `checkpoint.*` when it is damaged or locked; faults of sled.
+    /// `checkpoint.*` when it is damaged or locked, `store.newer`; faults of sled.
     pub fn load(&mut self, path: &Path, lock: Option<&Lock>, progress: &Progress) -> Result<()> {
         let mut reader = checkpoint::Reader::open(path, lock)?;
+        refuse_format(reader.head().schema)?;
         self.store = reader.head().store;
         let mut filler = Filler::default();
         let mut rows = 0;
@@ -114,12 +116,17 @@ impl Rebuild {
     /// # Errors
     /// `store.damaged` when it does not agree; faults of sled.
     pub fn prove(&mut self, progress: &Progress) -> Result<()> {
-        let counted = self.database.count(&self.expected, progress)?;
-        if counted != self.expected {
-            return Err(Error::broken("store.damaged", differences(&self.expected, &counted)));
-        }
-        self.census = counted;
-        Ok(())
+        self.census = self.database.count(&self.expected, progress)?;
+        self.agree()
+    }
+
+    /// Compares what the rows add up to with what they should, without reading them again.
+    ///
+    /// # Errors
+    /// `store.damaged`.
+    pub fn agree(&self) -> Result<()> {
+        let differ = || Error::broken("store.damaged", differences(&self.expected, &self.census));
+        if self.census == self.expected { Ok(()) } else { Err(differ()) }
     }
 
     /// Lets the database say what it holds, and makes all of it durable.
@@ -193,5 +200,39 @@ pub fn how_it_ended(end: &End) -> Option<String> {
         End::TornTail | End::TornEverywhere => Some("the last record was being written".to_owned()),
         End::Unproven => Some("the end of the journal is missing".to_owned()),
         End::Gap { missing_from, .. } => Some(format!("group {missing_from} is in no copy of the journal")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::base::Clock;
+    use crate::store::engine::Row;
+    use crate::store::engine::disk::checkpoint::{Head, Writer};
+
+    /// Rows of a checkpoint may be younger than some of its entries: in between they are no state the store ever was in.
+    #[test]
+    fn a_database_says_what_it_holds_only_when_it_is_complete() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, store) = (dir.path().join("one.ckp"), StoreId([3; 16]));
+        let head = Head { store, schema: crate::store::engine::disk::FORMAT, created: Clock::system().now(), start: 4 };
+        let rows = [(Bytes::from("aa1"), Bytes::from("later")), (Bytes::from("aa2"), Bytes::from("later"))];
+        let census: Census = rows.iter().cloned().collect();
+        let mut writer = Writer::create(&path, head, None).unwrap();
+        rows.iter().for_each(|(key, value)| writer.row(key, value).unwrap());
+        let row = |at: usize| Row { key: rows[at].0.clone(), value: Some(rows[at].1.clone()) };
+        for (seq, at) in [(5, 0), (6, 1)] {
+            let entry = Entry { seq, at: Time(0), rows: vec![row(at)], census: census.tables().collect() };
+            writer.entry(&entry).unwrap();
+        }
+        writer.complete(6, Time(0), &census).unwrap().publish(&path).unwrap();
+        let mut rebuild = Rebuild::new(&dir.path().join("db"), StoreId::default(), 1 << 20).unwrap();
+        rebuild.load(&path, None, &Progress::silent()).unwrap();
+        assert_eq!(rebuild.database.meta().unwrap(), None);
+        rebuild.prove(&Progress::silent()).unwrap();
+        rebuild.finish().unwrap();
+        assert_eq!(rebuild.database.meta().unwrap(), Some(Meta { store, seq: 6, census }));
     }
 }

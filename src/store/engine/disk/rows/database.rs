@@ -10,9 +10,11 @@ use sled::IVec;
 use super::census::{self, Census, Tally};
 use super::envelope::{self, FIRST, Head, META, PART, PARTS, damaged, part_key};
 use super::files::{Files, failure};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, panics};
 use crate::store::Progress;
+use crate::store::engine::disk::guarded;
 use crate::store::engine::disk::journal::StoreId;
+use crate::store::engine::disk::recovery::refuse_format;
 use crate::store::engine::{Order, Row, Span};
 use crate::store::table::PREFIX;
 
@@ -53,10 +55,11 @@ impl Database {
     /// What it holds; none while it is being filled.
     ///
     /// # Errors
-    /// `store.damaged`; faults of sled.
+    /// `store.damaged`, `store.newer`; faults of sled.
     pub fn meta(&self) -> Result<Option<Meta>> {
         let Some(stored) = self.raw(META)? else { return Ok(None) };
         let value = envelope::open(META, &stored, |_, _| Ok(()))?;
+        value.first_chunk().map_or(Ok(()), |format| refuse_format(u16::from_le_bytes(*format)))?;
         Meta::decode(&value).map(Some).ok_or_else(|| damaged(META, "it says nothing we know"))
     }
 
@@ -116,6 +119,9 @@ impl Database {
 
     /// Works out what sled has to do for `writes`, each key once, on top of `before`. Changes nothing.
     ///
+    /// The rows that go are checked first: what a damaged one took out of the census would make every later count of either copy wrong, and
+    /// nobody could tell any more which of them is to be trusted.
+    ///
     /// # Errors
     /// `store.damaged`; faults of sled.
     pub fn prepare<'a>(
@@ -128,7 +134,7 @@ impl Database {
         let mut touched: Vec<[u8; PREFIX]> = Vec::new();
         let mut wrapped = Vec::new();
         for (key, value) in writes {
-            let old = self.raw(key)?.map(|stored| Head::read(key, &stored)).transpose()?;
+            let old = self.raw(key)?.map(|stored| self.proven_head(key, &stored)).transpose()?;
             let new = value.as_ref().map(|value| Head::of(key, value));
             if let Some(old) = old {
                 census.remove(key, old.bytes, old.check);
@@ -194,16 +200,20 @@ impl Database {
         let middle = halfway(expected);
         let (low, high) = std::thread::scope(|scope| {
             let (done, middle) = (&done, middle.as_slice());
-            let upper = scope.spawn(move || self.count_range(middle, None, done, &|_| ()));
-            let lower = self.count_range(FIRST, Some(middle), done, &|done| progress.step("checking", done, total));
+            let upper = scope.spawn(move || guarded(|| self.count_range(middle, None, (done, total), &|_| ())));
+            let lower =
+                self.count_range(FIRST, Some(middle), (done, total), &|done| progress.step("checking", done, total));
             (lower, upper.join())
         });
         let (mut census, mut parts) = low?;
         let (upper, more) =
-            high.map_err(|panic| Error::broken("store.damaged", crate::store::engine::panic_message(panic.as_ref())))??;
+            high.map_err(|panic| Error::broken("store.panicked", panics::message(panic.as_ref())))??;
         census.merge(&upper);
         parts += more;
-        let stored = self.files.db.range(PARTS..META_OR_PARTS_END).count() as u64;
+        // An iterator of sled that has failed fails again for ever: the first error ends the count.
+        let mut found = self.files.db.range(PARTS..PARTS_END).take(parts as usize + 1);
+        let stored = found.try_fold(0, |count, part| part.map(|_| count + 1));
+        let stored: u64 = stored.map_err(|e| failure("counting parts", e))?;
         if stored != parts {
             return Err(damaged(PARTS, &format!("{stored} parts of values are there, {parts} belong to rows")));
         }
@@ -214,7 +224,7 @@ impl Database {
         &self,
         low: &[u8],
         high: Option<&[u8]>,
-        done: &AtomicU64,
+        (done, most): (&AtomicU64, u64),
         step: &dyn Fn(u64),
     ) -> Result<(Census, u64)> {
         let mut census = Census::default();
@@ -222,13 +232,11 @@ impl Database {
         let high = high.map_or(Bound::Unbounded, Bound::Excluded);
         for (number, row) in (1u64..).zip(self.files.db.range::<&[u8], _>((Bound::Included(low), high))) {
             let (key, stored) = row.map_err(|e| failure("checking", e))?;
-            let head = Head::read(&key, &stored)?;
-            if head.parts > 0 {
-                self.open_row(&key, &stored)?;
-                parts += u64::from(head.parts);
-            } else if census::check(&key, &stored[1..=head.bytes]) != head.check {
-                return Err(damaged(&key, "its bytes are not the ones that were written"));
+            if number > most {
+                return Err(damaged(&key, "there are more rows than were written"));
             }
+            let head = self.proven_head(&key, &stored)?;
+            parts += u64::from(head.parts);
             census.add(&key, head.bytes, head.check);
             if number % STEP == 0 {
                 step(done.fetch_add(STEP, Ordering::Relaxed) + STEP);
@@ -250,10 +258,22 @@ impl Database {
     }
 
     #[cfg(test)]
-    pub fn damage_for_test(&self, key: &[u8]) -> Result<()> {
+    pub fn damage_for_test(&self, key: &[u8], at: impl Fn(usize) -> usize) -> Result<()> {
         let mut stored = self.raw(key)?.unwrap_or_default().to_vec();
-        stored[1] ^= 1;
+        let at = at(stored.len());
+        stored[at] ^= 1;
         self.files.db.insert(key, stored).map(drop).map_err(|e| failure("damaging", e))
+    }
+
+    /// The head of a row, all of which was checked.
+    fn proven_head(&self, key: &[u8], stored: &[u8]) -> Result<Head> {
+        let head = Head::read(key, stored)?;
+        if head.parts > 0 {
+            self.open_row(key, stored)?;
+        } else {
+            head.prove(key, &stored[1..=head.bytes])?;
+        }
+        Ok(head)
     }
 
     fn raw(&self, key: &[u8]) -> Result<Option<IVec>> {
@@ -270,7 +290,7 @@ impl Database {
 }
 
 /// Behind the last part's key.
-const META_OR_PARTS_END: &[u8] = &[0, b'p' + 1];
+const PARTS_END: &[u8] = &[0, b'p' + 1];
 
 fn insert(batch: &mut sled::Batch, key: &[u8], value: &[u8], head: &Head, wrapped: &mut Vec<u8>) {
     head.write(value, wrapped);
@@ -302,7 +322,7 @@ fn halfway(census: &Census) -> Vec<u8> {
 }
 
 impl Meta {
-    fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         out.extend_from_slice(&crate::store::engine::disk::FORMAT.to_le_bytes());
         out.extend_from_slice(&self.store.0);
@@ -311,7 +331,8 @@ impl Meta {
         out
     }
 
-    fn decode(mut bytes: &[u8]) -> Option<Self> {
+    /// Reads what [`Meta::encode`] wrote; none when it is something else.
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let (format, rest) = bytes.split_first_chunk::<2>()?;
         let (store, rest) = rest.split_first_chunk::<16>()?;
         let (seq, rest) = rest.split_first_chunk::<8>()?;

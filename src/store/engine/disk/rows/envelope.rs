@@ -65,6 +65,15 @@ impl Head {
         head.ok_or_else(|| damaged(key, "its wrapping is broken"))
     }
 
+    /// # Errors
+    /// `store.damaged` when `value` is not what was written.
+    pub fn prove(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        if value.len() == self.bytes && check(key, value) == self.check {
+            return Ok(());
+        }
+        Err(damaged(key, "its bytes are not the ones that were written"))
+    }
+
     /// Writes what lies under the row's own key.
     pub fn write(&self, value: &[u8], out: &mut Vec<u8>) {
         out.clear();
@@ -104,9 +113,7 @@ pub fn open(key: &[u8], stored: &[u8], mut part: impl FnMut(u16, &mut Vec<u8>) -
         }
         Bytes::from(value)
     };
-    if value.len() != head.bytes || check(key, &value) != head.check {
-        return Err(damaged(key, "its bytes are not the ones that were written"));
-    }
+    head.prove(key, &value)?;
     Ok(value)
 }
 

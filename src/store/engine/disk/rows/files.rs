@@ -2,12 +2,28 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use sled::{Config, Db, Mode};
 
+use crate::base::clock::Stopwatch;
 use crate::base::{Error, Kind, Result};
+use crate::store::engine::disk::guarded;
+
+/// How long sled may take to open, and how many bytes of its log it reads in a second at the very least. Damage can make it look for ever.
+const OPENING: Duration = Duration::from_secs(60);
+const SLOWEST_READ: u64 = 2 << 20;
+
+/// Too many open files: here, and everywhere.
+const OUT_OF_FILES: [Option<i32>; 2] =
+    [Some(rustix::io::Errno::MFILE.raw_os_error()), Some(rustix::io::Errno::NFILE.raw_os_error())];
+
+/// sled's threads hold its lock for a moment longer than the database they worked for.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// An open sled and a second handle of the file it logs to.
 pub struct Files {
@@ -26,6 +42,7 @@ impl Files {
         remove_snapshots(path, Snapshots::Unfinished)?;
         let db = match open_sled(path, page_cache_bytes) {
             Ok(db) => db,
+            Err(error) if error.code() != "store.open_failed" => return Err(error),
             Err(first) => {
                 // A snapshot only shortens the replay of the log; without it sled reads the whole log.
                 tracing::warn!(error = ?first, "the database did not open; trying once more without its snapshot");
@@ -87,18 +104,46 @@ fn open_sled(path: &Path, page_cache_bytes: u64) -> Result<Db> {
         .flush_every_ms(None)
         .mode(Mode::HighThroughput)
         .print_profile_on_drop(false);
-    // sled panics on some damage instead of returning it.
-    let opened = catch_unwind(AssertUnwindSafe(|| config.open())).unwrap_or_else(|panic| {
-        Err(sled::Error::ReportableBug(format!(
-            "sled panicked: {}",
-            crate::store::engine::panic_message(panic.as_ref())
-        )))
-    });
-    opened.map_err(|e| {
+    let log = fs::metadata(path.join("db")).map_or(0, |log| log.len());
+    let limit = OPENING + Duration::from_secs(log / SLOWEST_READ);
+    let unopened = |context: String| {
         let detail = format!("the database in {} cannot be opened", path.display());
         Error::new(Kind::Broken, "store.open_failed", detail)
             .hint("check that the disk is healthy and the files are yours; else restore the folder from a backup")
-            .context(e)
+            .context(context)
+    };
+    within(limit, move || opened_unlocked(&config)).map_err(|error| match error.code() {
+        "store.disk_full" | "store.no_access" => error,
+        _ => unopened(error.context_text().unwrap_or(error.detail()).to_owned()),
+    })
+}
+
+/// Opens, once whoever is just leaving the database has left.
+fn opened_unlocked(config: &Config) -> Result<Db> {
+    let waited = Stopwatch::start();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if is_locked(&error) && waited.elapsed() < LOCK_WAIT => {
+                thread::sleep(LOCK_PAUSE)
+            }
+            opened => return opened.map_err(|e| failure("opening", e)),
+        }
+    }
+}
+
+/// sled does not pass the kind of this one on.
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+/// Runs `work`, which may panic, on a thread of its own, and gives up on it after `limit`; it then goes on for nobody.
+fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (done, outcome) = sync_channel(1);
+    let thread = thread::Builder::new().name("store-open".into());
+    thread.spawn(move || drop(done.send(guarded(work)))).map_err(|e| Error::broken("store.no_thread", e))?;
+    outcome.recv_timeout(limit).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(Error::broken("store.hung", format!("no answer within {limit:?}"))),
+        RecvTimeoutError::Disconnected => Err(Error::broken("store.hung", "its thread is gone")),
     })
 }
 
@@ -119,12 +164,17 @@ pub fn failure(doing: &str, error: sled::Error) -> Error {
 }
 
 pub fn disk_failure(doing: &str, error: &io::Error) -> Error {
+    use io::ErrorKind::{OutOfMemory, PermissionDenied};
     let full =
         matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge);
     if full {
         Error::full("store.disk_full", "the disk that holds the data directory is full")
             .hint("free some space; writes go on by themselves as soon as there is enough")
             .context(format!("{doing}: {error}"))
+    } else if matches!(error.kind(), PermissionDenied | OutOfMemory) || OUT_OF_FILES.contains(&error.raw_os_error()) {
+        Error::broken("store.no_access", format!("{doing}: {error}")).hint(
+            "nothing is known to be damaged: let this user use the data directory, and as many files as it asks for",
+        )
     } else {
         Error::broken("store.disk_failed", format!("{doing}: {error}"))
     }
@@ -150,6 +200,27 @@ mod tests {
         }
         fs::write(dir.path().join("snap.00000000000000F0"), b"damaged").unwrap();
         assert_eq!(Files::open(dir.path(), 1 << 20).unwrap().db.get(b"k").unwrap().unwrap(), b"v");
+    }
+
+    #[test]
+    fn what_hangs_or_panics_is_given_up_on() {
+        assert_eq!(within(OPENING, || Ok(7)).unwrap(), 7);
+        assert_eq!(within::<()>(OPENING, || panic!("damage")).unwrap_err().code(), "store.panicked");
+        let (_kept, never) = sync_channel::<()>(1);
+        let hung = within(Duration::from_millis(5), move || Ok(never.recv().is_ok()));
+        assert_eq!(hung.unwrap_err().code(), "store.hung");
+    }
+
+    #[test]
+    fn a_database_that_is_just_being_left_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Files::open(dir.path(), 1 << 20).unwrap();
+        let leaving = thread::spawn(move || {
+            thread::sleep(3 * LOCK_PAUSE);
+            drop(first);
+        });
+        Files::open(dir.path(), 1 << 20).unwrap();
+        leaving.join().unwrap();
     }
 
     #[test]
