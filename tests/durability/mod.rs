@@ -101,8 +101,9 @@ pub fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();
     let mut todo = vec![dir.to_owned()];
     while let Some(dir) = todo.pop() {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
+        // Folders of a store that is in use come and go.
+        for entry in std::fs::read_dir(dir).into_iter().flatten() {
+            let Ok(path) = entry.map(|entry| entry.path()) else { continue };
             if path.is_dir() { todo.push(path) } else { out.push(path) }
         }
     }

@@ -71,7 +71,8 @@ impl Spoiler<'_> {
         let what = *self.rng.choice(&[Nothing, Gone, NewestGone, OldestGone, Same, Same, Each, Each]).unwrap();
         let segments = |copy: &str| -> Vec<&Kept> {
             let folder = Path::new(STORE).join("journal").join(copy);
-            let inside = |kept: &&Kept| kept.path.starts_with(&folder) && kept.path.extension().is_some();
+            let inside =
+                |kept: &&Kept| kept.path.starts_with(&folder) && kept.path.extension().is_some_and(|end| end == "log");
             self.template.files.iter().filter(inside).collect()
         };
         let copies = [segments("a"), segments("b")];

@@ -210,6 +210,9 @@ pub enum Damage {
 impl Damage {
     /// Damage that changes something: mostly where there is something, now and then at the file's head.
     pub fn any(kept: &Kept, rng: &mut fastrand::Rng) -> Self {
+        if kept.length == 0 {
+            return Self::Remove;
+        }
         let page = match rng.choice(&kept.pages) {
             Some((at, _)) if rng.u8(0..4) > 0 => *at,
             _ => rng.u64(0..kept.length.div_ceil(PAGE as u64)) * PAGE as u64,
