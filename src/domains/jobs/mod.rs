@@ -30,6 +30,7 @@ pub use api::{GatewayApi, QueuesApi, around, envelope};
 pub use config::Config;
 pub use index::{Index, MAX_QUEUES, QueueStats};
 pub use job::{Job, Lease, MAX_PAYLOAD, NewJob, Phase, QueueName};
+pub use operate::{Asker, Bulk, Changed, Selection};
 pub use rules::{Nack, State};
 pub use service::{Enqueued, Jobs, MAX_BATCH, Prepared};
 pub use tables::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, KeyUse};
