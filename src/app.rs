@@ -24,7 +24,7 @@ use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
-use crate::http::{Contract, Docs, Front, Site, Spec};
+use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
 use crate::store::{CURSORS, DataDir, Progress, Store, TableInfo};
 use crate::workers::{StatusBoard, Worker};
 
@@ -46,6 +46,7 @@ pub struct App {
     pub leaderboards: Leaderboards,
     pub ranks: Ranks,
     pub caretaker: Caretaker,
+    pub sockets: Sockets,
     /// The lock on the data directory; none for a store in memory.
     pub dir: Option<DataDir>,
 }
@@ -87,6 +88,7 @@ impl App {
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
+        let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();
         Ok(Self {
             config,
@@ -102,6 +104,7 @@ impl App {
             leaderboards,
             ranks,
             caretaker,
+            sockets,
             dir: None,
         })
     }
@@ -122,6 +125,7 @@ impl App {
             leaderboards,
             ranks,
             caretaker,
+            sockets,
             dir: _,
         } = self;
         let checks = Checks {
@@ -165,6 +169,7 @@ impl App {
             players: _,
             leaderboards: _,
             ranks: _,
+            sockets: _,
             dir: _,
         } = self;
         vec![

@@ -48,7 +48,13 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
     app.workers().into_iter().for_each(|worker| supervisor.start(worker));
     let endpoint = app.endpoint()?;
     let orderly = async {
-        let drained = server.serve(endpoint, stop.next()).await;
+        let stop = async {
+            stop.next().await;
+            // At once, beside the requests in flight: they are told where to go, which needs no waiting.
+            app.sockets.close();
+        };
+        let drained = server.serve(endpoint, stop).await;
+        app.sockets.drain().await;
         tracing::info!(?drained, "no more requests; finishing background work");
         supervisor.stop(WORKER_PATIENCE).await;
     };
