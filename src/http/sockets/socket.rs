@@ -24,7 +24,7 @@ const READ_BUFFER: usize = 512;
 /// Pongs and closes waiting to be written, in bytes.
 const MAX_CONTROL: usize = 1024;
 
-/// Messages up to this size are copied behind their head and leave in one piece; longer ones are written from where they are.
+/// Up to this size, head and parts of a message are copied together and leave in one piece; longer parts are written from where they are.
 const MAX_COPIED: usize = 4096;
 
 /// How long the closing handshake may take.
@@ -69,12 +69,20 @@ impl Socket {
     /// # Errors
     /// [`End::Slow`] when the peer did not take it within the write deadline, [`End::Gone`] when it is not there any more.
     pub async fn send(&mut self, text: &str) -> Result<(), End> {
+        self.send_parts(&[text]).await
+    }
+
+    /// Sends the parts, one behind the other, as one text message, so that a part others share need not be copied.
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub async fn send_parts(&mut self, parts: &[&str]) -> Result<(), End> {
         if self.torn {
             return Err(End::Gone);
         }
         self.torn = true;
         let limit = self.patience.write;
-        match timeout(limit, self.write(text.as_bytes())).await {
+        match timeout(limit, self.write(parts)).await {
             Ok(Ok(())) => self.torn = false,
             Ok(Err(())) => return Err(End::Gone),
             Err(_) => return Err(End::Slow),
@@ -82,12 +90,13 @@ impl Socket {
         Ok(())
     }
 
-    async fn write(&mut self, payload: &[u8]) -> Result<(), ()> {
+    async fn write(&mut self, parts: &[&str]) -> Result<(), ()> {
         // A pong that waits must not end up inside our frame.
         self.stream.flush().await.map_err(drop)?;
         let (mut head, mut length) = ([0u8; 10], 2);
         head[0] = 0x81; // final, text
-        match payload.len() {
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        match total {
             short @ ..=125 => head[1] = short as u8,
             medium @ ..=0xffff => {
                 head[1] = 126;
@@ -101,12 +110,17 @@ impl Socket {
             }
         }
         let io = self.stream.get_mut();
-        if payload.len() <= MAX_COPIED {
-            let frame = [&head[..length], payload].concat();
-            return io.write_all(&frame).await.map_err(drop);
+        let mut whole = head[..length].to_vec();
+        for part in parts {
+            if whole.len() + part.len() > MAX_COPIED {
+                io.write_all(&whole).await.map_err(drop)?;
+                whole.clear();
+                io.write_all(part.as_bytes()).await.map_err(drop)?;
+            } else {
+                whole.extend_from_slice(part.as_bytes());
+            }
         }
-        io.write_all(&head[..length]).await.map_err(drop)?;
-        io.write_all(payload).await.map_err(drop)?;
+        io.write_all(&whole).await.map_err(drop)?;
         io.flush().await.map_err(drop)
     }
 
@@ -161,8 +175,12 @@ impl Socket {
         let frame = end.frame();
         let lost_track = end.lost_track();
         let farewell = async {
-            // Without a frame of ours this sends the answer to theirs.
-            if self.stream.close(frame).await.is_ok() && !lost_track {
+            let said = match frame {
+                Some(frame) => self.stream.close(Some(frame)).await,
+                // The answer to the peer's own goodbye.
+                None => SinkExt::close(&mut self.stream).await,
+            };
+            if said.is_ok() && !lost_track {
                 while let Some(Ok(_)) = self.stream.next().await {}
             }
             let io = self.stream.get_mut();
