@@ -48,12 +48,11 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
     app.workers().into_iter().for_each(|worker| supervisor.start(worker));
     let endpoint = app.endpoint()?;
     let orderly = async {
-        let stop = async {
+        let asked = async {
             stop.next().await;
-            // At once, beside the requests in flight: they are told where to go, which needs no waiting.
-            app.sockets.close();
+            app.stop_waiting();
         };
-        let drained = server.serve(endpoint, stop).await;
+        let drained = server.serve(endpoint, asked).await;
         app.sockets.drain().await;
         tracing::info!(?drained, "no more requests; finishing background work");
         supervisor.stop(WORKER_PATIENCE).await;

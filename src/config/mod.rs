@@ -16,6 +16,7 @@ pub use sources::{Found, Origin, Sources};
 
 use crate::base::{Clock, Error, Result, Secret, Secrets};
 use crate::domains::auth::{self, Mode};
+use crate::domains::jobs;
 use crate::domains::players::RetentionConfig;
 use crate::domains::upkeep;
 use crate::http::{self, Origins, Proxies};
@@ -56,6 +57,7 @@ pub struct Config {
     pub generated_inbound: bool,
     pub retention: RetentionConfig,
     pub upkeep: upkeep::Config,
+    pub jobs: jobs::Config,
     /// What is worth telling the owner at start.
     pub warnings: Vec<String>,
     /// Features that need a setting: name, whether it is on, the variable that turns it on.
@@ -129,6 +131,10 @@ impl Config {
                 audit_days: read.number("AUDIT_RETENTION_DAYS", 1, 3650)? as u32,
             },
             upkeep: upkeep_section(&read)?,
+            jobs: jobs::Config {
+                queue_length: read.number("JOB_QUEUE_LENGTH", 1, 100_000_000)? as usize,
+                waiters: read.number("JOB_WAITERS", 1, 1_000_000)? as usize,
+            },
             warnings: warnings(&read)?,
             features: features(&read)?,
         };
