@@ -16,7 +16,9 @@ use crate::config::{Config, Generated, Sources};
 use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::health::{Checks, HealthApi};
-use crate::domains::jobs::{GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, Timekeeper};
+use crate::domains::jobs::{
+    GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
+};
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
@@ -156,6 +158,7 @@ impl App {
             SamplesApi { samples },
             GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
+            SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
