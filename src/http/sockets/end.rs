@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as Wire};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as Wire, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -92,6 +92,8 @@ impl End {
 impl From<Wire> for End {
     fn from(error: Wire) -> Self {
         match error {
+            // Most peers vanish without a word.
+            Wire::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Gone,
             Wire::Capacity(CapacityError::MessageTooLong { .. }) => Self::TooBig,
             Wire::Capacity(_) | Wire::Protocol(_) => Self::Malformed,
             Wire::Utf8(_) => Self::NotUtf8,

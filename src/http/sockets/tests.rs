@@ -252,6 +252,7 @@ async fn seats_are_counted_and_given_back() {
     assert_eq!(say(&mut third, "in").await, "in");
     drop(third); // without a word
     running.settles(1).await;
+    assert_eq!(running.ended("gone"), 2);
 }
 
 #[tokio::test]
