@@ -1,16 +1,20 @@
 //! Work sockets: credit, answers, leases that end, and the end of the server.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use grps::base::clock::Stopwatch;
+use grps::domains::jobs::{NewJob, QueueName};
 use grps::http::server::Drained;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Client, Live, QUIET};
+use super::{Client, Live, QUIET, live};
+use crate::harness::Setup;
 
 fn answer(kind: &str, job: &Value) -> Value {
     json!({ "type": kind, "id": job["id"], "leaseToken": job["leaseToken"] })
@@ -111,6 +115,91 @@ async fn two_work_sockets_share_a_queue_and_what_one_leaves_the_other_gets() {
     for _ in 0..5 {
         assert_eq!(second.json().await["attempt"], 2);
     }
+}
+
+#[tokio::test]
+async fn who_finds_no_seat_to_wait_on_is_told_to_come_later() {
+    let live = live(Setup::new().set("JOB_WAITERS", "1")).await;
+    let mut first = live.open("/ws?mode=work").await;
+    first.quiet().await;
+    let (code, reason) = live.open("/ws?mode=work").await.closed().await;
+    assert!(code == 1013 && reason.contains("waiting"), "{code} {reason}");
+    live.put("default", ["{}".to_owned()]).await;
+    assert_eq!(first.json().await["attempt"], 1);
+}
+
+const JOBS: usize = 300;
+const CREDIT: usize = 4;
+
+/// Works over one connection after the other, forgets some jobs, gives some back; gives the ids whose ack was confirmed.
+async fn work(live: Arc<Live>, done: Arc<AtomicUsize>) -> Vec<String> {
+    let mut confirmed = Vec::new();
+    while done.load(Ordering::SeqCst) < JOBS {
+        let mut client = live.open(&format!("/ws?mode=work&credit={CREDIT}&lease=30")).await;
+        let mut held: HashSet<String> = HashSet::new();
+        for _ in 0..fastrand::usize(1..60) {
+            let Ok(Some(Ok(Message::Text(text)))) = timeout(QUIET, client.0.next()).await else { break };
+            let frame: Value = serde_json::from_str(&text).unwrap();
+            let id = frame["id"].as_str().unwrap().to_owned();
+            match frame["type"].as_str() {
+                None => {
+                    assert!(held.insert(id), "it was held already");
+                    assert!(held.len() <= CREDIT, "{} jobs are held", held.len());
+                    let kind = if fastrand::usize(0..10) == 0 { "nack" } else { "ack" };
+                    let mut said = answer(kind, &frame);
+                    said["retryIn"] = json!(0);
+                    // It counts as open until the server has heard of it, so up to there it is held.
+                    held.remove(said["id"].as_str().unwrap());
+                    client.say(said).await;
+                }
+                Some("acked") => {
+                    confirmed.push(id);
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+                Some("nacked") => {}
+                other => panic!("{other:?}: {frame}"),
+            }
+        }
+    }
+    confirmed
+}
+
+/// Whatever consumers do, a job whose ack was confirmed is not handed out again, and none is forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::disallowed_methods)] // a test's own tasks
+async fn every_job_is_done_once_however_often_consumers_leave() {
+    let live = Arc::new(Live::new().await);
+    let mut jobs: Vec<NewJob> =
+        (0..JOBS).map(|n| NewJob::new(QueueName::default(), format!(r#"{{"n":{n}}}"#), "test")).collect();
+    jobs.iter_mut().for_each(|job| job.max_attempts = 100);
+    for batch in jobs.chunks(100) {
+        live.app.app.jobs.submit(batch.to_vec()).await.unwrap();
+    }
+    let done = Arc::new(AtomicUsize::new(0));
+    let workers: Vec<_> = (0..5).map(|_| tokio::spawn(work(live.clone(), done.clone()))).collect();
+    let watch = Stopwatch::start();
+    let mut unheard = 0;
+    while done.load(Ordering::SeqCst) < JOBS {
+        assert!(watch.elapsed() < Duration::from_secs(60), "{} of {JOBS} are done", done.load(Ordering::SeqCst));
+        sleep(QUIET).await;
+        // What was left lying is free again; and acks whose answer nobody waited for count too.
+        live.app.advance(31);
+        live.app.tick("jobs").await;
+        let stats = live.app.app.jobs.stats();
+        let over = stats.iter().map(|queue| queue.done).sum::<usize>();
+        unheard = over - done.load(Ordering::SeqCst).min(over);
+        if over == JOBS {
+            done.store(JOBS, Ordering::SeqCst);
+        }
+    }
+    let mut confirmed = Vec::new();
+    for worker in workers {
+        confirmed.extend(worker.await.unwrap());
+    }
+    let unique: HashSet<&String> = confirmed.iter().collect();
+    assert_eq!(unique.len(), confirmed.len(), "a job was acked twice");
+    println!("{} acks confirmed, {unheard} not waited for, of {JOBS} jobs", confirmed.len());
+    assert!(confirmed.len() <= JOBS && confirmed.len() > JOBS / 2);
 }
 
 #[tokio::test]
