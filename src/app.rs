@@ -16,7 +16,9 @@ use crate::config::{Config, Generated, Sources};
 use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::health::{Checks, HealthApi};
-use crate::domains::jobs::{GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, Timekeeper};
+use crate::domains::jobs::{
+    GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
+};
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
@@ -25,7 +27,7 @@ use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
-use crate::http::{Contract, Docs, Front, Site, Spec};
+use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
 use crate::store::{CURSORS, DataDir, Progress, Store, TableInfo};
 use crate::workers::{StatusBoard, Worker};
 
@@ -48,6 +50,7 @@ pub struct App {
     pub leaderboards: Leaderboards,
     pub ranks: Ranks,
     pub caretaker: Caretaker,
+    pub sockets: Sockets,
     /// The lock on the data directory; none for a store in memory.
     pub dir: Option<DataDir>,
 }
@@ -90,6 +93,7 @@ impl App {
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
+        let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();
         Ok(Self {
             config,
@@ -106,6 +110,7 @@ impl App {
             leaderboards,
             ranks,
             caretaker,
+            sockets,
             dir: None,
         })
     }
@@ -127,6 +132,7 @@ impl App {
             leaderboards,
             ranks,
             caretaker,
+            sockets,
             dir: _,
         } = self;
         let checks = Checks {
@@ -152,6 +158,7 @@ impl App {
             SamplesApi { samples },
             GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
+            SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -173,6 +180,7 @@ impl App {
             players: _,
             leaderboards: _,
             ranks: _,
+            sockets: _,
             dir: _,
         } = self;
         vec![
@@ -211,6 +219,7 @@ impl App {
     /// Those who wait for something are told to come back: nobody holds up the end.
     pub fn stop_waiting(&self) {
         self.jobs.stop();
+        self.sockets.close();
     }
 
     /// Players known.
