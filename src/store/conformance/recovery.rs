@@ -361,10 +361,14 @@ async fn damage_found_while_running_is_repaired_without_a_restart() {
 async fn the_largest_values_side_by_side_make_no_blobs() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir, &small());
-    for round in 0..3u64 {
-        for number in 0..200u64 {
-            let length = [3_060, 7_000, 200_000, 3_000][(number % 4) as usize] + round as usize;
-            put(&store, &ROWS, &((number * 7919) % 200), &"x".repeat(length)).await.unwrap();
+    // Neighbours that come small, grow, and lose some of themselves, so that what is left is put together.
+    for (count, length) in [(400, 10), (400, 7_150), (400, 3_060), (20, 900_000)] {
+        for number in 0..count {
+            put(&store, &ROWS, &((number * 7919) % count), &"x".repeat(length)).await.unwrap();
+        }
+        for number in (0..count).filter(|number| number % 3 > 0 && length > 10) {
+            let gone = &number;
+            store.transact(|tx| async move { Ok(tx.delete(&ROWS, gone)) }).await.unwrap();
         }
     }
     store.close().await.unwrap();
