@@ -170,7 +170,7 @@ async fn here(
 }
 
 /// The server's RFC 9457 problem as our error, so that it prints like any other.
-fn problem(status: StatusCode, answer: &Value) -> Error {
+pub fn problem(status: StatusCode, answer: &Value) -> Error {
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
     let code = text("code").unwrap_or("server.refused").to_owned();
     let detail = text("detail").map_or_else(|| format!("the server answered {status}"), str::to_owned);
