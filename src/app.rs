@@ -16,6 +16,7 @@ use crate::config::{Config, Generated, Sources};
 use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::health::{Checks, HealthApi};
+use crate::domains::jobs::{GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, Timekeeper};
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
@@ -42,6 +43,7 @@ pub struct App {
     pub auth: Arc<Auth>,
     pub policy: Arc<PolicyStore>,
     pub standings: Standings,
+    pub jobs: Jobs,
     pub players: Players,
     pub leaderboards: Leaderboards,
     pub ranks: Ranks,
@@ -83,6 +85,7 @@ impl App {
         let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
+        let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
@@ -98,6 +101,7 @@ impl App {
             auth,
             policy,
             standings,
+            jobs,
             players,
             leaderboards,
             ranks,
@@ -118,6 +122,7 @@ impl App {
             auth,
             policy,
             standings,
+            jobs,
             players,
             leaderboards,
             ranks,
@@ -145,6 +150,8 @@ impl App {
             LeaderboardsApi::new(leaderboards.clone()),
             KeysApi { auth: auth.clone() },
             SamplesApi { samples },
+            GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
+            QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -157,6 +164,7 @@ impl App {
             store,
             auth,
             policy,
+            jobs,
             caretaker,
             metrics: _,
             board: _,
@@ -172,6 +180,7 @@ impl App {
             Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
             Box::new(KeyUses(auth.clone())),
+            Box::new(Timekeeper::new(jobs.clone())),
             Box::new(UpkeepWorker::new(caretaker.clone())),
             Box::new(BackupWorker::new(caretaker.clone(), clock.clone())),
         ]
@@ -197,6 +206,11 @@ impl App {
     /// Those of writing the lock file.
     pub fn announce(&self, address: SocketAddr) -> Result<()> {
         self.dir.as_ref().map_or(Ok(()), |dir| dir.announce(address))
+    }
+
+    /// Those who wait for something are told to come back: nobody holds up the end.
+    pub fn stop_waiting(&self) {
+        self.jobs.stop();
     }
 
     /// Players known.
@@ -227,6 +241,10 @@ pub fn tables() -> Vec<TableInfo> {
         CURSORS.info(),
         BOARD_COUNT.info(),
         ENTRIES.info(),
+        JOBS.info(),
+        JOB_KEYS.info(),
+        JOB_KEY_ENDS.info(),
+        JOBS_FORGOTTEN.info(),
         KEYS.info(),
         AUDITS.info(),
     ]

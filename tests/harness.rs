@@ -136,6 +136,15 @@ impl TestApp {
         settings.iter().fold(Setup::new(), |setup, (name, value)| setup.set(name, *value)).start().await
     }
 
+    /// The program started again on the same store: what was only in memory is gone.
+    pub async fn restart(self) -> Self {
+        let Self { app, clock, spec, dir, .. } = self;
+        let config = Config::clone(&app.config);
+        let app = App::build(config, app.store.clone(), clock.clone(), Metrics::default()).await.unwrap();
+        let endpoint = app.endpoint().unwrap();
+        Self { app, clock, spec, endpoint, dir }
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }

@@ -18,6 +18,7 @@ mod harness;
 mod health;
 mod history;
 mod ingest;
+mod jobs;
 mod keys;
 mod limits;
 mod openapi;

@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("domains::auth", 5),
     ("domains::policy", 5),
     ("domains::standings", 5),
+    ("domains::jobs", 6),
     ("domains::players", 6),
     ("domains::leaderboards", 7),
     ("domains::ranks", 8),

@@ -48,7 +48,11 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
     app.workers().into_iter().for_each(|worker| supervisor.start(worker));
     let endpoint = app.endpoint()?;
     let orderly = async {
-        let drained = server.serve(endpoint, stop.next()).await;
+        let asked = async {
+            stop.next().await;
+            app.stop_waiting();
+        };
+        let drained = server.serve(endpoint, asked).await;
         tracing::info!(?drained, "no more requests; finishing background work");
         supervisor.stop(WORKER_PATIENCE).await;
     };

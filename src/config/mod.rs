@@ -18,6 +18,7 @@ pub use worker::{MAX_CONCURRENCY, WorkerConfig, is_loopback};
 
 use crate::base::{Clock, Error, Result, Secret, Secrets};
 use crate::domains::auth::{self, Mode};
+use crate::domains::jobs;
 use crate::domains::players::RetentionConfig;
 use crate::domains::upkeep;
 use crate::http::{self, Origins, Proxies};
@@ -58,6 +59,7 @@ pub struct Config {
     pub generated_inbound: bool,
     pub retention: RetentionConfig,
     pub upkeep: upkeep::Config,
+    pub jobs: jobs::Config,
     /// What is worth telling the owner at start.
     pub warnings: Vec<String>,
     /// Features that need a setting: name, whether it is on, the variable that turns it on.
@@ -131,6 +133,10 @@ impl Config {
                 audit_days: read.number("AUDIT_RETENTION_DAYS", 1, 3650)? as u32,
             },
             upkeep: upkeep_section(&read)?,
+            jobs: jobs::Config {
+                queue_length: read.number("JOB_QUEUE_LENGTH", 1, 100_000_000)? as usize,
+                waiters: read.number("JOB_WAITERS", 1, 1_000_000)? as usize,
+            },
             warnings: warnings(&read)?,
             features: features(&read)?,
         };

@@ -11,6 +11,8 @@ pub enum Area {
     Players,
     /// Scores and standings.
     Leaderboards,
+    /// Queues between those who want something done and those who do it.
+    Jobs,
     /// Keys and sample data, for whoever runs the server.
     Operation,
     /// For monitoring.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::base::{Clock, Error, Result, Time};
@@ -20,6 +20,11 @@ pub trait Worker: Send + 'static {
 
     /// Does one bounded piece of work and says when the next is due.
     fn tick(&mut self) -> BoxFuture<'_, Result<Next>>;
+
+    /// What calls for a tick before the pause is over; none for workers that go by the clock alone. A failed tick's pause is kept.
+    fn wake(&self) -> Option<Arc<Notify>> {
+        None
+    }
 }
 
 /// When a worker wants its next tick.
@@ -112,6 +117,7 @@ async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut failures = 0u32;
+    let wake = worker.wake();
     while !*stop.borrow() {
         let outcome = tick(&mut *worker).await;
         board.note(slot, clock.now(), &outcome);
@@ -128,7 +134,20 @@ async fn run(
             tokio::task::yield_now().await;
             continue;
         }
-        let _ = tokio::time::timeout(pause, stop.changed()).await;
+        let early = wake.as_ref().filter(|_| failures == 0);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.changed() => {}
+            () = called(early) => {}
+        }
+    }
+}
+
+/// Resolves when the worker is called for; never when nothing can call it.
+async fn called(wake: Option<&Arc<Notify>>) {
+    match wake {
+        Some(wake) => wake.notified().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -223,6 +242,36 @@ mod tests {
         assert_eq!(board.read()[0], Status { name: "panicky", last_success: Some(Time(5)), failing: None });
         supervisor.stop(Duration::from_secs(1)).await;
         assert_eq!(*ticks.lock().unwrap(), 3);
+    }
+
+    struct Called(Arc<Notify>, Arc<Mutex<u32>>);
+
+    impl Worker for Called {
+        fn name(&self) -> &'static str {
+            "called"
+        }
+        fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
+            Box::pin(async {
+                *self.1.lock().unwrap() += 1;
+                Ok(Next::After(Duration::from_secs(3600)))
+            })
+        }
+        fn wake(&self) -> Option<Arc<Notify>> {
+            Some(self.0.clone())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_is_called_ticks_before_its_pause_is_over() {
+        let (wake, ticks) = (Arc::new(Notify::new()), Arc::new(Mutex::new(0)));
+        let mut supervisor = Supervisor::new(Clock::fake(Time(5)), StatusBoard::default());
+        supervisor.start(Box::new(Called(wake.clone(), ticks.clone())));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(*ticks.lock().unwrap(), 1);
+        wake.notify_one();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(*ticks.lock().unwrap(), 2);
+        supervisor.stop(Duration::from_secs(1)).await;
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem::error::NotFoundError;
+use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::{Endpoint, Request};
 
 use super::caller::{Caller, Strength};
@@ -190,6 +190,9 @@ impl<E: Endpoint> Endpoint for Gate<E> {
 
     async fn call(&self, mut request: Request) -> poem::Result<Self::Output> {
         let path = request.uri().path();
+        if table::wastes(request.method().as_str(), path) {
+            return Err(MethodNotAllowedError.into());
+        }
         let Some(rule) = table::find(request.method().as_str(), path) else {
             // A listed path with another method goes to the router only to be refused with the methods it takes: the router has no
             // operation that the table has not, which `App::endpoint` checks.

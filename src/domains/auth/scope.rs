@@ -39,6 +39,8 @@ scopes! {
     JobsProduce = "jobs:produce",
     /// Take jobs out of queues.
     JobsConsume = "jobs:consume",
+    /// Look into queues, requeue and purge jobs.
+    JobsManage = "jobs:manage",
     /// Scrape metrics from another machine.
     MetricsRead = "metrics:read",
     /// Create, rotate and revoke keys.

@@ -36,6 +36,7 @@ const fn rule(method: &'static str, path: &'static str, access: Access) -> Rule 
 const SERVER_KEY: &[Scheme] = &[ApiKey, SignedRequest];
 const AUTOMATION: &[Scheme] = &[ApiKey, Signature, SignedRequest];
 const ANY_SERVER: &[Scheme] = &[ApiKey, Gateway, SignedRequest];
+const GATEWAY: &[Scheme] = &[Gateway, ApiKey, SignedRequest];
 const SIGNED: &[Scheme] = &[SignedRequest];
 
 /// The table. Open pages come first, then what game servers and tools use, then the operator's.
@@ -62,6 +63,13 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/players/{userId}/clear-flag", Needs(SERVER_KEY, Scope::Apply)),
     rule("POST", "/automation/decisions", Needs(AUTOMATION, Scope::Evaluate)),
     rule("POST", "/automation/simulate", Needs(SERVER_KEY, Scope::Evaluate)),
+    rule("POST", "/job", Needs(GATEWAY, Scope::JobsProduce)),
+    rule("POST", "/job/batch", Needs(GATEWAY, Scope::JobsProduce)),
+    rule("GET", "/job/next", Needs(GATEWAY, Scope::JobsConsume)),
+    rule("GET", "/job/{id}", Needs(GATEWAY, Scope::JobsConsume)),
+    rule("POST", "/job/{id}/ack", Needs(GATEWAY, Scope::JobsConsume)),
+    rule("POST", "/job/{id}/nack", Needs(GATEWAY, Scope::JobsConsume)),
+    rule("POST", "/job/{id}/extend", Needs(GATEWAY, Scope::JobsConsume)),
     rule("GET", "/admin/api/keys", Needs(SIGNED, Scope::KeysManage)),
     rule("POST", "/admin/api/keys", Needs(SIGNED, Scope::KeysManage)),
     rule("POST", "/admin/api/keys/{kid}/rotate", Needs(SIGNED, Scope::KeysManage)),
@@ -74,7 +82,21 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/admin/api/store/tasks", Needs(SIGNED, Scope::StoreManage)),
     rule("GET", "/admin/api/store/tasks/{id}", Needs(SIGNED, Scope::StoreManage)),
     rule("GET", "/admin/api/backups", Needs(SIGNED, Scope::StoreManage)),
+    rule("GET", "/admin/api/queues", Needs(SIGNED, Scope::JobsManage)),
+    rule("GET", "/admin/api/jobs", Needs(SIGNED, Scope::JobsManage)),
+    rule("POST", "/admin/api/jobs/requeue", Needs(SIGNED, Scope::JobsManage)),
+    rule("POST", "/admin/api/jobs/purge", Needs(SIGNED, Scope::JobsManage)),
+    rule("GET", "/admin/api/jobs/{id}", Needs(SIGNED, Scope::JobsManage)),
+    rule("POST", "/admin/api/jobs/{id}/requeue", Needs(SIGNED, Scope::JobsManage)),
 ];
+
+/// Paths whose `GET` takes something away. The router would answer a `HEAD` with it, and nobody would get what was taken.
+const TAKING: [&str; 1] = ["/job/next"];
+
+/// Whether a request would take something and throw it away.
+pub fn wastes(method: &str, path: &str) -> bool {
+    method == "HEAD" && TAKING.contains(&path)
+}
 
 /// The rule for a request, by method and path without its query. `HEAD` counts as `GET`.
 pub fn find(method: &str, path: &str) -> Option<&'static Rule> {

@@ -1,0 +1,9 @@
+//! The queues over HTTP: [`GatewayApi`] for producers and consumers, [`QueuesApi`] for operators.
+
+mod gateway;
+mod operators;
+mod wire;
+
+pub use gateway::GatewayApi;
+pub use operators::QueuesApi;
+pub use wire::{around, envelope};

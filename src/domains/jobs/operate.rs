@@ -1,0 +1,226 @@
+//! What operators do: look, requeue, purge.
+
+use super::job::{Job, Phase, QueueName};
+use super::meters::Event;
+use super::rules::State;
+use super::service::{Jobs, missing};
+use super::tables::{JOBS, JOBS_FORGOTTEN};
+use crate::base::{Error, Id, Result};
+use crate::domains::audit::{self, Actor, Entry};
+use crate::store::Tx;
+
+/// Jobs on one page of a list at most.
+pub const MAX_LIST: usize = 200;
+
+/// Jobs changed in one commit.
+const STEP: usize = 100;
+
+/// Jobs that one request requeues or purges at most.
+pub const MAX_BULK: usize = 10_000;
+
+/// Who asked for it, in which request.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    pub actor: Actor,
+    pub request_id: String,
+}
+
+/// Which jobs are meant.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    pub queue: QueueName,
+    pub state: State,
+    /// At most so many, oldest first.
+    pub limit: usize,
+}
+
+/// What is to be done with many jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bulk {
+    Requeue,
+    Purge,
+}
+
+/// How that went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    pub matched: usize,
+    pub changed: usize,
+}
+
+impl Jobs {
+    /// At most `limit` jobs behind `after`, oldest first, of one queue or all, in one state or any.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn list(
+        &self,
+        queue: Option<&QueueName>,
+        state: Option<State>,
+        after: Id,
+        limit: usize,
+    ) -> Result<Vec<Job>> {
+        let ids = self.0.index.list(queue, state, after, limit.clamp(1, MAX_LIST));
+        Ok(self.0.store.get_many(&JOBS, &ids).await?.into_iter().flatten().collect())
+    }
+
+    /// Puts one job back into its queue, to be had at once.
+    ///
+    /// # Errors
+    /// `jobs.missing`; `jobs.leased` while somebody holds it; those of the store.
+    pub async fn requeue(&self, id: Id, asker: &Asker) -> Result<Job> {
+        let (now, row) = (self.0.clock.now(), self.0.ids.next());
+        let work = |tx: Tx| async move {
+            let mut job = tx.get(&JOBS, &id).await?.ok_or_else(|| missing(id))?;
+            let before = job.state(now);
+            job.requeue(now)?;
+            tx.put(&JOBS, &id, &job);
+            let entry = Entry {
+                at: now,
+                actor: asker.actor.clone(),
+                action: "job.requeued".into(),
+                subject: format!("job:{id}"),
+                before: Some(before.text().into()),
+                after: Some(job.state(now).text().into()),
+                request_id: asker.request_id.clone(),
+            };
+            audit::record(&tx, row, &entry);
+            Ok(job)
+        };
+        let job = self.0.store.transact(work).await?;
+        self.0.meters.count(&job.queue, Event::Requeued);
+        Ok(job)
+    }
+
+    /// How many jobs are meant.
+    pub fn count(&self, selection: &Selection) -> usize {
+        let limit = selection.limit.min(MAX_BULK);
+        self.0.index.list(Some(&selection.queue), Some(selection.state), Id(0), limit).len()
+    }
+
+    /// Requeues or purges what is meant, in steps of a commit each; every step has its audit row. Jobs that move meanwhile are left alone.
+    ///
+    /// # Errors
+    /// `jobs.leased` for leased jobs; those of the store, which leave the steps before done.
+    pub async fn bulk(&self, what: Bulk, selection: &Selection, asker: &Asker) -> Result<Changed> {
+        if selection.state == State::Leased {
+            return Err(Error::conflict("jobs.leased", "leased jobs are held by somebody, and left to them")
+                .hint("wait until their leases end"));
+        }
+        let limit = selection.limit.min(MAX_BULK);
+        let ids = self.0.index.list(Some(&selection.queue), Some(selection.state), Id(0), limit);
+        let mut changed = 0;
+        for step in ids.chunks(STEP) {
+            changed += self.step(what, selection, step, asker).await?;
+        }
+        Ok(Changed { matched: ids.len(), changed })
+    }
+
+    async fn step(&self, what: Bulk, selection: &Selection, ids: &[Id], asker: &Asker) -> Result<usize> {
+        let (now, row) = (self.0.clock.now(), self.0.ids.next());
+        let work = |tx: Tx| async move {
+            let found = tx.get_many(&JOBS, ids).await?.into_iter().flatten();
+            let meant: Vec<Job> = found.filter(|job| job.state(now) == selection.state).collect();
+            match what {
+                Bulk::Purge => forget(&tx, &meant).await?,
+                Bulk::Requeue => {
+                    for mut job in meant.iter().cloned() {
+                        job.requeue(now)?;
+                        tx.put(&JOBS, &job.id, &job);
+                    }
+                }
+            }
+            let entry = Entry {
+                at: now,
+                actor: asker.actor.clone(),
+                action: what.action().into(),
+                subject: format!("queue:{}", selection.queue),
+                before: Some(format!("{} {} jobs", meant.len(), selection.state.text())),
+                after: None,
+                request_id: asker.request_id.clone(),
+            };
+            if !meant.is_empty() {
+                audit::record(&tx, row, &entry);
+            }
+            Ok(meant.iter().map(|job| job.id).collect::<Vec<Id>>())
+        };
+        let done = self.0.store.transact(work).await?;
+        let event = if what == Bulk::Purge { Event::Purged } else { Event::Requeued };
+        done.iter().for_each(|_| self.0.meters.count(&selection.queue, event));
+        if let (Bulk::Purge, Some(last)) = (what, done.iter().max()) {
+            self.0.tail.line().forgot(*last);
+        }
+        Ok(done.len())
+    }
+
+    /// Forgets jobs that are over and have been kept long enough. How many.
+    pub(super) async fn forget_old(&self, limit: usize) -> Result<usize> {
+        let ids = &self.0.index.forgettable(limit);
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let work = |tx: Tx| async move {
+            let found: Vec<Job> = tx.get_many(&JOBS, ids).await?.into_iter().flatten().collect();
+            let over: Vec<Job> = found.into_iter().filter(|job| job.phase.is_over()).collect();
+            forget(&tx, &over).await?;
+            Ok(over.iter().map(|job| job.id).collect::<Vec<Id>>())
+        };
+        let gone = self.0.store.transact(work).await?;
+        if let Some(last) = gone.iter().max() {
+            self.0.tail.line().forgot(*last);
+        }
+        Ok(gone.len())
+    }
+
+    /// Writes down what time has done. How many jobs that were.
+    pub(super) async fn lapse(&self, limit: usize) -> Result<usize> {
+        let (now, ids) = (self.0.clock.now(), &self.0.index.lapsed(limit));
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let work = |tx: Tx| async move {
+            let mut moved = Vec::new();
+            for mut job in tx.get_many(&JOBS, ids).await?.into_iter().flatten() {
+                let was = job.phase;
+                if job.lapse(now) {
+                    tx.put(&JOBS, &job.id, &job);
+                    moved.push((job.queue.clone(), was, job.phase));
+                }
+            }
+            Ok(moved)
+        };
+        let moved = self.0.store.transact(work).await?;
+        for (queue, was, is) in &moved {
+            let meters = &self.0.meters;
+            if *was == Phase::Leased {
+                meters.count(queue, Event::LeaseEnded);
+            }
+            match is {
+                Phase::Dead => meters.count(queue, Event::Died),
+                Phase::Expired => meters.count(queue, Event::Expired),
+                _ => {}
+            }
+        }
+        Ok(moved.len())
+    }
+}
+
+impl Bulk {
+    fn action(self) -> &'static str {
+        match self {
+            Bulk::Requeue => "jobs.requeued",
+            Bulk::Purge => "jobs.purged",
+        }
+    }
+}
+
+/// Removes `jobs`, and notes that mirrors may have missed them.
+async fn forget(tx: &Tx, jobs: &[Job]) -> Result<()> {
+    let Some(last) = jobs.iter().map(|job| job.id).max() else { return Ok(()) };
+    jobs.iter().for_each(|job| tx.delete(&JOBS, &job.id));
+    let known = tx.get(&JOBS_FORGOTTEN, &()).await?;
+    if known.is_none_or(|known| known < last) {
+        tx.put(&JOBS_FORGOTTEN, &(), &last);
+    }
+    Ok(())
+}
