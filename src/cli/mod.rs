@@ -5,6 +5,7 @@ mod banner;
 mod config;
 mod doctor;
 mod health;
+mod jobs;
 mod keys;
 mod logging;
 mod policy;
@@ -68,6 +69,9 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Take jobs from the gateway and run a command for each
     Worker(worker::WorkerArgs),
+    /// Look at queues and jobs, put jobs back, remove them
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -130,6 +134,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Demo(args) => samples::demo(args, common, sources).await,
         Command::Policy(command) => policy::run(command, common, sources).await,
         Command::Worker(args) => worker::run(args, common, sources).await,
+        Command::Jobs(command) => jobs::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,

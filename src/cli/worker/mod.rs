@@ -23,6 +23,7 @@ use super::serve::Stop;
 use super::{Common, logging};
 use crate::base::{Clock, Error, Result, Secret};
 use crate::config::{MAX_CONCURRENCY, Sources, WorkerConfig, is_loopback};
+use crate::domains::jobs::QueueName;
 
 /// The key id under which A6 takes the gateway's own HMAC_SECRET.
 const GATEWAY_KID: &str = "gateway";
@@ -37,7 +38,7 @@ Settings: BASE_URL, API_KEY, HMAC_SECRET, CONCURRENCY, TIMEOUT, INITIAL_BACKOFF,
 pub struct WorkerArgs {
     /// The queue to work on
     #[arg(long, default_value = "default")]
-    queue: String,
+    queue: QueueName,
     /// How long a job is ours unless we ask for more, in seconds
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     lease: u64,
@@ -105,7 +106,7 @@ fn shop(args: &WorkerArgs, config: &WorkerConfig, common: &Common) -> Result<Sho
     let gateway = Gateway::new(config, credential(args, config)?, Clock::system())?;
     Ok(Shop::new(Setup {
         gateway,
-        wish: Wish { queue: queue(&args.queue)?, lease: Duration::from_secs(args.lease) },
+        wish: Wish { queue: args.queue.to_string(), lease: Duration::from_secs(args.lease) },
         recipe: args.exec.as_deref().map(|command| Recipe::new(command, common.json)),
         concurrency: args.concurrency.map_or(config.concurrency, |number| number as usize),
         once: args.once,
@@ -113,10 +114,6 @@ fn shop(args: &WorkerArgs, config: &WorkerConfig, common: &Common) -> Result<Sho
         backoff: Backoff::new(config.initial_backoff, config.max_backoff),
         retries: config.retries,
     }))
-}
-
-fn queue(name: &str) -> Result<String> {
-    Ok(name.to_owned())
 }
 
 fn credential(args: &WorkerArgs, config: &WorkerConfig) -> Result<Credential> {
