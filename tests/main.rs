@@ -32,3 +32,4 @@ mod state;
 mod survival;
 mod tidy;
 mod upkeep;
+mod worker;

@@ -69,7 +69,6 @@ async fn lane(shop: &Shop) -> Result<()> {
 /// # Errors
 /// When there is no point in asking again.
 pub fn failed(shop: &Shop, failure: Failure, backoff: &mut Backoff) -> Result<Duration> {
-    shop.away(&failure);
     let patient = match &failure {
         Failure::Passing(_) => !shop.once,
         // A server may be set right, or restarted within the second of the signature; a wrong key stays wrong.
@@ -79,6 +78,7 @@ pub fn failed(shop: &Shop, failure: Failure, backoff: &mut Backoff) -> Result<Du
     if !patient && backoff.failures >= shop.retries {
         return Err(failure.into_error());
     }
+    shop.away(&failure);
     Ok(backoff.next(failure.error().wait()))
 }
 
