@@ -34,15 +34,20 @@ impl Caller {
         Self { key: secret("API_KEY"), hmac: secret("HMAC_SECRET") }
     }
 
-    pub fn call(&self, address: SocketAddr, method: &str, target: &str, body: &str) -> std::io::Result<Wire> {
+    /// Headers that are good for a minute.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
         let now = Clock::system().now().seconds().to_string();
-        let signature = sign(&self.hmac, now.as_bytes());
-        let headers = [
-            ("x-api-key", self.key.expose()),
-            ("x-timestamp", &now),
-            ("x-signature", &signature),
-            ("content-type", "application/json"),
-        ];
+        vec![
+            ("x-api-key", self.key.expose().to_owned()),
+            ("x-signature", sign(&self.hmac, now.as_bytes())),
+            ("x-timestamp", now),
+            ("content-type", "application/json".to_owned()),
+        ]
+    }
+
+    pub fn call(&self, address: SocketAddr, method: &str, target: &str, body: &str) -> std::io::Result<Wire> {
+        let headers = self.headers();
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         request(address, method, target, &headers, body)
     }
 
@@ -365,4 +370,54 @@ fn watching_shows_what_moves() {
     });
     kill_process(Pid::from_child(&watch), Signal::INT).unwrap();
     assert_eq!(until("watching ends", || watch.try_wait().unwrap()).code(), Some(0));
+}
+
+/// The seed's own client, in Python and independent of all that is here.
+#[test]
+fn the_seeds_client_in_another_language_gets_what_the_seed_promises() {
+    let (home, server, caller) = opened();
+    let made = Generated::existing(&home.data()).unwrap().unwrap();
+    let mut python = Command::new("python3");
+    python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/seed_client.py")).stdin(Stdio::null());
+    python.env("BASE_URL", format!("http://{}", server.address)).env("JOBS", "20");
+    python.env("API_KEY", made.get("API_KEY").unwrap()).env("HMAC_SECRET", made.get("HMAC_SECRET").unwrap());
+    let there = Command::new("python3").arg("--version").output().is_ok_and(|done| done.status.success());
+    assert!(
+        there,
+        "this test runs tests/seed_client.py and needs python3: `apt-get install python3`, or use tests/run, which does"
+    );
+    let done = crate::process::finish(python);
+    assert_eq!(done.code, Some(0), "{}{}\n{}", done.stdout, done.stderr, server.told());
+    let seen: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(seen["jobs"], 20);
+    for id in seen["ids"].as_array().unwrap() {
+        assert_eq!(caller.job(&server, id.as_str().unwrap())["state"], "delivered");
+    }
+    let logged = server.told();
+    assert!(!logged.contains(made.get("API_KEY").unwrap()), "the key in the query is in the log");
+}
+
+#[test]
+fn exit_codes_are_the_answers_through_a_socket() {
+    exit_codes_are_the_answers(SOCKET);
+}
+
+#[test]
+fn a_long_command_keeps_its_lease_through_a_socket() {
+    a_long_command_keeps_its_lease(SOCKET);
+}
+
+#[test]
+fn a_lost_lease_ends_the_command_that_came_through_a_socket() {
+    a_lost_lease_ends_the_command(SOCKET);
+}
+
+#[test]
+fn who_is_told_to_stop_finishes_or_gives_back_what_came_through_a_socket() {
+    who_is_told_to_stop_finishes_or_gives_back(SOCKET);
+}
+
+#[test]
+fn a_worker_outlives_its_server_and_its_socket() {
+    a_worker_outlives_its_server(SOCKET);
 }
