@@ -146,7 +146,7 @@ impl Running {
     }
 
     /// Ends it as a power cut would.
-    pub fn kill(mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
