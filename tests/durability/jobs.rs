@@ -229,7 +229,7 @@ fn audit(books: &Books, reports: &[String], worked: &str, look: impl Fn(&str) ->
     }
     // Work that was done again: its lease ended, or its answer did not get through.
     let again: u64 = times.values().map(|times| times - 1).sum();
-    assert!(!queued.is_empty() && by_workers > 0 && handed.len() > 0, "nothing happened");
+    assert!(!queued.is_empty() && by_workers > 0 && !handed.is_empty(), "nothing happened");
     format!(
         "{} acknowledged enqueues ({} unanswered ones besides), {} acknowledged ends ({by_workers} by `grps worker`), {again} times \
          again, {} late answers refused",
