@@ -90,25 +90,28 @@ pub fn rows(answer: &Value, rates: Option<&Flows>) -> Vec<Value> {
     queues.into_iter().map(with_rates).collect()
 }
 
-/// A table for people; `rates` keeps room for them before they are known.
-pub fn table(rows: &[Value], rates: bool) -> String {
+/// A table for people. The one that is watched has rates, with room for them before they are known, and fits a terminal of 80 columns.
+pub fn table(rows: &[Value], watched: bool) -> String {
     if rows.is_empty() {
         return "No queues: nothing has been put in yet.\n".into();
     }
-    let rate_heads = if rates { format!(" {:>9} {:>9}", "in/s", "out/s") } else { String::new() };
-    let mut out = format!(
-        "{:<24} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>12}{rate_heads}\n",
-        "queue", "ready", "waiting", "leased", "delivered", "done", "dead", "oldest"
-    );
+    let columns: &[&str] = match watched {
+        true => &["ready", "waiting", "leased", "done", "dead"],
+        false => &["ready", "waiting", "leased", "delivered", "done", "dead", "expired"],
+    };
+    let mut out = format!("{:<16}", "queue");
+    columns.iter().for_each(|name| out += &format!(" {name:>7}"));
+    out += &format!(" {:>7}", "oldest");
+    out += if watched { "  in/s out/s\n" } else { "\n" };
     for row in rows {
-        let count = |name: &str| HumanCount(row[name].as_u64().unwrap_or(0)).to_string();
-        out += &format!("{:<24}", row["queue"].as_str().unwrap_or_default());
-        for name in ["ready", "waiting", "leased", "delivered", "done", "dead"] {
-            out += &format!(" {:>9}", count(name));
+        out += &format!("{:<16}", row["queue"].as_str().unwrap_or_default());
+        for name in columns {
+            let count = HumanCount(row[*name].as_u64().unwrap_or(0)).to_string();
+            out += &format!(" {count:>width$}", width = name.len().max(7));
         }
-        out += &format!(" {:>12}", oldest(row));
-        if rates {
-            out += &format!(" {:>9} {:>9}", rate(&row["inPerSecond"]), rate(&row["outPerSecond"]));
+        out += &format!(" {:>7}", oldest(row));
+        if watched {
+            out += &format!(" {:>5} {:>5}", rate(&row["inPerSecond"]), rate(&row["outPerSecond"]));
         }
         out.push('\n');
     }
@@ -137,7 +140,9 @@ fn lines(rows: &[Value]) -> String {
 }
 
 fn oldest(row: &Value) -> String {
-    row["oldestReadySeconds"].as_u64().map_or("–".into(), |age| HumanDuration(Duration::from_secs(age)).to_string())
+    row["oldestReadySeconds"]
+        .as_u64()
+        .map_or("–".into(), |age| format!("{:#}", HumanDuration(Duration::from_secs(age))))
 }
 
 fn rate(value: &Value) -> String {
@@ -208,6 +213,7 @@ mod tests {
         let rows = rows(&answer, Some(&rates));
         let drawn = table(&rows, true);
         assert!(drawn.contains("12,345") && drawn.contains("5.2") && drawn.contains("120"), "{drawn}");
+        assert!(drawn.lines().all(|line| line.chars().count() <= 80), "{drawn}");
         assert!(lines(&rows).starts_with("mail: ready 12345, waiting 1, leased 2,"), "{}", lines(&rows));
         assert!(table(&[], true).contains("No queues"));
     }
