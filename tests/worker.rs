@@ -191,9 +191,12 @@ fn a_lost_lease_ends_the_command_of_polls() {
 fn who_is_told_to_stop_finishes_or_gives_back(way: &[&str]) {
     let (home, server, caller) = opened();
     let id = caller.put(&server, "/job", "{}");
-    let mut hand = Hand::hire(&home, "worker", &[&["--exec", "echo begun; sleep 1.5"], way].concat());
+    let mut hand = Hand::hire(&home, "worker", &[&["--exec", "echo begun; sleep 2.5"], way].concat());
     until("the command runs", || hand.printed().contains("begun").then_some(()));
     hand.signal(Signal::TERM);
+    until("the signal is heard", || hand.told().contains("no more jobs are taken").then_some(()));
+    // Then its polls end; the server hands out nothing to who has gone.
+    std::thread::sleep(Duration::from_millis(300));
     let late = caller.put(&server, "/job", "{}");
     assert_eq!(hand.wait().code(), Some(0), "{}", hand.told());
     assert_eq!(caller.job(&server, &id)["state"], "done");

@@ -38,6 +38,8 @@ async fn lane(shop: &Shop) -> Result<()> {
     let mut backoff = shop.backoff.clone();
     loop {
         let asked = Stopwatch::start();
+        // A poll that is broken off may have been given a job in that very moment; its lease brings it back. To wait for the poll instead
+        // would keep an owner waiting for seconds at every stop.
         let taken = tokio::select! {
             biased;
             () = shop.reached(Stage::Finishing) => return Ok(()),
