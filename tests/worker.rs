@@ -149,7 +149,7 @@ fn exit_codes_are_the_answers_of_polls() {
 fn a_long_command_keeps_its_lease(way: &[&str]) {
     let (home, server, caller) = opened();
     let id = caller.put(&server, "/job?maxAttempts=1", "{}");
-    let hand = Hand::hire(&home, "worker", &[&["--lease", "1", "--exec", "sleep 3"], way].concat());
+    let hand = Hand::hire(&home, "worker", &[&["--lease", "2", "--exec", "sleep 5"], way].concat());
     let done = caller.until(&server, &id, "done");
     assert_eq!(done["attempt"], 1, "{}", hand.told());
     hand.stop();
@@ -165,7 +165,7 @@ fn a_lost_lease_ends_the_command(way: &[&str]) {
     let id = caller.put(&server, "/job", "{}");
     // What the command starts has to end with it.
     let command = "sleep 60 & echo $! > pid.new; mv pid.new pid; wait";
-    let hand = Hand::hire(&home, "worker", &[&["--lease", "1", "--concurrency", "1", "--exec", command], way].concat());
+    let hand = Hand::hire(&home, "worker", &[&["--lease", "2", "--concurrency", "1", "--exec", command], way].concat());
     let pid = until("the command runs", || std::fs::read_to_string(home.dir.path().join("pid")).ok());
     let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
     hand.signal(Signal::STOP);
