@@ -33,3 +33,4 @@ mod state;
 mod survival;
 mod tidy;
 mod upkeep;
+mod worker;

@@ -69,8 +69,13 @@ impl Home {
 
     /// Starts a server on a free port and waits until it answers.
     pub fn serve(&self) -> Running {
+        self.serve_on(0)
+    }
+
+    /// Starts a server on a port of its own choice (0) or the one given, and waits until it answers.
+    pub fn serve_on(&self, port: u16) -> Running {
         let stderr = self.dir.path().join("stderr.txt");
-        let mut command = self.command(&["--port", "0"]);
+        let mut command = self.command(&["--port", &port.to_string()]);
         let child = command.stdout(Stdio::null()).stderr(File::create(&stderr).unwrap()).spawn().unwrap();
         let mut running = Running { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), stderr };
         let pid = running.child.id();
@@ -138,6 +143,12 @@ impl Running {
         self.signal(rustix::process::Signal::TERM);
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{}", self.told());
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn get(&self, target: &str) -> Wire {

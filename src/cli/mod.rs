@@ -5,6 +5,7 @@ mod banner;
 mod config;
 mod doctor;
 mod health;
+mod jobs;
 mod keys;
 mod logging;
 mod policy;
@@ -13,6 +14,7 @@ mod serve;
 mod session;
 mod sign;
 mod upkeep;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +67,11 @@ enum Command {
     /// Check, explain and try out policy files
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Take jobs from the gateway and run a command for each
+    Worker(worker::WorkerArgs),
+    /// Look at queues and jobs, put jobs back, remove them
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -126,6 +133,8 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Bootstrap => samples::bootstrap(common, sources).await,
         Command::Demo(args) => samples::demo(args, common, sources).await,
         Command::Policy(command) => policy::run(command, common, sources).await,
+        Command::Worker(args) => worker::run(args, common, sources).await,
+        Command::Jobs(command) => jobs::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,

@@ -69,19 +69,19 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
 }
 
 /// The signals that ask us to stop.
-struct Stop {
+pub struct Stop {
     term: Signal,
     int: Signal,
 }
 
 impl Stop {
-    fn listen() -> Result<Self> {
+    pub fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).map_err(|error| Error::broken("server.no_signals", error));
         Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
     }
 
     /// Resolves at the next SIGTERM or SIGINT.
-    async fn next(&mut self) {
+    pub async fn next(&mut self) {
         tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
     }
 

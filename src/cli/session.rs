@@ -87,14 +87,29 @@ impl Session {
     /// # Errors
     /// The server's problem, with its code and hint; `server.unreachable` when it does not answer.
     pub async fn call(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Value> {
+        let bytes = self.ask(method, target, body).await?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// Reads something that is no JSON.
+    ///
+    /// # Errors
+    /// As [`Session::call`].
+    pub async fn text(&self, target: &str) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.ask(Method::GET, target, None).await?).into_owned())
+    }
+
+    async fn ask(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Vec<u8>> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let headers = self.sign(&method, target, body.as_bytes())?;
         let (status, bytes) = match &self.way {
             Way::Remote { client, base } => remote(client, method, format!("{base}{target}"), &headers, body).await?,
             Way::Here { endpoint, .. } => here(endpoint, method, target, &headers, body).await?,
         };
-        let answer: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        if status.is_success() { Ok(answer) } else { Err(problem(status, &answer)) }
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        Err(problem(status, &serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
     }
 
     /// Ends the session; a store that this process held is closed in order.
@@ -170,7 +185,7 @@ async fn here(
 }
 
 /// The server's RFC 9457 problem as our error, so that it prints like any other.
-fn problem(status: StatusCode, answer: &Value) -> Error {
+pub fn problem(status: StatusCode, answer: &Value) -> Error {
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
     let code = text("code").unwrap_or("server.refused").to_owned();
     let detail = text("detail").map_or_else(|| format!("the server answered {status}"), str::to_owned);

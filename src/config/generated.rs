@@ -43,6 +43,14 @@ impl Generated {
         }
     }
 
+    /// Reads the file if there is one.
+    ///
+    /// # Errors
+    /// `config.secrets_unreadable` when there is one and it is not ours.
+    pub fn existing(data_dir: &Path) -> Result<Option<Self>> {
+        if data_dir.join(FILE).exists() { Self::load_or_create(data_dir).map(Some) } else { Ok(None) }
+    }
+
     fn read(path: &Path, text: &str) -> Result<Self> {
         serde_json::from_str(text).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());

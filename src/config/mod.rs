@@ -4,6 +4,7 @@
 mod generated;
 mod settings;
 mod sources;
+mod worker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 pub use generated::Generated;
 pub use settings::{Kind, SETTINGS, Setting, markdown};
-pub use sources::{Found, Origin, Sources};
+pub use sources::{Found, Origin, Sources, names_in_environment};
+pub use worker::{MAX_CONCURRENCY, WorkerConfig, is_loopback};
 
 use crate::base::{Clock, Error, Result, Secret, Secrets};
 use crate::domains::auth::{self, Mode};
@@ -109,7 +111,7 @@ impl Config {
             port,
             data_dir: data_dir(sources)?,
             policy_dir: PathBuf::from(read.text("POLICY_DIR")?),
-            log_format: read.one_of("LOG_FORMAT", &[("human", LogFormat::Human), ("json", LogFormat::Json)])?,
+            log_format: read.log_format()?,
             log_level: read.text("LOG_LEVEL")?,
             docs: read.flag("DOCS")?,
             headless: read.flag("HEADLESS_MODE")?,
@@ -346,6 +348,10 @@ impl Reader<'_> {
             Ok(number) if (low..=high).contains(&number) => Ok(number),
             _ => Err(self.invalid(name, &text, &format!("a whole number from {low} to {high}"))),
         }
+    }
+
+    fn log_format(&self) -> Result<LogFormat> {
+        self.one_of("LOG_FORMAT", &[("human", LogFormat::Human), ("json", LogFormat::Json)])
     }
 
     fn flag(&self, name: &str) -> Result<bool> {

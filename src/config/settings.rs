@@ -123,6 +123,20 @@ pub const SETTINGS: &[Setting] = &[
     secret("WEBHOOK_VERIFICATION_KEY", "Signs the webhooks we send."),
     plain("CHANNEL_ID", "", "Discord channel to read jobs from."),
     secret("DISCORD_TOKEN", "Discord bot token."),
+    plain(
+        "BASE_URL",
+        "http://127.0.0.1:8000",
+        "The server a worker works for; unset, the one that runs on DATA_DIR here.",
+    ),
+    plain("CONCURRENCY", "4", "Jobs a worker works on at the same time."),
+    plain("TIMEOUT", "10", "Seconds a worker's request may take, waiting for a job included."),
+    plain(
+        "INITIAL_BACKOFF",
+        "0.25",
+        "Seconds a worker pauses at most after the first failure; doubles with each more.",
+    ),
+    plain("MAX_BACKOFF", "10", "The longest such pause."),
+    plain("RETRIES", "5", "How often a worker tries again to tell the server how a job went."),
     secret("REDIS_URL", "Redis of a cluster; one machine needs none."),
 ];
 

@@ -114,6 +114,17 @@ impl Sources {
     }
 }
 
+/// The variables of this process that give one of `settings`, in whatever case they are written, their `_FILE` variants among them: what a
+/// child process has to be spared.
+#[allow(clippy::disallowed_methods)] // the one place, with `of_process`
+pub fn names_in_environment(settings: &[&str]) -> Vec<OsString> {
+    let given = |name: &OsString| {
+        let name = name.to_string_lossy().to_ascii_uppercase();
+        settings.iter().any(|setting| name == *setting || name.strip_suffix("_FILE") == Some(setting))
+    };
+    std::env::vars_os().map(|(name, _)| name).filter(given).collect()
+}
+
 fn upper(pairs: Vec<(String, String)>) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(name, value)| (name.to_ascii_uppercase(), value)).collect()
 }

@@ -18,6 +18,7 @@ mod damage;
 mod disk;
 mod full;
 mod image;
+mod jobs;
 mod kill;
 mod powercut;
 mod queue_model;

@@ -1,0 +1,101 @@
+//! Work by long polls: as many lanes as jobs may run at the same time, each taking one job, working on it, answering for it. So every job that is
+//! held is also worked on, and no lease runs while its job waits its turn.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::backoff::Backoff;
+use super::gateway::Failure;
+use super::job::handle;
+use super::shop::{Shop, Stage, Way};
+use crate::base::Result;
+use crate::base::clock::Stopwatch;
+
+/// The longest the gateway lets a poll wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(25);
+
+/// The part of `TIMEOUT` that a poll waits: what is left is for the way there and back.
+const WAIT_SHARE: f64 = 0.8;
+
+/// Works until told to stop, or, with `--once`, until nothing is left.
+///
+/// # Errors
+/// Of the first lane that cannot go on; jobs at hand are finished first.
+pub async fn run(shop: &Shop) -> Result<()> {
+    let lanes = (0..shop.concurrency).map(|_| async {
+        let ended = lane(shop).await;
+        if ended.is_err() {
+            shop.advance(Stage::Finishing);
+        }
+        ended
+    });
+    join_all(lanes).await.into_iter().collect()
+}
+
+async fn lane(shop: &Shop) -> Result<()> {
+    let wait = if shop.once { Duration::ZERO } else { wait(shop.gateway.timeout) };
+    let mut backoff = shop.backoff.clone();
+    loop {
+        let asked = Stopwatch::start();
+        // A poll that is broken off may have been given a job in that very moment; its lease brings it back. To wait for the poll instead
+        // would keep an owner waiting for seconds at every stop.
+        let taken = tokio::select! {
+            biased;
+            () = shop.reached(Stage::Finishing) => return Ok(()),
+            taken = shop.gateway.take(&shop.wish, wait) => taken,
+        };
+        let pause = match taken {
+            Ok(job) => {
+                shop.back();
+                match job {
+                    Some(job) => {
+                        backoff.reset();
+                        handle(shop, &Way::Http, &job).await;
+                        continue;
+                    }
+                    None if shop.once => return Ok(()),
+                    // A server that is about to end lets polls go early.
+                    None if asked.elapsed() < wait / 2 || wait.is_zero() => backoff.next(None),
+                    None => continue,
+                }
+            }
+            Err(failure) => failed(shop, failure, &mut backoff)?,
+        };
+        tokio::select! { () = tokio::time::sleep(pause) => {}, () = shop.reached(Stage::Finishing) => return Ok(()) }
+    }
+}
+
+/// How long to pause after a request for work has failed.
+///
+/// # Errors
+/// When there is no point in asking again.
+pub fn failed(shop: &Shop, failure: Failure, backoff: &mut Backoff) -> Result<Duration> {
+    let patient = match &failure {
+        Failure::Passing(_) => !shop.once,
+        // A server may be set right, or restarted within the second of the signature; a wrong key stays wrong.
+        Failure::Refused(_) | Failure::Lost(_) => false,
+        Failure::Final(_) => return Err(failure.into_error()),
+    };
+    if !patient && backoff.failures >= shop.retries {
+        return Err(failure.into_error());
+    }
+    shop.away(&failure);
+    Ok(backoff.next(failure.error().wait()))
+}
+
+fn wait(timeout: Duration) -> Duration {
+    Duration::from_secs(timeout.mul_f64(WAIT_SHARE).min(LONGEST_WAIT).as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_wait_less_than_requests_may_take() {
+        for (timeout, expected) in [(0.5, 0), (1.0, 0), (2.0, 1), (10.0, 8), (30.0, 24), (300.0, 25)] {
+            assert_eq!(wait(Duration::from_secs_f64(timeout)), Duration::from_secs(expected), "{timeout}");
+        }
+    }
+}
