@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod discord;
 pub mod health;
 pub mod jobs;
 pub mod leaderboards;

@@ -1,0 +1,4 @@
+//! Jobs from Discord.
+
+mod embed;
+mod pace;
