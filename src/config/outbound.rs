@@ -6,7 +6,7 @@ use super::Reader;
 use crate::base::{Error, Result, Secret};
 use crate::domains::discord::{self, Floors, MIN_INTERVAL};
 use crate::domains::doorbell;
-use crate::remote::BaseUrl;
+use crate::remote::{BaseUrl, TOTAL_TIMEOUT};
 
 /// Longest pause between polls that can be set, in seconds.
 const MAX_POLL_SECONDS: f64 = 3600.0;
@@ -22,6 +22,7 @@ pub fn discord(read: &Reader<'_>) -> Result<Option<discord::Config>> {
             .parse()
             .map_err(|error: Error| Error::invalid("config.invalid", format!("DISCORD_QUEUE: {}", error.detail())))?,
         api: BaseUrl::parse("DISCORD_API_URL", &read.text("DISCORD_API_URL")?)?,
+        patience: TOTAL_TIMEOUT,
     };
     Ok(read.missing(&["CHANNEL_ID", "DISCORD_TOKEN"])?.is_empty().then_some(config))
 }
@@ -35,6 +36,7 @@ pub fn doorbell(read: &Reader<'_>) -> Result<Option<doorbell::Config>> {
         queues: doorbell::Config::queues(&read.text("DOORBELL_QUEUES")?, &topic)?,
         topic,
         api: BaseUrl::parse("ROBLOX_API_URL", &read.text("ROBLOX_API_URL")?)?,
+        patience: doorbell::PATIENCE,
     };
     let needs = ["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "DOORBELL_QUEUES"];
     Ok((read.missing(&needs)?.is_empty() && !config.queues.is_empty()).then_some(config))

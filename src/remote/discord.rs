@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::Value;
 
-use super::{Answer, BaseUrl, Client, PROJECT_URL, TOTAL_TIMEOUT, Unanswered, credential, seconds, words};
+use super::{Answer, BaseUrl, Client, PROJECT_URL, Unanswered, credential, seconds, words};
 use crate::base::{Error, Result, Secret, Time};
 
 /// Where Discord answers, with the version: without one it would speak a version of long ago.
@@ -182,17 +182,11 @@ pub struct Discord {
 }
 
 impl Discord {
-    /// # Errors
-    /// `config.invalid` for a token that cannot be one; `remote.client`.
-    pub fn new(base: BaseUrl, token: &Secret) -> Result<Self> {
-        Self::with_patience(base, token, TOTAL_TIMEOUT)
-    }
-
-    /// The same with another limit on how long a request may take.
+    /// `patience` is how long a request may take; [`super::TOTAL_TIMEOUT`] unless there is a reason.
     ///
     /// # Errors
-    /// As [`Discord::new`].
-    pub fn with_patience(base: BaseUrl, token: &Secret, patience: Duration) -> Result<Self> {
+    /// `config.invalid` for a token that cannot be one; `remote.client`.
+    pub fn new(base: BaseUrl, token: &Secret, patience: Duration) -> Result<Self> {
         let agent = format!("DiscordBot ({PROJECT_URL}, {})", env!("CARGO_PKG_VERSION"));
         // People paste the header with the token.
         let bare = token.expose().trim();

@@ -1,5 +1,7 @@
 //! The feed: what the poller works with, and what can be asked about it.
 
+use std::time::Duration;
+
 use super::pace::{Floors, Pace};
 use super::poller::Poller;
 use super::status::{Board, Status};
@@ -23,6 +25,8 @@ pub struct Config {
     pub queue: QueueName,
     /// `DISCORD_API_URL`.
     pub api: BaseUrl,
+    /// How long a request may take.
+    pub patience: Duration,
 }
 
 /// Jobs from Discord. Cheap to clone; all clones are one.
@@ -48,7 +52,7 @@ impl DiscordFeed {
     /// `config.invalid` for a token that cannot be one; `remote.client`.
     pub fn new(store: Store, clock: Clock, jobs: Jobs, config: Option<&Config>, metrics: &Metrics) -> Result<Self> {
         let source = config.map(|config| -> Result<Source> {
-            let discord = Discord::new(config.api.clone(), &config.token)?;
+            let discord = Discord::new(config.api.clone(), &config.token, config.patience)?;
             Ok(Source { discord, channel: config.channel, floors: config.floors })
         });
         let source = source.transpose()?;

@@ -33,6 +33,8 @@ pub struct Config {
     pub topic: String,
     /// `ROBLOX_API_URL`.
     pub api: BaseUrl,
+    /// How long a ring may take.
+    pub patience: Duration,
 }
 
 impl Config {
@@ -106,7 +108,7 @@ impl Doorbell {
     /// `config.invalid` for a key that cannot be one; `remote.client`.
     pub fn new(store: &Store, clock: Clock, jobs: Jobs, config: Option<&Config>, metrics: &Metrics) -> Result<Self> {
         let target = config.map(|config| -> Result<Target> {
-            let roblox = Roblox::new(config.api.clone(), &config.key, PATIENCE)?;
+            let roblox = Roblox::new(config.api.clone(), &config.key, config.patience)?;
             let topics = config.queues.iter().map(|queue| topic_of(&config.topic, queue)).collect();
             Ok(Target { roblox, universe: config.universe, queues: config.queues.clone(), topics })
         });
