@@ -17,10 +17,11 @@ pub use sources::{Found, Origin, Sources};
 
 use crate::base::{Clock, Error, Result, Secret, Secrets};
 use crate::domains::auth::{self, Mode};
+use crate::domains::discord;
+use crate::domains::doorbell;
 use crate::domains::jobs;
 use crate::domains::players::RetentionConfig;
 use crate::domains::upkeep;
-use crate::domains::{discord, doorbell};
 use crate::http::{self, Origins, Proxies};
 use crate::store::{self, DataDir, Progress, Surroundings};
 

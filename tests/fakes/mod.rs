@@ -31,7 +31,8 @@ impl Drop for Served {
 /// Serves `endpoint` on a port of its own.
 pub async fn serve<E>(endpoint: E) -> Served
 where
-    E: IntoEndpoint,
+    E: IntoEndpoint + Send,
+    E: 'static,
     E::Endpoint: 'static,
 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

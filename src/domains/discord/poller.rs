@@ -149,15 +149,16 @@ impl Poller {
     async fn take(&mut self, now: Time, mut cursor: Cursor, messages: Messages) -> Result<()> {
         let page = self.sort(&cursor, &messages.messages);
         let more = page.readings.iter().any(|(id, _)| id.is_some());
-        if !more && !page.readings.is_empty() {
-            // Nothing but messages without ids: taking them in would take them in again with every page.
+        if page.last.is_none() && !messages.messages.is_empty() {
             self.trouble(now, &Trouble::Unreadable);
             return Ok(());
         }
         self.next(now, more, &messages);
         self.quiet = if more { None } else { self.quiet.or(Some(now)) };
         self.warn(&page);
-        for portion in portions(page.readings) {
+        // Messages without an id are recorded beside others only: by themselves they would come again with every page.
+        let readings = if more { page.readings } else { Vec::new() };
+        for portion in portions(readings) {
             cursor = self.store(now, cursor, portion, page.full).await?;
         }
         if page.full && page.last.is_some_and(|last| last > cursor.after()) {
@@ -197,14 +198,15 @@ impl Poller {
         }
     }
 
-    /// Stores a portion; gives the cursor behind it. What the queue refuses for good becomes a rejection, message by message.
+    /// Stores a portion; gives the cursor behind it. What the queue does not take as a whole is tried message by message: what is refused
+    /// for good becomes a rejection, and a queue with little room is filled as far as it goes.
     async fn store(&self, now: Time, cursor: Cursor, portion: Portion, full: bool) -> Result<Cursor> {
         let next = cursor.with(&portion.ids, full, now);
-        let refusal = match self.commit(Some(&cursor), &next, &portion).await {
+        match self.commit(Some(&cursor), &next, &portion).await {
             Ok(()) => return Ok(next),
-            Err(error) if portion.found.is_empty() || !is_final(&error) => return Err(error),
-            Err(error) => error,
-        };
+            Err(error) if !is_final(&error) && error.kind() != Kind::Full => return Err(error),
+            Err(_) => {}
+        }
         let mut cursor = cursor;
         for (index, id) in portion.ids.iter().enumerate() {
             let of = |message: Option<Snowflake>| message == Some(*id) || (index == 0 && message.is_none());
@@ -215,7 +217,12 @@ impl Poller {
             };
             let next = cursor.with(&one.ids, full, now);
             match self.commit(Some(&cursor), &next, &one).await {
-                Err(error) if is_final(&error) => {
+                Err(error) if is_final(&error) && !one.found.is_empty() => {
+                    tracing::warn!(
+                        ?error,
+                        message = id.0,
+                        "the queue refused jobs from Discord; they are listed as rejections"
+                    );
                     let reason = error.detail().to_owned();
                     one.refused.extend(one.found.drain(..).map(|found| Refused {
                         message: Some(found.message),
@@ -228,7 +235,6 @@ impl Poller {
             }
             cursor = next;
         }
-        tracing::warn!(error = ?refusal, "the queue refused jobs from Discord; they are listed as rejections");
         Ok(cursor)
     }
 
