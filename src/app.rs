@@ -136,7 +136,7 @@ impl App {
             leaderboards,
             ranks,
             discord,
-            doorbell: _,
+            doorbell,
             caretaker,
             dir: _,
         } = self;
@@ -145,6 +145,8 @@ impl App {
             policy: policy.clone(),
             workers: board.clone(),
             caretaker: caretaker.clone(),
+            discord: discord.clone(),
+            doorbell: doorbell.clone(),
             clock: clock.clone(),
         };
         let health = HealthApi {

@@ -187,7 +187,9 @@ async fn days_offline_are_made_up_for_in_order() {
         scene.app.advance(300);
     }
     let many: Vec<Value> = (1_050..1_060).map(|n| json!({"title": format!("job {n}")})).collect();
-    (0..3).for_each(|_| drop(scene.fake.message(json!({"content": "chat"}))));
+    for _ in 0..3 {
+        scene.fake.message(json!({"content": "chat"}));
+    }
     scene.fake.post(Value::from(many));
     scene.restart();
     let before = scene.fake.asked().len();
@@ -255,9 +257,38 @@ async fn a_message_that_shows_late_is_still_found() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_does_not_stop_it() {
+    let mut scene = Scene::begun().await;
+    scene.fake.days(&[Day::Down]);
+    let _ = scene.poller.tick().await;
+    scene.post("job 0");
+    // A day back: milliseconds that wrap around.
+    scene.app.clock.advance(Duration::from_millis(u64::MAX - 86_400_000 + 1));
+    assert_eq!(scene.tick().await, Duration::from_secs(1));
+    scene.tick().await;
+    assert_eq!(scene.titles().await, names(0..1));
+}
+
+#[tokio::test]
+async fn readiness_tells_what_is_wrong_and_stays_ready() {
+    let mut scene = Scene::begun().await;
+    let check = async |scene: &Scene| {
+        let ready = scene.app.get("/health/ready").expect(200).await.json();
+        ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "discord").unwrap().clone()
+    };
+    assert_eq!(check(&scene).await["ok"], true);
+    scene.fake.days(&[Day::Forbidden]);
+    scene.tick().await;
+    let check = check(&scene).await;
+    assert!(check["ok"] == false && check["detail"].as_str().unwrap().contains("may not read"), "{check}");
+}
+
+#[tokio::test]
 async fn a_short_page_is_no_reason_to_skip() {
     let mut scene = Scene::begun().await;
-    (0..30).for_each(|n| drop(scene.post(&format!("job {n}"))));
+    for n in 0..30 {
+        scene.post(&format!("job {n}"));
+    }
     scene.fake.days(&[Day::Short(7), Day::Short(0), Day::Short(20)]);
     scene.ticks(6).await;
     assert_eq!(scene.titles().await, names(0..30));

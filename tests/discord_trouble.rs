@@ -8,7 +8,7 @@ use grps::base::metrics::Metrics;
 use grps::base::{Secret, Time};
 use grps::domains::discord::{Config, DiscordFeed, Floors, Phase};
 use grps::domains::jobs::QueueName;
-use grps::remote::BaseUrl;
+use grps::remote::{BaseUrl, MAX_ANSWER};
 use grps::workers::{Next, Worker};
 use serde_json::{Value, json};
 
@@ -185,8 +185,8 @@ async fn who_does_not_answer_in_time_is_asked_again_later() {
     assert_eq!(scene.titles().await, ["job 0"]);
 }
 
-#[tokio::test]
-async fn an_answer_that_breaks_off_is_no_answer() {
+/// What the poller makes of an answer that is written byte for byte, after which the connection ends.
+async fn told_of(answer: Vec<u8>) -> String {
     let scene = Scene::begun().await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/api/v10", listener.local_addr().unwrap());
@@ -194,12 +194,23 @@ async fn an_answer_that_breaks_off_is_no_answer() {
         let (mut stream, _) = listener.accept().unwrap();
         let mut head = [0; 4096];
         assert!(std::io::Read::read(&mut stream, &mut head).unwrap() > 0);
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n[{\"id\":").unwrap();
+        // Whoever has read enough may hang up first.
+        let _ = stream.write_all(&answer);
     });
     let feed = feed(&scene, &url);
     feed.poller().unwrap().tick().await.unwrap();
-    assert_eq!(feed.status().failing.unwrap().what, "Discord broke off its answer");
     vendor.join().unwrap();
+    feed.status().failing.unwrap().what
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_or_never_ends_is_no_answer() {
+    let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n[{\"id\":".to_vec();
+    assert_eq!(told_of(cut).await, "Discord broke off its answer");
+    let mut endless = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 64 << 20).into_bytes();
+    endless.resize(MAX_ANSWER + (1 << 20), b' ');
+    assert_eq!(told_of(endless).await, "Discord sent more than 8 MiB");
+    assert_eq!(told_of(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()).await, "Discord broke off its answer");
 }
 
 #[tokio::test]

@@ -245,11 +245,9 @@ impl Worker for Nobody {
 
 #[tokio::test]
 async fn without_its_settings_it_is_off() {
-    for settings in [
-        &[("DOORBELL_QUEUES", "default")][..],
-        &[("ROBLOX_OPEN_CLOUD_API_KEY", KEY), ("ROBLOX_UNIVERSE_ID", "5")],
-        &[("ROBLOX_OPEN_CLOUD_API_KEY", KEY), ("ROBLOX_UNIVERSE_ID", "5"), ("DOORBELL_QUEUES", " , ")],
-    ] {
+    for settings in
+        [&[("DOORBELL_QUEUES", "default")][..], &[("ROBLOX_OPEN_CLOUD_API_KEY", KEY), ("ROBLOX_UNIVERSE_ID", "5")]]
+    {
         let app = TestApp::with(settings).await;
         assert!(app.app.workers().iter().all(|worker| worker.name() != "doorbell"));
     }

@@ -39,7 +39,7 @@ pub fn doorbell(read: &Reader<'_>) -> Result<Option<doorbell::Config>> {
         patience: doorbell::PATIENCE,
     };
     let needs = ["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "DOORBELL_QUEUES"];
-    Ok((read.missing(&needs)?.is_empty() && !config.queues.is_empty()).then_some(config))
+    Ok(read.missing(&needs)?.is_empty().then_some(config))
 }
 
 /// An id of somebody else's making; none when it is not set.
@@ -57,5 +57,61 @@ fn pause(read: &Reader<'_>, name: &str) -> Result<Duration> {
             Ok(Duration::from_secs_f64(seconds))
         }
         _ => Err(read.invalid(name, &text, "seconds from 0.02 to 3600, decimals allowed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, FeatureState, Generated, Sources};
+    use super::*;
+
+    fn build(settings: &[(&str, &str)]) -> Result<Config> {
+        let dir = tempfile::tempdir().unwrap();
+        let generated = Generated::load_or_create(dir.path()).unwrap();
+        let env = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Config::build(&Sources::read(Vec::new(), env, dir.path()).unwrap(), &generated)
+    }
+
+    #[test]
+    fn both_are_off_until_all_they_need_is_there() {
+        let config = build(&[("CHANNEL_ID", "5"), ("DOORBELL_QUEUES", "default")]).unwrap();
+        assert!(config.discord.is_none() && config.doorbell.is_none());
+        let state = |config: &Config, name: &str| {
+            config.features.iter().find(|feature| feature.name == name).map(|feature| feature.state.clone())
+        };
+        assert_eq!(state(&config, "jobs from Discord"), Some(FeatureState::Off(vec!["DISCORD_TOKEN"])));
+        let config = build(&[
+            ("CHANNEL_ID", "5"),
+            ("DISCORD_TOKEN", "t"),
+            ("DOORBELL_QUEUES", "default,vip"),
+            ("ROBLOX_OPEN_CLOUD_API_KEY", "k"),
+            ("ROBLOX_UNIVERSE_ID", "7"),
+        ])
+        .unwrap();
+        let discord = config.discord.as_ref().unwrap();
+        assert_eq!((discord.channel, discord.floors.idle), (5, Duration::from_millis(250)));
+        assert_eq!(discord.api.to_string(), crate::remote::discord::API_URL);
+        let doorbell = config.doorbell.as_ref().unwrap();
+        assert_eq!((doorbell.universe, doorbell.queues.len()), (7, 2));
+        assert_eq!(doorbell.api.to_string(), crate::remote::roblox::API_URL);
+        assert_eq!(state(&config, "doorbell for game servers"), Some(FeatureState::On));
+    }
+
+    #[test]
+    fn what_is_set_is_checked_whether_it_is_on_or_not() {
+        for (name, value, expected) in [
+            ("CHANNEL_ID", "99999999999999999999", "a number"),
+            ("DISCORD_POLL_SECONDS", "0.01", "seconds from 0.02"),
+            ("BURST_POLL_SECONDS", "NaN", "seconds from 0.02"),
+            ("DISCORD_POLL_SECONDS", "often", "seconds from 0.02"),
+            ("DISCORD_QUEUE", "two words", "DISCORD_QUEUE"),
+            ("DISCORD_API_URL", "http://discord.com/api", "https://"),
+            ("ROBLOX_API_URL", "apis.roblox.com", "ROBLOX_API_URL"),
+            ("DOORBELL_QUEUES", "a b", "DOORBELL_QUEUES"),
+            ("DOORBELL_TOPIC", "all jobs", "DOORBELL_TOPIC"),
+        ] {
+            let error = build(&[(name, value)]).unwrap_err();
+            assert!(error.to_string().contains(expected), "{name}={value}: {error}");
+        }
     }
 }

@@ -79,7 +79,7 @@ impl Pace {
         if more {
             self.last_new = Some(now);
         }
-        let burst = self.last_new.is_some_and(|at| now.since(at) < BURST_SPAN);
+        let burst = self.last_new.is_some_and(|at| at <= now && now.since(at) < BURST_SPAN);
         let floor = if burst { self.floors.burst } else { self.floors.idle };
         floor.max(MIN_INTERVAL).max(bucket(limits, burst))
     }
@@ -188,7 +188,9 @@ mod tests {
         let waits: Vec<Step> =
             [Trouble::Down { status: 503 }, silent, Trouble::Unreadable].iter().map(|t| pace.trouble(t)).collect();
         assert_eq!(waits, [1, 2, 4].map(|seconds| Step::Wait(Duration::from_secs(seconds))));
-        (0..20).for_each(|_| drop(pace.trouble(&Trouble::Unreadable)));
+        for _ in 0..20 {
+            let _ = pace.trouble(&Trouble::Unreadable);
+        }
         assert_eq!(pace.trouble(&Trouble::Unreadable), Step::Wait(LONGEST_DOWN));
     }
 

@@ -43,6 +43,8 @@ pub struct Poller {
     pace: Pace,
     /// Not before.
     due: Time,
+    /// How far ahead of its setting that was.
+    pause: Duration,
     stopped: bool,
     /// Since when no new message came.
     quiet: Option<Time>,
@@ -81,13 +83,17 @@ struct Page {
 
 impl Poller {
     pub(super) fn new(feed: DiscordFeed, discord: Discord, channel: u64, pace: Pace) -> Self {
-        Self { feed, discord, channel, pace, due: Time(i64::MIN), stopped: false, quiet: None }
+        Self { feed, discord, channel, pace, due: Time(i64::MIN), pause: Duration::ZERO, stopped: false, quiet: None }
     }
 
     async fn poll(&mut self) -> Result<Next> {
         let now = self.feed.clock.now();
         if self.stopped {
             return Ok(Next::After(STOPPED));
+        }
+        if self.due.since(now) > self.pause {
+            // The clock was set back. How much of the pause is left is not known, so all of it is waited again.
+            self.due = now + self.pause;
         }
         if now < self.due {
             return Ok(Next::After(self.due.since(now)));
@@ -122,7 +128,8 @@ impl Poller {
             Step::Stop => None,
         };
         self.stopped = pause.is_none();
-        self.due = pause.map_or(Time(i64::MAX), |pause| now + pause);
+        self.pause = pause.unwrap_or_default();
+        self.due = now + self.pause;
         if self.feed.board.trouble(now, trouble, pause) {
             let hint = trouble.hint().unwrap_or("it will be tried again");
             let cause = if let Trouble::Unanswered(unanswered) = trouble { unanswered.cause.as_str() } else { "" };
@@ -272,7 +279,7 @@ impl Poller {
 
     fn next(&mut self, now: Time, more: bool, messages: &Messages) {
         let pause = self.pace.page(now, more, &messages.limits);
-        self.due = now + pause;
+        (self.due, self.pause) = (now + pause, pause);
         self.feed.board.answered(now, messages.limits.clone(), pause);
     }
 

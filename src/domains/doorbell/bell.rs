@@ -62,6 +62,7 @@ impl Bells {
     /// Takes a look: `ready` is how many jobs can be had of each queue. Gives the queues to ring for now, the longest unrung first. Each
     /// that is rung for is told with [`Bells::rung`].
     pub fn look(&mut self, now: Time, ready: &[usize]) -> Vec<usize> {
+        self.follow_back(now);
         for (bell, ready) in self.queues.iter_mut().zip(ready) {
             let stale = bell.rung.is_none_or(|at| now.since(at) >= REMINDER);
             bell.due = *ready > 0 && (bell.due || *ready > bell.ready || stale);
@@ -106,6 +107,15 @@ impl Bells {
         let soonest = waiting.map(|bell| bell.rung.map_or(now, |at| at + GAP)).min()?;
         let short = RING.saturating_sub(self.credit).div_ceil(u64::from(BUDGET_PER_MINUTE));
         Some(soonest.max(self.paused_until).max(now + Duration::from_millis(short)))
+    }
+
+    /// When the clock was set back, times that lie ahead are moved along.
+    fn follow_back(&mut self, now: Time) {
+        let Some(back) = self.counted.filter(|at| *at > now).map(|at| at.since(now)) else { return };
+        self.paused_until = self.paused_until - back;
+        for bell in &mut self.queues {
+            bell.rung = bell.rung.map(|at| at - back);
+        }
     }
 
     fn spend(&mut self, queue: usize, now: Time) {
@@ -185,6 +195,19 @@ mod tests {
         let down = Trouble::Down { status: 503, complaint: Complaint::default() };
         let pauses: Vec<u64> = (0..9).map(|_| bells.failed(0, Time(0), &down).as_secs()).collect();
         assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 120, 120, 120]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_silences_nothing() {
+        let mut bells = Bells::new(1);
+        assert_eq!(ring(&mut bells, 86_400_000, &[1]), [0]);
+        assert_eq!(ring(&mut bells, 0, &[2]), [0; 0]);
+        assert_eq!(ring(&mut bells, 1_000, &[2]), [0]);
+        let down = Trouble::Down { status: 503, complaint: Complaint::default() };
+        assert_eq!(bells.failed(0, Time(2_000), &down), FIRST_DOWN);
+        assert_eq!(ring(&mut bells, 2_500, &[3]), [0; 0]);
+        assert_eq!(ring(&mut bells, 500, &[3]), [0; 0]);
+        assert_eq!(ring(&mut bells, 1_500, &[3]), [0]);
     }
 
     proptest! {

@@ -51,6 +51,9 @@ impl Config {
                 queues.push(queue);
             }
         }
+        if queues.is_empty() && !list.is_empty() {
+            return Err(invalid("DOORBELL_QUEUES names no queue".into()).hint("write default, or leave it empty"));
+        }
         if queues.len() > MAX_QUEUES {
             return Err(invalid(format!(
                 "DOORBELL_QUEUES names {} queues; at most {MAX_QUEUES} can ring",
@@ -133,6 +136,10 @@ impl Doorbell {
         Some(Ringer::new(self.clone(), self.target.clone()?))
     }
 
+    pub fn is_on(&self) -> bool {
+        self.target.is_some()
+    }
+
     /// Why the last ring failed; none when it did not.
     pub fn failing(&self) -> Option<String> {
         self.lock().clone()
@@ -160,12 +167,15 @@ impl Doorbell {
 mod tests {
     use super::*;
 
+    fn names(list: &str, topic: &str) -> std::result::Result<usize, String> {
+        Config::queues(list, topic).map(|queues| queues.len()).map_err(|error| error.detail().to_owned())
+    }
+
     #[test]
     fn topics_fit_what_roblox_takes() {
-        let names =
-            |list, topic| Config::queues(list, topic).map(|queues| queues.len()).map_err(|e| e.detail().to_owned());
         assert_eq!(names("", "grps-jobs"), Ok(0));
         assert_eq!(names(" default , vip,default", "grps-jobs"), Ok(2));
+        assert!(names(" , ", "grps-jobs").unwrap_err().contains("names no queue"));
         assert!(names("no spaces", "grps-jobs").unwrap_err().contains("DOORBELL_QUEUES"));
         assert!(names("default", "jobs for all").unwrap_err().contains("DOORBELL_TOPIC"));
         let long = "q".repeat(64);

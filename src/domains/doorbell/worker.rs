@@ -12,6 +12,7 @@ use super::bell::Bells;
 use super::service::{Doorbell, Target};
 use crate::base::{Result, Time};
 use crate::domains::jobs::{QueueName, QueueStats};
+use crate::remote::roblox::PUBLISH_SCOPE;
 use crate::workers::{Next, Worker};
 
 /// Longest pause between looks: delayed jobs become ready without a commit.
@@ -70,7 +71,13 @@ impl Ringer {
                     if self.doorbell.trouble(&trouble) {
                         let hint =
                             trouble.hint().unwrap_or("it will be tried again; game servers find jobs by polling");
-                        tracing::warn!(?pause, hint, "the doorbell of game servers: {}", trouble.what());
+                        tracing::warn!(
+                            ?pause,
+                            hint,
+                            scope = PUBLISH_SCOPE,
+                            "the doorbell of game servers: {}",
+                            trouble.what()
+                        );
                     }
                     break;
                 }
