@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use grps::base::Cursor;
 use grps::domains::audit::{AUDITS, Entry};
 use grps::domains::auth::KEYS;
+use grps::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
 use grps::domains::ranks::DECISIONS;
@@ -14,8 +15,21 @@ use grps::store::{Key, MAX_PAGE, Record, Table};
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 9] =
-    ["players", "player_snapshots", "decisions", "audits", "keys", "ranked", "boards", "board_count", "entries"];
+const DUMPED: [&str; 13] = [
+    "players",
+    "player_snapshots",
+    "decisions",
+    "audits",
+    "keys",
+    "ranked",
+    "boards",
+    "board_count",
+    "entries",
+    "jobs",
+    "job_keys",
+    "job_key_ends",
+    "jobs_forgotten",
+];
 
 /// Every row of one table.
 pub async fn rows<K: Key, V: Record>(app: &TestApp, table: &Table<K, V>) -> Vec<(K, V)> {
@@ -45,6 +59,10 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &BOARDS).await);
     out.extend(shown(app, &BOARD_COUNT).await);
     out.extend(shown(app, &ENTRIES).await);
+    out.extend(shown(app, &JOBS).await);
+    out.extend(shown(app, &JOB_KEYS).await);
+    out.extend(shown(app, &JOB_KEY_ENDS).await);
+    out.extend(shown(app, &JOBS_FORGOTTEN).await);
     out
 }
 

@@ -99,10 +99,13 @@ pub fn wastes(method: &str, path: &str) -> bool {
     method == "HEAD" && TAKING.contains(&path)
 }
 
-/// The rule for a request, by method and path without its query. `HEAD` counts as `GET`.
+/// The rule for a request, by method and path without its query. `HEAD` counts as `GET`. A path that stands in the table word for word is
+/// that path, whatever a `{name}` elsewhere would also cover: so does the router see it.
 pub fn find(method: &str, path: &str) -> Option<&'static Rule> {
     let method = if method == "HEAD" { "GET" } else { method };
-    TABLE.iter().find(|rule| rule.method == method && covers(rule.path, path))
+    let literal = TABLE.iter().any(|rule| rule.path == path);
+    let fits = |rule: &&Rule| if literal { rule.path == path } else { covers(rule.path, path) };
+    TABLE.iter().filter(|rule| rule.method == method).find(fits)
 }
 
 /// Whether the table lists `path`, with whatever method.

@@ -158,14 +158,9 @@ impl Index {
 
     /// Claims at most `max` jobs of `queue` that are to be had, first first.
     pub fn claim(&self, queue: &QueueName, max: usize) -> Claim {
-        let mut shelves = self.lock();
-        shelves.advance(self.clock.now());
-        let mut ids = Vec::new();
-        if let Some(lane) = shelves.queues.get_mut(queue) {
-            while let Some((_, id)) = (ids.len() < max).then(|| lane.ready.pop_first()).flatten() {
-                ids.push(id);
-            }
-        }
+        let (now, mut shelves) = (self.clock.now(), self.lock());
+        shelves.advance(now);
+        let ids = shelves.first(queue, max, now);
         shelves.claimed.extend(&ids);
         drop(shelves);
         Claim { index: self.clone(), ids }
@@ -366,6 +361,17 @@ impl Shelves {
             }
             self.shelve(id, now);
         }
+    }
+
+    /// Takes the first `max` ready jobs of `queue` off their shelf. Those whose time is over stay for who writes that down.
+    fn first(&mut self, queue: &QueueName, max: usize, now: Time) -> Vec<Id> {
+        let Some(lane) = self.queues.get_mut(queue) else { return Vec::new() };
+        let over = |id: &Id| self.jobs.get(id).and_then(|card| card.lapses_at).is_some_and(|at| at <= now);
+        let first: Vec<_> = lane.ready.iter().filter(|(_, id)| !over(id)).take(max).copied().collect();
+        for place in &first {
+            lane.ready.remove(place);
+        }
+        first.into_iter().map(|(_, id)| id).collect()
     }
 
     fn is_overfull(&self) -> bool {

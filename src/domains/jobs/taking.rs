@@ -21,6 +21,9 @@ pub const MAX_WAIT: Duration = Duration::from_secs(25);
 /// Longest lease.
 pub const MAX_LEASE: Duration = Duration::from_secs(3600);
 
+/// How often a taker looks again when all it found had just moved on.
+const MAX_LOOKS: usize = 8;
+
 /// When somebody who finds no seat to wait on should come back.
 const SEAT_WAIT: Duration = Duration::from_secs(5);
 
@@ -69,7 +72,7 @@ impl Jobs {
 
     /// Takes what can be had right now.
     async fn take_now(&self, ask: &Take) -> Result<Vec<Job>> {
-        loop {
+        for _ in 0..MAX_LOOKS {
             let claim = self.0.index.claim(&ask.queue, ask.max.clamp(1, MAX_TAKE));
             if claim.ids.is_empty() {
                 return Ok(Vec::new());
@@ -80,8 +83,9 @@ impl Jobs {
                 taken.iter().for_each(|job| self.0.meters.count(&job.queue, event));
                 return Ok(taken);
             }
-            // All of them had just ended, and the index knows by now.
+            // All of them had just moved on, and the index knows by now.
         }
+        Ok(Vec::new())
     }
 
     async fn take_claimed(&self, ask: &Take, claim: &Claim) -> Result<Vec<Job>> {

@@ -21,6 +21,7 @@ pub struct QueuesApi {
 }
 
 #[OpenApi(tag = "Area::Jobs")]
+#[allow(clippy::too_many_arguments)] // an argument per parameter of the query is how poem-openapi reads them
 impl QueuesApi {
     /// All queues, and how full they are
     #[oai(path = "/admin/api/queues", method = "get", operation_id = "listQueues")]
