@@ -12,10 +12,18 @@ use grps::http::{self, Server};
 use grps::store::{DataDir, Progress};
 
 /// Opens or creates the store in `dir` and builds everything on it; the key of a game server comes with it.
+#[allow(dead_code)] // not every bench goes without settings
 pub async fn open(dir: &Path) -> (App, String) {
+    open_with(dir, &[]).await
+}
+
+/// As [`open`], with settings.
+pub async fn open_with(dir: &Path, settings: &[(&str, &str)]) -> (App, String) {
     let data = DataDir::open(dir).unwrap();
     let generated = Generated::load_or_create(dir).unwrap();
-    let settings = vec![("DATA_DIR".to_owned(), dir.display().to_string())];
+    let place = dir.display().to_string();
+    let settings = settings.iter().chain([&("DATA_DIR", place.as_str())]);
+    let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = Config::build(&Sources::read(settings, Vec::new(), dir).unwrap(), &generated).unwrap();
     let key = config.auth.inbound[0].secret.expose().to_owned();
     (App::open(config, data, Clock::system(), Progress::silent()).await.unwrap(), key)

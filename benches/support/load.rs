@@ -115,7 +115,7 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) 
     }
 }
 
-fn content_length(head: &[u8]) -> usize {
+pub fn content_length(head: &[u8]) -> usize {
     let name = b"content-length: ";
     let Some(at) = head.windows(name.len()).position(|window| window.eq_ignore_ascii_case(name)) else { return 0 };
     let digits = head[at + name.len()..].iter().take_while(|b| b.is_ascii_digit());
