@@ -15,6 +15,8 @@ use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
 use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
+use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
+use crate::domains::doorbell::Doorbell;
 use crate::domains::health::{Checks, HealthApi};
 use crate::domains::jobs::{
     GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
@@ -49,6 +51,8 @@ pub struct App {
     pub players: Players,
     pub leaderboards: Leaderboards,
     pub ranks: Ranks,
+    pub discord: DiscordFeed,
+    pub doorbell: Doorbell,
     pub caretaker: Caretaker,
     pub sockets: Sockets,
     /// The lock on the data directory; none for a store in memory.
@@ -92,6 +96,9 @@ impl App {
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
+        let feed = config.discord.as_ref();
+        let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
+        let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), config.doorbell.as_ref(), &metrics)?;
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();
@@ -109,6 +116,8 @@ impl App {
             players,
             leaderboards,
             ranks,
+            discord,
+            doorbell,
             caretaker,
             sockets,
             dir: None,
@@ -131,6 +140,8 @@ impl App {
             players,
             leaderboards,
             ranks,
+            discord,
+            doorbell,
             caretaker,
             sockets,
             dir: _,
@@ -140,6 +151,8 @@ impl App {
             policy: policy.clone(),
             workers: board.clone(),
             caretaker: caretaker.clone(),
+            discord: discord.clone(),
+            doorbell: doorbell.clone(),
             clock: clock.clone(),
         };
         let health = HealthApi {
@@ -159,6 +172,7 @@ impl App {
             GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
             SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
+            DiscordApi { feed: discord.clone() },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -172,6 +186,8 @@ impl App {
             auth,
             policy,
             jobs,
+            discord,
+            doorbell,
             caretaker,
             metrics: _,
             board: _,
@@ -183,7 +199,7 @@ impl App {
             sockets: _,
             dir: _,
         } = self;
-        vec![
+        let mut workers: Vec<Box<dyn Worker>> = vec![
             Box::new(PolicyWatch(policy.clone())),
             Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
@@ -191,7 +207,10 @@ impl App {
             Box::new(Timekeeper::new(jobs.clone())),
             Box::new(UpkeepWorker::new(caretaker.clone())),
             Box::new(BackupWorker::new(caretaker.clone(), clock.clone())),
-        ]
+        ];
+        workers.extend(discord.poller().map(|poller| Box::new(poller) as Box<dyn Worker>));
+        workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
+        workers
     }
 
     /// The whole program as one endpoint: front layer, gate, pages, routes.
@@ -254,6 +273,9 @@ pub fn tables() -> Vec<TableInfo> {
         JOB_KEYS.info(),
         JOB_KEY_ENDS.info(),
         JOBS_FORGOTTEN.info(),
+        DISCORD_CURSORS.info(),
+        DISCORD_REJECTIONS.info(),
+        DISCORD_REJECTED.info(),
         KEYS.info(),
         AUDITS.info(),
     ]

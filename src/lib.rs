@@ -6,6 +6,7 @@
 pub mod base; //    0  vocabulary: errors, time, ids, secrets, pages, metrics
 pub mod store; //   2  one keyspace, typed tables, durable transactions
 pub mod http; //    3  everything between a socket and a handler
+pub mod remote; //  3  outbound HTTP: what we ask of Discord and Roblox
 pub mod workers; // 3  everything that happens without a request
 pub mod domains; // 4–9  what grps is about
 pub mod config; //  9  all settings, checked before anything starts

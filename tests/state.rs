@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use grps::base::Cursor;
 use grps::domains::audit::{AUDITS, Entry};
 use grps::domains::auth::KEYS;
+use grps::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS};
 use grps::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
@@ -15,7 +16,7 @@ use grps::store::{Key, MAX_PAGE, Record, Table};
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 13] = [
+const DUMPED: [&str; 16] = [
     "players",
     "player_snapshots",
     "decisions",
@@ -29,6 +30,9 @@ const DUMPED: [&str; 13] = [
     "job_keys",
     "job_key_ends",
     "jobs_forgotten",
+    "discord_cursors",
+    "discord_rejections",
+    "discord_rejected",
 ];
 
 /// Every row of one table.
@@ -63,6 +67,9 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &JOB_KEYS).await);
     out.extend(shown(app, &JOB_KEY_ENDS).await);
     out.extend(shown(app, &JOBS_FORGOTTEN).await);
+    out.extend(shown(app, &DISCORD_CURSORS).await);
+    out.extend(shown(app, &DISCORD_REJECTIONS).await);
+    out.extend(shown(app, &DISCORD_REJECTED).await);
     out
 }
 

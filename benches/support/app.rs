@@ -29,6 +29,7 @@ pub async fn open_with(dir: &Path, settings: &[(&str, &str)]) -> (App, String) {
     (App::open(config, data, Clock::system(), Progress::silent()).await.unwrap(), key)
 }
 
+#[allow(dead_code)] // not every bench needs players
 pub async fn fill(app: &App, players: u64) {
     let samples = Samples {
         store: app.store.clone(),

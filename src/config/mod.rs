@@ -2,6 +2,7 @@
 //! [`Sources`] under the seeds' names and checks what only shows when settings are seen together.
 
 mod generated;
+mod outbound;
 mod settings;
 mod sources;
 mod worker;
@@ -18,6 +19,8 @@ pub use worker::{MAX_CONCURRENCY, WorkerConfig, is_loopback};
 
 use crate::base::{Clock, Error, Result, Secret, Secrets};
 use crate::domains::auth::{self, Mode};
+use crate::domains::discord;
+use crate::domains::doorbell;
 use crate::domains::jobs;
 use crate::domains::players::RetentionConfig;
 use crate::domains::upkeep;
@@ -60,6 +63,10 @@ pub struct Config {
     pub retention: RetentionConfig,
     pub upkeep: upkeep::Config,
     pub jobs: jobs::Config,
+    /// None when it is off.
+    pub discord: Option<discord::Config>,
+    /// None when it is off.
+    pub doorbell: Option<doorbell::Config>,
     /// What is worth telling the owner at start.
     pub warnings: Vec<String>,
     /// Features that need a setting: name, whether it is on, the variable that turns it on.
@@ -137,6 +144,8 @@ impl Config {
                 queue_length: read.number("JOB_QUEUE_LENGTH", 1, 100_000_000)? as usize,
                 waiters: read.number("JOB_WAITERS", 1, 1_000_000)? as usize,
             },
+            discord: outbound::discord(&read)?,
+            doorbell: outbound::doorbell(&read)?,
             warnings: warnings(&read)?,
             features: features(&read)?,
         };
@@ -267,13 +276,14 @@ fn features(read: &Reader<'_>) -> Result<Vec<Feature>> {
         ("snapshots from game servers", &["INBOUND_API_KEYS"]),
         ("signed automation calls", &["AUTOMATION_SIGNATURE_SECRET"]),
         ("job gateway credentials", &["API_KEY", "HMAC_SECRET"]),
+        ("jobs from Discord", &["DISCORD_TOKEN", "CHANNEL_ID"]),
+        ("doorbell for game servers", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "DOORBELL_QUEUES"]),
     ];
     const LATER: &[(&str, &[&str])] = &[
         ("Roblox group", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"]),
         ("Roblox data store", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "ROBLOX_DATASTORE_NAME"]),
         ("Postgres export", &["DATABASE_URL"]),
         ("Turnstile", &["TURNSTILE_SECRET_KEY"]),
-        ("Discord", &["DISCORD_TOKEN", "CHANNEL_ID"]),
     ];
     read.well_formed()?;
     let mut out = Vec::new();

@@ -122,7 +122,22 @@ pub const SETTINGS: &[Setting] = &[
     plain("TURNSTILE_SITE_KEY", "", "Cloudflare Turnstile site key."),
     secret("WEBHOOK_VERIFICATION_KEY", "Signs the webhooks we send."),
     plain("CHANNEL_ID", "", "Discord channel to read jobs from."),
-    secret("DISCORD_TOKEN", "Discord bot token."),
+    secret("DISCORD_TOKEN", "Token of the Discord bot that reads it; a person's own token is against Discord's terms."),
+    plain(
+        "DISCORD_POLL_SECONDS",
+        "0.25",
+        "Seconds between looks into the channel, at least; Discord's limits make it more, about 1.",
+    ),
+    plain("BURST_POLL_SECONDS", "0.05", "The same while messages come in."),
+    plain("DISCORD_QUEUE", "default", "Queue for jobs from Discord."),
+    plain("DISCORD_API_URL", "https://discord.com/api/v10", "Discord's address."),
+    plain(
+        "DOORBELL_QUEUES",
+        "",
+        "Queues whose new jobs ring for live game servers, comma-separated; empty: none. Needs an Open Cloud key.",
+    ),
+    plain("DOORBELL_TOPIC", "grps-jobs", "What their messaging topics begin with: `<DOORBELL_TOPIC>-<queue>`."),
+    plain("ROBLOX_API_URL", "https://apis.roblox.com", "Open Cloud's address."),
     plain(
         "BASE_URL",
         "http://127.0.0.1:8000",

@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod auth;
+pub mod discord;
+pub mod doorbell;
 pub mod health;
 pub mod jobs;
 pub mod leaderboards;

@@ -92,6 +92,7 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/admin/api/jobs/purge", Needs(SIGNED, Scope::JobsManage)),
     rule("GET", "/admin/api/jobs/{id}", Needs(SIGNED, Scope::JobsManage)),
     rule("POST", "/admin/api/jobs/{id}/requeue", Needs(SIGNED, Scope::JobsManage)),
+    rule("GET", "/admin/api/discord", Needs(SIGNED, Scope::JobsManage)),
 ];
 
 /// Paths whose `GET` takes something away. The router would answer a `HEAD` with it, and nobody would get what was taken.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Clock, Time};
+use crate::domains::discord::DiscordFeed;
+use crate::domains::doorbell::Doorbell;
 use crate::domains::policy::PolicyStore;
 use crate::domains::upkeep::{Caretaker, Freshness};
 use crate::store::{Health, Store};
@@ -27,6 +29,8 @@ pub struct Checks {
     pub policy: Arc<PolicyStore>,
     pub workers: StatusBoard,
     pub caretaker: Caretaker,
+    pub discord: DiscordFeed,
+    pub doorbell: Doorbell,
     pub clock: Clock,
 }
 
@@ -35,6 +39,7 @@ impl Checks {
     pub fn run(&self) -> Vec<Check> {
         let mut out = vec![self.store(), self.policy()];
         out.extend(self.backups());
+        out.extend(self.vendors());
         out.extend(self.workers.read().into_iter().map(|status| Check {
             name: format!("worker:{}", status.name),
             ok: status.failing.is_none(),
@@ -61,6 +66,22 @@ impl Checks {
             (false, false) => format!("{last}; BACKUP_CRON is empty"),
         };
         Some(Check { name: "backups".into(), ok: !late, vital: false, detail: Some(detail) })
+    }
+
+    /// Those that are on.
+    fn vendors(&self) -> Vec<Check> {
+        let check = |name: &str, detail: Option<String>| Check {
+            name: name.to_owned(),
+            ok: detail.is_none(),
+            vital: false,
+            detail,
+        };
+        let status = self.discord.status();
+        let discord = status.failing.map(|failing| failing.what).or(status.warning.map(str::to_owned));
+        let mut out = Vec::new();
+        out.extend(self.discord.channel().map(|_| check("discord", discord)));
+        out.extend(self.doorbell.is_on().then(|| check("doorbell", self.doorbell.failing())));
+        out
     }
 
     fn policy(&self) -> Check {

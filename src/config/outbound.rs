@@ -1,0 +1,117 @@
+//! The sections of what we ask of other people's servers: the Discord feed and the doorbell.
+
+use std::time::Duration;
+
+use super::Reader;
+use crate::base::{Error, Result, Secret};
+use crate::domains::discord::{self, Floors, MIN_INTERVAL};
+use crate::domains::doorbell;
+use crate::remote::{BaseUrl, TOTAL_TIMEOUT};
+
+/// Longest pause between polls that can be set, in seconds.
+const MAX_POLL_SECONDS: f64 = 3600.0;
+
+/// None while a setting that it needs is missing; what is there is checked all the same.
+pub fn discord(read: &Reader<'_>) -> Result<Option<discord::Config>> {
+    let config = discord::Config {
+        channel: id(read, "CHANNEL_ID")?.unwrap_or_default(),
+        token: Secret::new(read.text("DISCORD_TOKEN")?),
+        floors: Floors { idle: pause(read, "DISCORD_POLL_SECONDS")?, burst: pause(read, "BURST_POLL_SECONDS")? },
+        queue: read
+            .text("DISCORD_QUEUE")?
+            .parse()
+            .map_err(|error: Error| Error::invalid("config.invalid", format!("DISCORD_QUEUE: {}", error.detail())))?,
+        api: BaseUrl::parse("DISCORD_API_URL", &read.text("DISCORD_API_URL")?)?,
+        patience: TOTAL_TIMEOUT,
+    };
+    Ok(read.missing(&["CHANNEL_ID", "DISCORD_TOKEN"])?.is_empty().then_some(config))
+}
+
+/// As [`discord`].
+pub fn doorbell(read: &Reader<'_>) -> Result<Option<doorbell::Config>> {
+    let topic = read.text("DOORBELL_TOPIC")?;
+    let config = doorbell::Config {
+        key: Secret::new(read.text("ROBLOX_OPEN_CLOUD_API_KEY")?),
+        universe: id(read, "ROBLOX_UNIVERSE_ID")?.unwrap_or_default(),
+        queues: doorbell::Config::queues(&read.text("DOORBELL_QUEUES")?, &topic)?,
+        topic,
+        api: BaseUrl::parse("ROBLOX_API_URL", &read.text("ROBLOX_API_URL")?)?,
+        patience: doorbell::PATIENCE,
+    };
+    let needs = ["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "DOORBELL_QUEUES"];
+    Ok(read.missing(&needs)?.is_empty().then_some(config))
+}
+
+/// An id of somebody else's making; none when it is not set.
+fn id(read: &Reader<'_>, name: &str) -> Result<Option<u64>> {
+    match read.text(name)? {
+        text if text.is_empty() => Ok(None),
+        text => text.parse().map(Some).map_err(|_| read.invalid(name, &text, "a number")),
+    }
+}
+
+fn pause(read: &Reader<'_>, name: &str) -> Result<Duration> {
+    let text = read.text(name)?;
+    match text.parse::<f64>() {
+        Ok(seconds) if (MIN_INTERVAL.as_secs_f64()..=MAX_POLL_SECONDS).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err(read.invalid(name, &text, "seconds from 0.02 to 3600, decimals allowed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, FeatureState, Generated, Sources};
+    use super::*;
+
+    fn build(settings: &[(&str, &str)]) -> Result<Config> {
+        let dir = tempfile::tempdir().unwrap();
+        let generated = Generated::load_or_create(dir.path()).unwrap();
+        let env = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Config::build(&Sources::read(Vec::new(), env, dir.path()).unwrap(), &generated)
+    }
+
+    #[test]
+    fn both_are_off_until_all_they_need_is_there() {
+        let config = build(&[("CHANNEL_ID", "5"), ("DOORBELL_QUEUES", "default")]).unwrap();
+        assert!(config.discord.is_none() && config.doorbell.is_none());
+        let state = |config: &Config, name: &str| {
+            config.features.iter().find(|feature| feature.name == name).map(|feature| feature.state.clone())
+        };
+        assert_eq!(state(&config, "jobs from Discord"), Some(FeatureState::Off(vec!["DISCORD_TOKEN"])));
+        let config = build(&[
+            ("CHANNEL_ID", "5"),
+            ("DISCORD_TOKEN", "t"),
+            ("DOORBELL_QUEUES", "default,vip"),
+            ("ROBLOX_OPEN_CLOUD_API_KEY", "k"),
+            ("ROBLOX_UNIVERSE_ID", "7"),
+        ])
+        .unwrap();
+        let discord = config.discord.as_ref().unwrap();
+        assert_eq!((discord.channel, discord.floors.idle), (5, Duration::from_millis(250)));
+        assert_eq!(discord.api.to_string(), crate::remote::discord::API_URL);
+        let doorbell = config.doorbell.as_ref().unwrap();
+        assert_eq!((doorbell.universe, doorbell.queues.len()), (7, 2));
+        assert_eq!(doorbell.api.to_string(), crate::remote::roblox::API_URL);
+        assert_eq!(state(&config, "doorbell for game servers"), Some(FeatureState::On));
+    }
+
+    #[test]
+    fn what_is_set_is_checked_whether_it_is_on_or_not() {
+        for (name, value, expected) in [
+            ("CHANNEL_ID", "99999999999999999999", "a number"),
+            ("DISCORD_POLL_SECONDS", "0.01", "seconds from 0.02"),
+            ("BURST_POLL_SECONDS", "NaN", "seconds from 0.02"),
+            ("DISCORD_POLL_SECONDS", "often", "seconds from 0.02"),
+            ("DISCORD_QUEUE", "two words", "DISCORD_QUEUE"),
+            ("DISCORD_API_URL", "http://discord.com/api", "https://"),
+            ("ROBLOX_API_URL", "apis.roblox.com", "ROBLOX_API_URL"),
+            ("DOORBELL_QUEUES", "a b", "DOORBELL_QUEUES"),
+            ("DOORBELL_TOPIC", "all jobs", "DOORBELL_TOPIC"),
+        ] {
+            let error = build(&[(name, value)]).unwrap_err();
+            assert!(error.to_string().contains(expected), "{name}={value}: {error}");
+        }
+    }
+}

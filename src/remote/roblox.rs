@@ -1,0 +1,220 @@
+//! Roblox Open Cloud, with an API key. One reader understands every shape of failure that its services have.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use super::{Answer, BaseUrl, Client, USER_AGENT, Unanswered, credential, words};
+use crate::base::{Error, Result, Secret};
+
+/// Where Open Cloud answers.
+pub const API_URL: &str = "https://apis.roblox.com";
+
+/// Longest name of a messaging topic, in characters; Roblox's own bound.
+pub const MAX_TOPIC: usize = 80;
+
+/// Longest message of a topic, in bytes; Roblox's own bound.
+pub const MAX_MESSAGE: usize = 1024;
+
+/// What the key has to be allowed for [`Roblox::publish_message`].
+pub const PUBLISH_SCOPE: &str = "universe-messaging-service:publish";
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// What Roblox says is wrong, whichever of its shapes it came in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Complaint {
+    /// `PERMISSION_DENIED`, `InvalidCursor`, `0`: the most telling code there was.
+    pub code: Option<String>,
+    /// Cut to a sentence; empty when there was none.
+    pub message: String,
+}
+
+/// Why a call did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// 401: the key does not hold (any more): keys that nobody uses for 60 days expire.
+    Unauthenticated(Complaint),
+    /// 403: the key may not do this, or not from this address.
+    Denied(Complaint),
+    /// 404.
+    Missing(Complaint),
+    /// 429, with how long Roblox wants us to wait.
+    Limited { wait: Option<Duration>, complaint: Complaint },
+    /// 5xx and 499. What was asked for may have happened all the same.
+    Down { status: u16, complaint: Complaint },
+    /// No whole answer. What was asked for may have happened all the same.
+    Unanswered(Unanswered),
+    /// Any other status; asking again unchanged is pointless.
+    Refused { status: u16, complaint: Complaint },
+}
+
+impl Trouble {
+    /// What happened, in a sentence.
+    pub fn what(&self) -> String {
+        let (what, complaint) = match self {
+            Self::Unanswered(unanswered) => return unanswered.what.clone(),
+            Self::Unauthenticated(complaint) => {
+                ("Roblox does not accept ROBLOX_OPEN_CLOUD_API_KEY (401)".to_owned(), complaint)
+            }
+            Self::Denied(complaint) => ("the Open Cloud key may not do this (403)".to_owned(), complaint),
+            Self::Missing(complaint) => ("Roblox does not know what was asked for (404)".to_owned(), complaint),
+            Self::Limited { complaint, .. } => ("Roblox's limit is reached (429)".to_owned(), complaint),
+            Self::Down { status, complaint } => (format!("Roblox is not well ({status})"), complaint),
+            Self::Refused { status, complaint } => (format!("Roblox refused the request ({status})"), complaint),
+        };
+        let said: Vec<&str> = complaint
+            .code
+            .as_deref()
+            .into_iter()
+            .chain([complaint.message.as_str()])
+            .filter(|part| !part.is_empty())
+            .collect();
+        if said.is_empty() { what } else { format!("{what}: {}", said.join(": ")) }
+    }
+
+    /// What a person can do about it; none where waiting is all there is.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthenticated(_) => Some(
+                "make or renew the key in the Creator Dashboard (Open Cloud, API Keys); keys that are not used for 60 \
+                 days expire by themselves",
+            ),
+            Self::Denied(_) => Some(
+                "add the scope and the experience to the key in the Creator Dashboard, and this machine's address to \
+                 the addresses it may be used from",
+            ),
+            Self::Missing(_) => Some("check ROBLOX_UNIVERSE_ID: it is the experience's universe id, not its place id"),
+            _ => None,
+        }
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        let error = Error::remote("roblox.trouble", trouble.what());
+        let error = trouble.hint().into_iter().fold(error, Error::hint);
+        match trouble {
+            Trouble::Unanswered(Unanswered { cause, .. }) => error.context(cause),
+            Trouble::Limited { wait: Some(wait), .. } => error.retry_after(wait),
+            _ => error,
+        }
+    }
+}
+
+/// Access to Open Cloud with one key. Cheap to clone.
+#[derive(Clone)]
+pub struct Roblox {
+    client: Client,
+    key: HeaderValue,
+}
+
+impl Roblox {
+    /// `patience` is how long one call may take; [`super::TOTAL_TIMEOUT`] for what has no reason to be quicker.
+    ///
+    /// # Errors
+    /// `config.invalid` for a key that cannot be one; `remote.client`.
+    pub fn new(base: BaseUrl, key: &Secret, patience: Duration) -> Result<Self> {
+        Ok(Self {
+            client: Client::new("Roblox", base, USER_AGENT, patience)?,
+            key: credential("ROBLOX_OPEN_CLOUD_API_KEY", "", key)?,
+        })
+    }
+
+    /// Publishes `message` (at most [`MAX_MESSAGE`] bytes) to everybody in `universe` who subscribed to `topic`. Success means accepted,
+    /// not delivered: messaging is best effort.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn publish_message(&self, universe: u64, topic: &str, message: &str) -> Result<(), Trouble> {
+        let path = format!("/cloud/v2/universes/{universe}:publishMessage");
+        self.post(&path, &json!({"topic": topic, "message": message})).await.map(drop)
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Answer, Trouble> {
+        let request = self.client.post(path).header(API_KEY, self.key.clone()).json(body);
+        read(self.client.send(request).await.map_err(Trouble::Unanswered)?)
+    }
+}
+
+/// Tells success from every kind of failure.
+fn read(answer: Answer) -> Result<Answer, Trouble> {
+    let status = answer.status;
+    if (200..=299).contains(&status) {
+        return Ok(answer);
+    }
+    let complaint = complaint(&answer.body);
+    Err(match status {
+        401 => Trouble::Unauthenticated(complaint),
+        403 => Trouble::Denied(complaint),
+        404 => Trouble::Missing(complaint),
+        429 => Trouble::Limited { wait: wait(&answer), complaint },
+        499..=599 => Trouble::Down { status, complaint },
+        _ => Trouble::Refused { status, complaint },
+    })
+}
+
+/// `retry-after` if it is there, else the seconds until the limit starts anew.
+fn wait(answer: &Answer) -> Option<Duration> {
+    answer.seconds("retry-after").or_else(|| answer.seconds("x-ratelimit-reset"))
+}
+
+/// Reads the five shapes of failure: the gateway's list of errors, v2's `code` and `message`, the data stores' `error` with details, the
+/// ordered stores' (as v2's), and a validation's object of errors with a title.
+fn complaint(body: &[u8]) -> Complaint {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let gateway = &json["errors"][0];
+    let detail = &json["errorDetails"][0]["datastoreErrorCode"];
+    let first_text = |candidates: &[&Value]| candidates.iter().find_map(|value| text(value));
+    let code = first_text(&[detail, &json["code"], &json["error"], &gateway["code"]]);
+    let invalid = json["errors"].as_object().and_then(|fields| fields.iter().next());
+    let invalid = invalid.and_then(|(field, said)| text(&said[0]).map(|said| format!("{field}: {said}")));
+    let message = invalid.or_else(|| first_text(&[&json["message"], &gateway["message"], &json["title"]]));
+    Complaint { code: code.map(|code| words(&code)), message: words(&message.unwrap_or_default()) }
+}
+
+/// Text, or a number as text; none for what is empty or anything else.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_of_failure_is_understood() {
+        for (body, code, message) in [
+            (r#"{"errors":[{"code":0,"message":"Invalid API Key"}]}"#, Some("0"), "Invalid API Key"),
+            (r#"{"code":"NOT_FOUND","message":"No such thing.","details":[]}"#, Some("NOT_FOUND"), "No such thing."),
+            (
+                r#"{"error":"INVALID_ARGUMENT","message":"Bad cursor.","errorDetails":[{"datastoreErrorCode":"InvalidCursor"}]}"#,
+                Some("InvalidCursor"),
+                "Bad cursor.",
+            ),
+            (r#"{"error":"NOT_FOUND","message":"m","errorDetails":[]}"#, Some("NOT_FOUND"), "m"),
+            (r#"{"errors":{"topic":["is too long"]},"title":"Invalid","status":400}"#, None, "topic: is too long"),
+            ("<html>502</html>", None, ""),
+            ("", None, ""),
+            ("[1,2]", None, ""),
+            (r#"{"errors":[]}"#, None, ""),
+            ("\u{0}\u{0}", None, ""),
+        ] {
+            let expected = Complaint { code: code.map(str::to_owned), message: message.to_owned() };
+            assert_eq!(complaint(body.as_bytes()), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_long_complaint_is_cut() {
+        let body = json!({"code": "x".repeat(900), "message": format!("a\n{}", "b".repeat(900))}).to_string();
+        let complaint = complaint(body.as_bytes());
+        assert!(complaint.code.is_some_and(|code| code.len() == 200));
+        assert!(complaint.message.len() == 200 && complaint.message.starts_with("a b"));
+    }
+}
