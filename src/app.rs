@@ -18,7 +18,9 @@ use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TAB
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
 use crate::domains::health::{Checks, HealthApi};
-use crate::domains::jobs::{GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, Timekeeper};
+use crate::domains::jobs::{
+    GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
+};
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
@@ -27,7 +29,7 @@ use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
-use crate::http::{Contract, Docs, Front, Site, Spec};
+use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
 use crate::store::{CURSORS, DataDir, Progress, Store, TableInfo};
 use crate::workers::{StatusBoard, Worker};
 
@@ -52,6 +54,7 @@ pub struct App {
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
+    pub sockets: Sockets,
     /// The lock on the data directory; none for a store in memory.
     pub dir: Option<DataDir>,
 }
@@ -97,6 +100,7 @@ impl App {
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
         let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), config.doorbell.as_ref(), &metrics)?;
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
+        let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();
         Ok(Self {
             config,
@@ -115,6 +119,7 @@ impl App {
             discord,
             doorbell,
             caretaker,
+            sockets,
             dir: None,
         })
     }
@@ -138,6 +143,7 @@ impl App {
             discord,
             doorbell,
             caretaker,
+            sockets,
             dir: _,
         } = self;
         let checks = Checks {
@@ -166,6 +172,7 @@ impl App {
             GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
             DiscordApi { feed: discord.clone() },
+            SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -189,6 +196,7 @@ impl App {
             players: _,
             leaderboards: _,
             ranks: _,
+            sockets: _,
             dir: _,
         } = self;
         let mut workers: Vec<Box<dyn Worker>> = vec![
@@ -230,6 +238,7 @@ impl App {
     /// Those who wait for something are told to come back: nobody holds up the end.
     pub fn stop_waiting(&self) {
         self.jobs.stop();
+        self.sockets.close();
     }
 
     /// Players known.

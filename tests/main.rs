@@ -32,6 +32,7 @@ mod queue;
 mod samples;
 mod schemes;
 mod server;
+mod sockets;
 mod state;
 mod survival;
 mod tidy;

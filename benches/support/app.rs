@@ -22,8 +22,8 @@ pub async fn open_with(dir: &Path, settings: &[(&str, &str)]) -> (App, String) {
     let data = DataDir::open(dir).unwrap();
     let generated = Generated::load_or_create(dir).unwrap();
     let place = dir.display().to_string();
-    let settings = settings.iter().chain([&("DATA_DIR", place.as_str())]);
-    let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let settings = settings.iter().copied().chain([("DATA_DIR", place.as_str())]);
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let config = Config::build(&Sources::read(settings, Vec::new(), dir).unwrap(), &generated).unwrap();
     let key = config.auth.inbound[0].secret.expose().to_owned();
     (App::open(config, data, Clock::system(), Progress::silent()).await.unwrap(), key)

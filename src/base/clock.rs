@@ -95,6 +95,13 @@ impl Clock {
             at.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
         }
     }
+
+    /// Sets a fake clock back, as machines do with theirs.
+    pub fn set_back(&self, by: Duration) {
+        if let Source::Fake(at) = &self.0 {
+            at.fetch_sub(by.as_millis() as i64, Ordering::SeqCst);
+        }
+    }
 }
 
 /// Measures how long something took, for logs and histograms only: decisions use [`Clock`].

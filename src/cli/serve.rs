@@ -53,6 +53,7 @@ pub async fn run(_common: &Common, sources: &Sources, verbosity: Verbosity) -> R
             app.stop_waiting();
         };
         let drained = server.serve(endpoint, asked).await;
+        app.sockets.drain().await;
         tracing::info!(?drained, "no more requests; finishing background work");
         supervisor.stop(WORKER_PATIENCE).await;
     };

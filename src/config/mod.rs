@@ -185,6 +185,7 @@ fn http_section(read: &Reader<'_>) -> Result<http::Config> {
     Ok(http::Config {
         max_body_bytes: read.number("MAX_BODY_BYTES", 1024, 64 << 20)? as usize,
         max_connections: read.number("MAX_CONNECTIONS", 16, 1_000_000)? as usize,
+        max_sockets: read.number("MAX_SOCKETS", 1, 1_000_000)? as usize,
         rate_limit_requests: read.number("RATE_LIMIT_PER_MINUTE", 0, 1_000_000)? as u32,
         rate_limit_window_seconds: read.number("RATE_LIMIT_WINDOW_SECONDS", 1, 86_400)? as u32,
         trusted_proxies: Proxies::parse(&read.text("TRUSTED_PROXIES")?)?,
@@ -205,6 +206,7 @@ fn auth_section(read: &Reader<'_>, generated: &Generated, host: IpAddr) -> Resul
     }
     Ok(auth::Config {
         mode: read.one_of("AUTH_MODE", &[("compat", Mode::Compat), ("strict", Mode::Strict)])?,
+        gateway_key_only: read.one_of("GATEWAY_AUTH", &[("hmac", false), ("key", true)])?,
         inbound,
         open_ingest,
         automation: Secrets::parse(&read.text("AUTOMATION_SIGNATURE_SECRET")?)?,

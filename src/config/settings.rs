@@ -56,6 +56,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     generated("API_KEY", "Key of the job gateway (A3)."),
     generated("HMAC_SECRET", "Secret that signs the gateway's timestamps (A3)."),
+    plain(
+        "GATEWAY_AUTH",
+        "hmac",
+        "`key`: X-API-KEY alone opens the job gateway, without X-TIMESTAMP and X-SIGNATURE. `/ws` never asks for them.",
+    ),
     plain("TIMESTAMP_TOLERANCE", "60", "Seconds a signature's time may differ from ours."),
     plain("HEALTH_AUTH", "optional", "`required`: `/health` wants a credential, as the job gateway's did."),
     plain("TRUSTED_PROXIES", "", "CIDR ranges whose X-Forwarded-For is believed, comma-separated."),
@@ -63,6 +68,7 @@ pub const SETTINGS: &[Setting] = &[
     plain("RATE_LIMIT_WINDOW_SECONDS", "60", "Length of that window."),
     plain("MAX_BODY_BYTES", "1048576", "Largest request body."),
     plain("MAX_CONNECTIONS", "10000", "Connections held open at once."),
+    plain("MAX_SOCKETS", "10000", "Open WebSockets at most; each is an open file and about 10 KB."),
     plain(
         "ALLOWED_ORIGINS",
         "https://grps.example.com,http://localhost:3000",

@@ -35,6 +35,14 @@ pub struct Config {
     pub write_deadline_ms: u64,
     /// How long requests in flight may take to finish at shutdown, in ms.
     pub drain_deadline_ms: u64,
+    /// `MAX_SOCKETS`: open WebSockets at most. Past it, new ones are answered 503 instead of being upgraded.
+    pub max_sockets: usize,
+    /// How long a WebSocket's peer may be quiet before it is pinged, in ms. Proxies give up on quiet connections after 60 s.
+    pub socket_ping_ms: u64,
+    /// How long it may take to answer that ping, in ms.
+    pub socket_pong_ms: u64,
+    /// How long it may take to take one message, in ms.
+    pub socket_write_deadline_ms: u64,
 }
 
 impl Default for Config {
@@ -52,6 +60,10 @@ impl Default for Config {
             idle_deadline_ms: 75_000,
             write_deadline_ms: 60_000,
             drain_deadline_ms: 10_000,
+            max_sockets: 10_000,
+            socket_ping_ms: 45_000,
+            socket_pong_ms: 20_000,
+            socket_write_deadline_ms: 10_000,
         }
     }
 }

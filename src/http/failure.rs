@@ -12,6 +12,7 @@ use poem_openapi::error::{
 };
 use serde_json::{Map, Value, json};
 
+use super::sockets::NotAnUpgrade;
 use super::spec::contract::{Operation, Param, Route};
 use super::spec::words::quoted;
 use crate::base::{Error, Field, Kind, panics};
@@ -98,7 +99,14 @@ impl Failure {
         Error::busy("server.connections", "the server has no connection left; try again shortly").into()
     }
 
-    /// 403 to the preflight of a page that is not on the list.
+    /// 426: the request is no WebSocket handshake.
+    pub fn no_upgrade(why: NotAnUpgrade) -> Self {
+        let error = Error::invalid("request.upgrade_required", why.to_string())
+            .hint("open it with a WebSocket client, for example `websocat ws://…`; the README shows how");
+        Self::with(StatusCode::UPGRADE_REQUIRED, error)
+    }
+
+    /// 403 to the preflight or the WebSocket of a page that is not on the list.
     pub fn foreign_origin() -> Self {
         Error::denied("cors.origin_not_allowed", "pages of this origin may not call this server from a browser")
             .hint("the server's owner can add the exact origin to ALLOWED_ORIGINS")
@@ -131,6 +139,9 @@ impl Failure {
         }
         if err.is::<AuthorizationError>() {
             return Error::unauthenticated("auth.missing", "a credential is required").into();
+        }
+        if let Some(why) = err.downcast_ref::<NotAnUpgrade>() {
+            return Self::no_upgrade(*why);
         }
         if let Some(err) = err.downcast_ref::<ReadBodyError>() {
             return Error::broken("request.body_unread", err).into();
@@ -184,6 +195,11 @@ impl Failure {
         }
         if let Some(wait) = self.wait_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         if let Some(allow) = &self.allow {
             headers.insert(header::ALLOW, allow.clone());

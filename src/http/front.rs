@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint, IntoResponse, PathPattern, Request, Response};
 
 use self::body::{Bodies, Room};
@@ -128,6 +128,9 @@ impl<E: Endpoint> Front<E> {
         if let Some(answer) = self.preflight(request, caller)? {
             return Ok(Admitted::Answered(answer));
         }
+        if self.is_foreign_socket(request, caller) {
+            return Err(Failure::foreign_origin());
+        }
         let (body, room) = self.bodies.read(request).await?;
         request.extensions_mut().insert(Context {
             request_id: caller.id.clone(),
@@ -179,7 +182,7 @@ impl<E: Endpoint> Front<E> {
         if !self.origins.allows(origin.as_bytes()) {
             return Err(Failure::foreign_origin());
         }
-        let mut response = Response::from(poem::http::StatusCode::NO_CONTENT);
+        let mut response = Response::from(StatusCode::NO_CONTENT);
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT"));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
@@ -189,10 +192,26 @@ impl<E: Endpoint> Front<E> {
         Ok(Some(response))
     }
 
+    /// Whether a page of another origin wants a WebSocket. Browsers ask no preflight for those, so this is where it is refused. Programs
+    /// name no origin, or (several libraries do) that of the server itself.
+    fn is_foreign_socket(&self, request: &Request, caller: &Caller) -> bool {
+        let Some(origin) = caller.origin.as_ref().filter(|_| request.headers().contains_key(header::UPGRADE)) else {
+            return false;
+        };
+        let host = request.headers().get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
+        let named = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map_or("", |(_, host)| host);
+        let own = !named.is_empty() && named.as_bytes().eq_ignore_ascii_case(host);
+        !own && !self.origins.allows(origin.as_bytes())
+    }
+
     /// Headers every response carries.
-    fn dress(&self, headers: &mut HeaderMap, caller: &Caller) {
+    fn dress(&self, status: StatusCode, headers: &mut HeaderMap, caller: &Caller) {
         if let Ok(id) = HeaderValue::from_str(&caller.id) {
             headers.insert(REQUEST_ID.clone(), id);
+        }
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // Nothing is cached, sniffed or read by a page here.
+            return;
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -228,8 +247,8 @@ impl<E: Endpoint> Endpoint for Front<E> {
         };
         let (status, took) = (response.status(), watch.elapsed());
         self.recorder.record(&Exchange { caller: &caller, route, status, failure: failure.as_ref(), took });
-        self.dress(response.headers_mut(), &caller);
-        if let Some(allowance) = &allowance {
+        self.dress(status, response.headers_mut(), &caller);
+        if let Some(allowance) = allowance.filter(|_| status != StatusCode::SWITCHING_PROTOCOLS) {
             allowance.describe(response.headers_mut());
         }
         Ok(response)

@@ -24,9 +24,16 @@ pub enum Scheme {
     Gateway,
     /// A6: `x-grps-timestamp`, `x-grps-nonce`, `x-grps-signature-v2`, replay-proof.
     SignedRequest,
+    /// The gateway's key alone, as `/ws` takes it: `X-API-KEY`.
+    GatewayKey,
+    /// The same in the query, for clients that cannot set headers: `?api_key=`.
+    QueryKey,
+    /// A single-use ticket in the query: `?ticket=`.
+    Ticket,
 }
 
 impl Scheme {
+    /// What may come with any request; the others are for sockets.
     pub const ALL: [Scheme; 4] = [Scheme::Signature, Scheme::ApiKey, Scheme::Gateway, Scheme::SignedRequest];
 
     /// The short name people use: `A1`, `A2`, `A3`, `A6`.
@@ -36,10 +43,21 @@ impl Scheme {
             Self::ApiKey => "A2",
             Self::Gateway => "A3",
             Self::SignedRequest => "A6",
+            Self::GatewayKey => "X-API-KEY alone",
+            Self::QueryKey => "?api_key=",
+            Self::Ticket => "?ticket=",
         }
     }
 
-    /// Component name, header and description of each part; a request carries all of them.
+    /// What only sockets take.
+    const SOCKETS: [Scheme; 2] = [Scheme::QueryKey, Scheme::Ticket];
+
+    /// Where its parts travel.
+    fn place(self) -> &'static str {
+        if matches!(self, Self::QueryKey | Self::Ticket) { "query" } else { "header" }
+    }
+
+    /// Component name, header or query parameter, and description of each part; a request carries all of them.
     fn parts(self) -> &'static [(&'static str, &'static str, &'static str)] {
         match self {
             Self::Signature => &[("grpsSignature", "x-grps-signature", "hex(HMAC-SHA256(secret, body))")],
@@ -49,6 +67,11 @@ impl Scheme {
                 ("gatewayTimestamp", "X-TIMESTAMP", "Unix seconds, within the server's tolerance"),
                 ("gatewaySignature", "X-SIGNATURE", "hex(HMAC-SHA256(secret, timestamp))"),
             ],
+            Self::GatewayKey => &[("gatewayKey", "X-API-KEY", "The gateway's API key")],
+            Self::QueryKey => {
+                &[("queryKey", "api_key", "The gateway's API key; a header or a ticket keeps it out of addresses")]
+            }
+            Self::Ticket => &[("socketTicket", "ticket", "A ticket of POST /ws/tickets: opens one socket within 30 s")],
             Self::SignedRequest => &[
                 (
                     "signedTimestamp",
@@ -204,6 +227,7 @@ fn complete(path: &str, operation: &mut Value, Security { schemes, optional }: S
     }
     let has_body = operation.get("requestBody").is_some();
     let has_params = operation.get("parameters").is_some();
+    let is_socket = operation["responses"].get("101").is_some();
     let wanted = [
         ("401", !schemes.is_empty()),
         ("403", !schemes.is_empty()),
@@ -213,6 +237,7 @@ fn complete(path: &str, operation: &mut Value, Security { schemes, optional }: S
         ("413", true),
         ("415", has_body),
         ("422", has_body || has_params),
+        ("426", is_socket),
         ("429", true),
         ("500", true),
         ("503", true),
@@ -238,9 +263,11 @@ fn requirement(scheme: Scheme) -> Value {
 
 fn components(document: &mut Value) {
     let components = &mut document["components"];
-    for (name, header, description) in Scheme::ALL.iter().flat_map(|scheme| scheme.parts()) {
-        components["securitySchemes"][*name] =
-            json!({ "type": "apiKey", "in": "header", "name": header, "description": description });
+    for scheme in Scheme::ALL.into_iter().chain(Scheme::SOCKETS) {
+        for (name, carrier, description) in scheme.parts() {
+            components["securitySchemes"][*name] =
+                json!({ "type": "apiKey", "in": scheme.place(), "name": carrier, "description": description });
+        }
     }
     components["headers"]["RequestId"] = json!({
         "description": "Names this request in the server's log; the caller's own x-request-id when it sent one",
@@ -261,7 +288,7 @@ fn components(document: &mut Value) {
     }
 }
 
-const FAILURES: [(&str, &str); 12] = [
+const FAILURES: [(&str, &str); 13] = [
     ("401", "No credential, or one that does not hold"),
     ("403", "The caller is known and may not do this"),
     ("404", "There is no such thing"),
@@ -270,6 +297,7 @@ const FAILURES: [(&str, &str); 12] = [
     ("413", "The body is larger than the limit"),
     ("415", "The body is not JSON"),
     ("422", "The input breaks a rule; `errors` lists every complaint"),
+    ("426", "This is no WebSocket handshake"),
     ("429", "Too many requests of this client"),
     ("500", "A fault of the server"),
     ("503", "Too busy, or a feature is off because a setting is missing"),

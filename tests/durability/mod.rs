@@ -20,6 +20,8 @@ mod full;
 mod image;
 mod kill;
 mod powercut;
+mod queue_model;
+mod queues;
 mod workload;
 
 use std::io::Write;

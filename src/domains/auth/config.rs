@@ -45,6 +45,8 @@ pub const MAX_INBOUND_KEYS: usize = 64;
 pub struct Config {
     /// `AUTH_MODE`.
     pub mode: Mode,
+    /// `GATEWAY_AUTH=key`: the gateway's key alone is enough, without time and signature (requirement R2).
+    pub gateway_key_only: bool,
     /// `INBOUND_API_KEYS`: `key` or `key:scope+scope`, separated by commas.
     pub inbound: Vec<InboundKey>,
     /// Ingest needs no key: the list is empty and that was allowed (requirement F2).

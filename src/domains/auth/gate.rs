@@ -14,6 +14,7 @@ use super::nonce::Nonces;
 use super::schemes::{self, Evidence};
 use super::scope::{Scope, Scopes};
 use super::table::{self, Access};
+use super::tickets::Tickets;
 use crate::base::clock::Stopwatch;
 use crate::base::{Error, Result, Secret, Time};
 use crate::http::{Context, Scheme};
@@ -26,6 +27,7 @@ pub struct Auth {
     config: Config,
     keys: Keys,
     nonces: Nonces,
+    tickets: Tickets,
     started: Time,
     uptime: Stopwatch,
 }
@@ -36,11 +38,15 @@ impl Auth {
     pub fn new(config: Config, keys: Keys, started: Time) -> Result<Self> {
         config.check()?;
         let nonces = Nonces::new(config.tolerance);
-        Ok(Self { config, keys, nonces, started, uptime: Stopwatch::start() })
+        Ok(Self { config, keys, nonces, tickets: Tickets::default(), started, uptime: Stopwatch::start() })
     }
 
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    pub fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// The caller of a request to `access`, or why not. `local` tells whether this machine itself is calling.
@@ -50,11 +56,11 @@ impl Auth {
     pub async fn admit(&self, access: Access, local: bool, evidence: &Evidence<'_>) -> Result<Caller> {
         match access {
             Access::Open => Ok(Caller::nobody()),
-            Access::OpenUnlessWrong => match presented(evidence) {
+            Access::OpenUnlessWrong => match presented(evidence, &Scheme::ALL) {
                 Some(scheme) => self.prove(scheme, evidence).await,
                 None => Ok(Caller::nobody()),
             },
-            Access::LocalOr(_, _) if local && presented(evidence).is_none() => Ok(Caller::nobody()),
+            Access::LocalOr(schemes, _) if local && presented(evidence, schemes).is_none() => Ok(Caller::nobody()),
             Access::LocalOr(schemes, scope) | Access::Needs(schemes, scope) => {
                 let caller = self.identify(schemes, scope, evidence).await?;
                 caller.need(scope)?;
@@ -64,7 +70,7 @@ impl Auth {
     }
 
     async fn identify(&self, accepted: &[Scheme], scope: Scope, evidence: &Evidence<'_>) -> Result<Caller> {
-        let Some(scheme) = presented(evidence) else {
+        let Some(scheme) = presented(evidence, accepted) else {
             if self.config.open_ingest && scope == Scope::Ingest {
                 return Ok(Caller { id: "open-ingest".into(), scopes: OPEN_SCOPES, strength: Strength::Open });
             }
@@ -85,6 +91,11 @@ impl Auth {
         match scheme {
             Scheme::Signature => self.compat_only(schemes::signature(&self.config, evidence)?),
             Scheme::Gateway => self.compat_only(schemes::gateway(&self.config, evidence)?),
+            Scheme::GatewayKey => self.compat_only(schemes::gateway_key(&self.config, evidence)?),
+            Scheme::QueryKey => self.compat_only(schemes::query_key(&self.config, evidence)?),
+            Scheme::Ticket => {
+                self.tickets.redeem(schemes::in_query(evidence.target, "ticket").unwrap_or_default(), evidence.now)
+            }
             Scheme::ApiKey => {
                 let given = evidence.headers.get("x-grps-api-key").and_then(|value| value.to_str().ok()).unwrap_or("");
                 match self.keys.find_compat(given).await? {
@@ -101,7 +112,7 @@ impl Auth {
             Mode::Compat => Ok(caller),
             Mode::Strict => Err(Error::unauthenticated(
                 "auth.strict",
-                "AUTH_MODE is strict: only requests signed with x-grps-signature-v2 are accepted",
+                "AUTH_MODE is strict: only requests signed with x-grps-signature-v2 are accepted, and tickets for sockets",
             )
             .hint("sign with A6 (`grps sign a6` shows how), or set AUTH_MODE=compat")),
         }
@@ -145,17 +156,23 @@ impl Auth {
     }
 }
 
-/// Which scheme's headers a request carries; the strongest wins.
-fn presented(evidence: &Evidence<'_>) -> Option<Scheme> {
+/// Which scheme's parts a request carries; the strongest wins. `accepted` tells how `X-API-KEY` is meant, and whether queries count.
+fn presented(evidence: &Evidence<'_>, accepted: &[Scheme]) -> Option<Scheme> {
+    let gateway = if accepted.contains(&Scheme::GatewayKey) { Scheme::GatewayKey } else { Scheme::Gateway };
     let has = |name: &str| evidence.headers.contains_key(name);
     [
         ("x-grps-signature-v2", Scheme::SignedRequest),
         ("x-grps-api-key", Scheme::ApiKey),
-        ("x-api-key", Scheme::Gateway),
+        ("x-api-key", gateway),
         ("x-grps-signature", Scheme::Signature),
     ]
     .into_iter()
     .find_map(|(header, scheme)| has(header).then_some(scheme))
+    .or_else(|| {
+        let queries = [("ticket", Scheme::Ticket), ("api_key", Scheme::QueryKey)];
+        let mut shown = queries.into_iter().filter(|(name, _)| schemes::in_query(evidence.target, name).is_some());
+        shown.find(|(_, scheme)| accepted.contains(scheme)).map(|(_, scheme)| scheme)
+    })
 }
 
 fn missing(accepted: &[Scheme]) -> Error {
@@ -169,6 +186,9 @@ fn missing(accepted: &[Scheme]) -> Error {
             Scheme::ApiKey => "x-grps-api-key",
             Scheme::Gateway => "X-API-KEY with X-TIMESTAMP and X-SIGNATURE",
             Scheme::SignedRequest => "x-grps-signature-v2 with x-grps-timestamp and x-grps-nonce",
+            Scheme::GatewayKey => "X-API-KEY",
+            Scheme::QueryKey => "?api_key=",
+            Scheme::Ticket => "?ticket= from POST /ws/tickets",
         })
         .collect();
     Error::unauthenticated("auth.credentials_missing", "Missing credentials")
@@ -222,6 +242,7 @@ mod tests {
     fn config() -> Config {
         Config {
             mode: Mode::Compat,
+            gateway_key_only: false,
             inbound: Vec::new(),
             open_ingest: true,
             automation: Secrets::default(),

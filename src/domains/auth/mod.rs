@@ -13,6 +13,7 @@ mod schemes;
 mod scope;
 mod seal;
 mod table;
+mod tickets;
 
 pub use api::KeysApi;
 pub use caller::{Caller, Strength};
@@ -22,4 +23,6 @@ pub use keys::{Issued, KEYS, Key, KeyUses, Keys, MAX_KEYS, Wanted};
 pub use schemes::{Evidence, Signable, fingerprint, message, sign};
 pub use scope::{Scope, Scopes};
 pub use seal::Sealer;
+
 pub use table::{Access, Rule, TABLE, access_markdown, find, security};
+pub use tickets::{MAX_TICKETS, TICKET_LIFE, Tickets};

@@ -88,12 +88,12 @@ pub fn inbound_key(config: &Config, given: &str) -> Result<Caller> {
 /// # Errors
 /// A distinct code for each header that is missing or wrong.
 pub fn gateway(config: &Config, evidence: &Evidence<'_>) -> Result<Caller> {
+    if config.gateway_key_only {
+        return gateway_key(config, evidence);
+    }
     configured(&config.gateway_key, "API_KEY")?;
     configured(&config.gateway_hmac, "HMAC_SECRET")?;
-    let key = required(evidence, "x-api-key", "auth.gateway_key_missing")?;
-    if !config.gateway_key.iter().any(|secret| secret.matches(key.as_bytes())) {
-        return Err(Error::unauthenticated("auth.gateway_key_invalid", "X-API-KEY is not API_KEY"));
-    }
+    gateway_key(config, evidence)?;
     let timestamp = required(evidence, "x-timestamp", "auth.timestamp_missing")?;
     let skew = Skew { behind: config.tolerance.as_secs(), ahead: config.tolerance.as_secs() };
     check_time(timestamp, evidence.now, "X-TIMESTAMP", &skew)?;
@@ -107,6 +107,67 @@ pub fn gateway(config: &Config, evidence: &Evidence<'_>) -> Result<Caller> {
         "auth.gateway_signature_invalid",
         "X-SIGNATURE is not HMAC_SHA256(HMAC_SECRET, X-TIMESTAMP)",
     ))
+}
+
+/// The gateway's key alone in `X-API-KEY`: for sockets, and for `GATEWAY_AUTH=key` (requirement R2). What else is sent is not looked at.
+///
+/// # Errors
+/// `auth.gateway_key_missing`, `auth.gateway_key_invalid`; `auth.not_configured` without a key.
+pub fn gateway_key(config: &Config, evidence: &Evidence<'_>) -> Result<Caller> {
+    configured(&config.gateway_key, "API_KEY")?;
+    let key = required(evidence, "x-api-key", "auth.gateway_key_missing")?;
+    is_gateway_key(config, key.as_bytes(), "X-API-KEY is not API_KEY")
+}
+
+/// The gateway's key in `?api_key=`, percent-decoded. A `+` stays one: keys in base64 have them, and none has a space.
+///
+/// # Errors
+/// As [`gateway_key`].
+pub fn query_key(config: &Config, evidence: &Evidence<'_>) -> Result<Caller> {
+    configured(&config.gateway_key, "API_KEY")?;
+    let key = in_query(evidence.target, "api_key").map(unescaped).unwrap_or_default();
+    is_gateway_key(config, &key, "api_key is not API_KEY")
+}
+
+fn is_gateway_key(config: &Config, key: &[u8], detail: &str) -> Result<Caller> {
+    // Every value is compared, whichever matches.
+    if config.gateway_key.iter().filter(|secret| secret.matches(key)).count() == 0 {
+        return Err(Error::unauthenticated("auth.gateway_key_invalid", detail)
+            .hint("send the value of API_KEY; in a query it must be percent-encoded"));
+    }
+    Ok(caller("gateway", GATEWAY_SCOPES, Strength::Key))
+}
+
+/// The raw value of a query parameter, the first of its name.
+pub fn in_query<'a>(target: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = target.split_once('?')?.1.split('&');
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(given, _)| *given == name)
+        .map(|(_, value)| value)
+}
+
+/// Undoes percent-encoding; what is no escape stays as it is.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escape = tail
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|hex| data_encoding::HEXLOWER_PERMISSIVE.decode(hex).ok());
+        match escape.as_deref() {
+            Some([byte]) => {
+                out.push(*byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out
 }
 
 /// The parts of an A6 signature, read and timed but not yet verified.

@@ -27,7 +27,7 @@ pub struct Rule {
 }
 
 use Access::{LocalOr, Needs, Open, OpenUnlessWrong};
-use Scheme::{ApiKey, Gateway, Signature, SignedRequest};
+use Scheme::{ApiKey, Gateway, GatewayKey, QueryKey, Signature, SignedRequest, Ticket};
 
 const fn rule(method: &'static str, path: &'static str, access: Access) -> Rule {
     Rule { method, path, access }
@@ -38,6 +38,8 @@ const AUTOMATION: &[Scheme] = &[ApiKey, Signature, SignedRequest];
 const ANY_SERVER: &[Scheme] = &[ApiKey, Gateway, SignedRequest];
 const GATEWAY: &[Scheme] = &[Gateway, ApiKey, SignedRequest];
 const SIGNED: &[Scheme] = &[SignedRequest];
+/// A handshake has no body to sign, and browsers cannot give it headers (requirements J4, R2).
+const SOCKET: &[Scheme] = &[GatewayKey, QueryKey, Ticket, ApiKey, SignedRequest];
 
 /// The table. Open pages come first, then what game servers and tools use, then the operator's.
 pub const TABLE: &[Rule] = &[
@@ -70,6 +72,8 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/job/{id}/ack", Needs(GATEWAY, Scope::JobsConsume)),
     rule("POST", "/job/{id}/nack", Needs(GATEWAY, Scope::JobsConsume)),
     rule("POST", "/job/{id}/extend", Needs(GATEWAY, Scope::JobsConsume)),
+    rule("GET", "/ws", Needs(SOCKET, Scope::JobsConsume)),
+    rule("POST", "/ws/tickets", Needs(GATEWAY, Scope::JobsConsume)),
     rule("GET", "/admin/api/keys", Needs(SIGNED, Scope::KeysManage)),
     rule("POST", "/admin/api/keys", Needs(SIGNED, Scope::KeysManage)),
     rule("POST", "/admin/api/keys/{kid}/rotate", Needs(SIGNED, Scope::KeysManage)),

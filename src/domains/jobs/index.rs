@@ -363,11 +363,14 @@ impl Shelves {
         }
     }
 
-    /// Takes the first `max` ready jobs of `queue` off their shelf. Those whose time is over stay for who writes that down.
+    /// Takes the first `max` ready jobs of `queue` off their shelf. Those whose time is over stay for who writes that down, and those whose
+    /// time has not come after all, because the clock was set back, until it has.
     fn first(&mut self, queue: &QueueName, max: usize, now: Time) -> Vec<Id> {
         let Some(lane) = self.queues.get_mut(queue) else { return Vec::new() };
-        let over = |id: &Id| self.jobs.get(id).and_then(|card| card.lapses_at).is_some_and(|at| at <= now);
-        let first: Vec<_> = lane.ready.iter().filter(|(_, id)| !over(id)).take(max).copied().collect();
+        let in_time =
+            |card: &Card| card.ready_at.is_none_or(|at| at <= now) && card.lapses_at.is_none_or(|at| now < at);
+        let to_be_had = |id: &Id| self.jobs.get(id).is_some_and(in_time);
+        let first: Vec<_> = lane.ready.iter().filter(|(_, id)| to_be_had(id)).take(max).copied().collect();
         for place in &first {
             lane.ready.remove(place);
         }

@@ -1,4 +1,5 @@
-//! One connection: hyper's HTTP/1.1 state machine, and a watchdog that closes it when the peer is late.
+//! One connection: hyper's HTTP/1.1 state machine, and a watchdog that closes it when the peer is late. One that becomes a WebSocket leaves
+//! here: it has a seat and deadlines of its own ([`crate::http::sockets`]).
 //!
 //! hyper's own header timer arms (and allocates) a timer per request and cannot tell an idle connection from a dripped header. Here the
 //! socket and the service note what the peer owes us, and since when; the watchdog looks a few times per deadline. That costs a request
@@ -81,7 +82,7 @@ where
     let socket = TokioIo::new(Socket { stream, pulse: pulse.clone() });
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(MAX_HEAD_BYTES);
-    let connection = builder.serve_connection(socket, service);
+    let connection = builder.serve_connection(socket, service).with_upgrades();
     tokio::pin!(connection);
     let watchdog = pulse.late(deadlines);
     tokio::pin!(watchdog);

@@ -355,3 +355,19 @@ async fn damage_found_while_running_is_repaired_without_a_restart() {
     fill(&store, 50..60).await;
     assert_holds(&store, 60).await;
 }
+
+/// sled never syncs its blob files, so nothing may go there: not the largest values side by side, in whatever order they come.
+#[tokio::test]
+async fn the_largest_values_side_by_side_make_no_blobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, &small());
+    for round in 0..3u64 {
+        for number in 0..200u64 {
+            let length = [3_060, 7_000, 200_000, 3_000][(number % 4) as usize] + round as usize;
+            put(&store, &ROWS, &((number * 7919) % 200), &"x".repeat(length)).await.unwrap();
+        }
+    }
+    store.close().await.unwrap();
+    let blobs = fs::read_dir(dir.path().join("store/db-00000001/blobs")).map_or(0, Iterator::count);
+    assert_eq!(blobs, 0);
+}

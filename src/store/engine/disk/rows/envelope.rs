@@ -13,8 +13,13 @@ use bytes::Bytes;
 use super::census::check;
 use crate::base::{Error, Result};
 
-/// Largest value stored in one piece, and the size of a part, in bytes: with key and wrapping safely below sled's limit of 8,000.
-pub const PART: usize = 7 * 1024;
+/// Largest value stored in one piece, and the size of a part, in bytes. sled has two limits, past which it uses files that it never syncs:
+/// values of 8,000 bytes, and nodes of a quarter of a segment, 128 KiB. A node holds up to some 30 rows, so this is about as large as rows
+/// that are neighbours may all be.
+pub const PART: usize = 3 * 1024;
+
+/// Size of the parts that earlier versions wrote.
+const LARGER_PART: usize = 7 * 1024;
 
 /// Largest value, in bytes.
 pub const MAX_VALUE: usize = 1 << 20;
@@ -94,7 +99,9 @@ fn parted(rest: &[u8]) -> Option<Head> {
     let (parts, rest) = rest.split_first_chunk::<2>()?;
     let check = u64::from_le_bytes(rest.try_into().ok()?);
     let (bytes, parts) = (u32::from_le_bytes(*bytes) as usize, u16::from_le_bytes(*parts));
-    let plausible = bytes > PART && bytes <= MAX_VALUE && bytes.div_ceil(PART) == usize::from(parts);
+    let sizes = [PART, LARGER_PART];
+    let plausible =
+        bytes <= MAX_VALUE && sizes.iter().any(|size| bytes > *size && bytes.div_ceil(*size) == usize::from(parts));
     plausible.then_some(Head { bytes, parts, check })
 }
 

@@ -147,8 +147,8 @@ fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> Result<T> +
     })
 }
 
-/// sled moves what is large into `blobs/`, which it never syncs: values, and whole nodes past a quarter of a segment when many large rows are
-/// neighbours. What a power cut takes of them is rebuilt from the other copy.
+/// sled moves what is large into `blobs/`, which it never syncs. Rows are cut up so that this does not happen (`envelope::PART`); what a
+/// power cut takes of it all the same is rebuilt from the other copy.
 fn alarm_on_blobs(path: &Path) {
     let blobs = fs::read_dir(path.join("blobs")).map_or(0, Iterator::count);
     if blobs > 0 {

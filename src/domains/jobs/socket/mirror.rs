@@ -1,0 +1,143 @@
+//! The mirror: a follower of the tail. Where it is, is a cursor, so what it shows has neither gaps nor repetitions, also for a consumer
+//! that comes back with the last sequence it saw.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::super::{Copy, Jobs, QueueName};
+use super::wire;
+use crate::base::Id;
+use crate::http::sockets::{End, Socket};
+
+/// Mirrors that hold a page read from the store at the same time; pages of recent jobs are shared and need no turn.
+const CATCHING_UP: usize = 16;
+
+/// How long one of them may take to hand its page to its consumer.
+const PAGE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Messages looked at between two pages; what a mirror's consumer says is not answered.
+const HEARD_PER_PAGE: usize = 16;
+
+/// What a consumer wants to see.
+pub struct View {
+    pub queue: QueueName,
+    /// Everything after this.
+    pub cursor: Id,
+    /// Frames tell id, sequence and time; otherwise they are the jobs as they came.
+    pub envelope: bool,
+    /// The cursor is the consumer's own word, so it may be from another time.
+    pub resumes: bool,
+}
+
+/// All mirrors. A cheap handle.
+#[derive(Clone)]
+pub struct Mirrors {
+    jobs: Jobs,
+    turns: Arc<Semaphore>,
+}
+
+impl Mirrors {
+    pub fn new(jobs: Jobs) -> Self {
+        Self { jobs, turns: Arc::new(Semaphore::new(CATCHING_UP)) }
+    }
+
+    /// Shows jobs until the socket ends.
+    pub async fn run(self, socket: &mut Socket, view: View) -> End {
+        match self.follow(socket, view).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn follow(&self, socket: &mut Socket, mut view: View) -> Result<Infallible, End> {
+        let mut released = self.jobs.tail().watch();
+        if view.resumes && view.cursor > self.jobs.tail().newest() {
+            // A sequence from the future: of another server, or of this one before a restore.
+            let newest = self.jobs.tail().newest();
+            socket.send(&wire::gap(view.cursor, newest)).await?;
+            view.cursor = newest;
+        }
+        let mut behind = view.resumes;
+        loop {
+            while view.cursor < *released.borrow_and_update() {
+                let before = view.cursor;
+                behind = self.page(socket, &mut view, behind).await?;
+                if view.cursor == before {
+                    break;
+                }
+            }
+            behind = false;
+            tokio::select! {
+                heard = socket.receive() => drop(heard?),
+                moved = released.changed() => moved.map_err(|_| End::Stopping)?,
+            }
+        }
+    }
+
+    /// Shows one page. `behind` tells whether it may have to come from the store; gives whether it did.
+    async fn page(&self, socket: &mut Socket, view: &mut View, behind: bool) -> Result<bool, End> {
+        let turn = match behind {
+            true => Some(self.turn(socket).await?),
+            false => None,
+        };
+        let page = self.jobs.tail().after(view.cursor).await?;
+        // Recent jobs are held by the tail too.
+        let own = page.jobs.iter().any(|job| Arc::strong_count(job) == 1);
+        if page.lost {
+            let next = page.jobs.first().map_or(page.cursor, |job| job.id);
+            self.announce(socket, view, next).await?;
+        }
+        let show = async {
+            for job in page.jobs.into_iter().filter(|job| job.queue == view.queue) {
+                show(socket, &job, view.envelope).await?;
+            }
+            Ok(())
+        };
+        match turn {
+            Some(_) => timeout(PAGE_DEADLINE, show).await.unwrap_or(Err(End::Slow))?,
+            None => show.await?,
+        }
+        view.cursor = view.cursor.max(page.cursor);
+        for _ in 0..HEARD_PER_PAGE {
+            match socket.receive().now_or_never() {
+                Some(heard) => drop(heard?),
+                None => break,
+            }
+        }
+        Ok(own)
+    }
+
+    /// Waits to be let at the store.
+    async fn turn(&self, socket: &mut Socket) -> Result<tokio::sync::SemaphorePermit<'_>, End> {
+        let turn = self.turns.acquire();
+        tokio::pin!(turn);
+        loop {
+            tokio::select! {
+                biased;
+                turn = &mut turn => return turn.map_err(|_| End::Stopping),
+                heard = socket.receive() => drop(heard?),
+            }
+        }
+    }
+
+    /// Says that jobs were forgotten before they could be shown. Plain frames are jobs and nothing else, so there the socket ends.
+    async fn announce(&self, socket: &mut Socket, view: &View, next: Id) -> Result<(), End> {
+        if view.envelope {
+            return socket.send(&wire::gap(view.cursor, next)).await;
+        }
+        Err(End::Later("you fell behind what is kept; reconnect".into()))
+    }
+}
+
+async fn show(socket: &mut Socket, job: &Copy, envelope: bool) -> Result<(), End> {
+    if envelope {
+        let head = wire::mirrored(job);
+        return socket.send_parts(&[&head, &job.payload, "}"]).await;
+    }
+    socket.send(&job.payload).await
+}
