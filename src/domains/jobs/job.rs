@@ -228,6 +228,7 @@ impl NewJob {
     }
 }
 
-fn good_key(key: &str) -> bool {
+/// Whether a text can be an idempotency key.
+pub fn good_key(key: &str) -> bool {
     (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::wire::{
-    AckRequest, AnyObject, Batch, BatchJob, ExtendRequest, JobView, NackRequest, Receipt, Receipts, envelope,
+    AckRequest, AnyObject, Batch, BatchJob, ExtendRequest, JobView, KeyIn, NackRequest, QueueIn, Receipt, Receipts,
+    envelope,
 };
 use crate::base::{Clock, Error, Id, Result as BaseResult};
 use crate::domains::auth::Caller;
@@ -75,7 +76,8 @@ impl GatewayApi {
         &self,
         caller: Caller,
         context: &Context,
-        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$"))] queue: Query<Option<String>>,
+        /// `default` when left out.
+        queue: Query<Option<QueueIn>>,
         /// Higher goes first.
         #[oai(default, validator(minimum(value = "-9"), maximum(value = "9")))]
         priority: Query<i32>,
@@ -93,18 +95,18 @@ impl GatewayApi {
         )]
         max_attempts: Query<u32>,
         /// Within 24 hours the same key in the same queue is the same job.
-        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 128, pattern = "^[!-~]+$"))]
-        key: Header<Option<String>>,
+        #[oai(name = "Idempotency-Key")]
+        key: Header<Option<KeyIn>>,
         _body: Json<AnyObject>,
     ) -> Result<Queued> {
         let job = NewJob {
-            queue: named(queue.0.as_deref())?,
+            queue: named(queue.0),
             payload: payload(&context.body)?,
             priority: priority.0 as i8,
             delay: Duration::from_secs(delay.0),
             ttl: ttl.0.map(Duration::from_secs),
             max_attempts: max_attempts.0,
-            key: key.0,
+            key: key.0.map(|key| key.0),
             producer: caller.id,
         };
         let done = self.jobs.submit(vec![job]).await?;
@@ -129,7 +131,8 @@ impl GatewayApi {
     async fn next(
         &self,
         caller: Caller,
-        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$"))] queue: Query<Option<String>>,
+        /// `default` when left out.
+        queue: Query<Option<QueueIn>>,
         /// Seconds to wait for a job when there is none.
         #[oai(default, validator(maximum(value = "25")))]
         wait: Query<u64>,
@@ -144,7 +147,7 @@ impl GatewayApi {
         max: Query<Option<u64>>,
     ) -> Result<Next> {
         let ask = Take {
-            queue: named(queue.0.as_deref())?,
+            queue: named(queue.0),
             max: max.0.unwrap_or(1) as usize,
             wait: Duration::from_secs(wait.0),
             lease: lease.0.or(lease_header.0).map(Duration::from_secs),
@@ -211,8 +214,8 @@ fn usual_attempts() -> u32 {
 }
 
 /// A queue as a caller names it.
-pub(super) fn named(queue: Option<&str>) -> BaseResult<QueueName> {
-    queue.map_or_else(|| Ok(QueueName::default()), str::parse)
+fn named(queue: Option<QueueIn>) -> QueueName {
+    queue.map_or_else(QueueName::default, |queue| queue.0)
 }
 
 pub(super) fn read_id(text: &str) -> BaseResult<Id> {
@@ -253,13 +256,13 @@ fn payloads(body: &[u8]) -> BaseResult<Vec<BaseResult<Arc<str>>>> {
 
 fn of_batch(job: BatchJob, payload: Arc<str>, producer: &str) -> BaseResult<NewJob> {
     Ok(NewJob {
-        queue: named(job.queue.as_deref())?,
+        queue: named(job.queue),
         payload,
         priority: job.priority.unwrap_or(0) as i8,
         delay: Duration::from_secs(job.delay.unwrap_or(0)),
         ttl: job.ttl.map(Duration::from_secs),
         max_attempts: job.max_attempts.unwrap_or(DEFAULT_ATTEMPTS),
-        key: job.key,
+        key: job.key.map(|key| key.0),
         producer: producer.to_owned(),
     })
 }

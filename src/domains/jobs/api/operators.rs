@@ -4,8 +4,8 @@ use poem::Result;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
-use super::gateway::{named, read_id};
-use super::wire::{BulkRequest, BulkView, JobPage, JobState, JobView, QueueList, QueueView};
+use super::gateway::read_id;
+use super::wire::{BulkRequest, BulkView, JobPage, JobState, JobView, QueueIn, QueueList, QueueView};
 use crate::base::{Clock, Id};
 use crate::domains::audit::Actor;
 use crate::domains::auth::Caller;
@@ -36,8 +36,7 @@ impl QueuesApi {
         &self,
         _caller: Caller,
         /// Only of this queue.
-        #[oai(validator(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$"))]
-        queue: Query<Option<String>>,
+        queue: Query<Option<QueueIn>>,
         /// Only in this state.
         state: Query<Option<JobState>>,
         #[oai(default = "usual_list", validator(minimum(value = "1"), maximum(value = "200")))] limit: Query<u64>,
@@ -45,7 +44,7 @@ impl QueuesApi {
         #[oai(validator(pattern = "^[0-9a-f]{16}$"))]
         cursor: Query<Option<String>>,
     ) -> Result<Json<JobPage>> {
-        let queue = queue.0.as_deref().map(|queue| named(Some(queue))).transpose()?;
+        let queue = queue.0.map(|queue| queue.0);
         let after = cursor.0.as_deref().map(str::parse).transpose()?.unwrap_or(Id(0));
         let (limit, now) = (limit.0 as usize, self.clock.now());
         let jobs = self.jobs.list(queue.as_ref(), state.0.map(Into::into), after, limit).await?;
@@ -84,7 +83,7 @@ impl QueuesApi {
 impl QueuesApi {
     async fn bulk(&self, what: Bulk, wanted: BulkRequest, asker: Asker) -> Result<Json<BulkView>> {
         let limit = wanted.limit.map_or(MAX_BULK, |limit| limit as usize);
-        let selection = Selection { queue: named(Some(&wanted.queue))?, state: wanted.state.into(), limit };
+        let selection = Selection { queue: wanted.queue.0, state: wanted.state.into(), limit };
         if wanted.dry_run {
             return Ok(Json(BulkView { matched: self.jobs.count(&selection) as u64, changed: 0 }));
         }

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
-use poem_openapi::types::{Example, ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
+use poem_openapi::types::{Example, ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::base::Time;
 use crate::domains::jobs::index::QueueStats;
-use crate::domains::jobs::job::Job;
+use crate::domains::jobs::job::{Job, MAX_KEY, MAX_QUEUE_NAME, QueueName, good_key};
 use crate::domains::jobs::rules::State;
 use crate::http::wire::Timestamp;
 
@@ -69,6 +69,81 @@ impl ToJSON for AnyObject {
     }
 }
 
+/// A text that came in and follows a rule. A type of its own instead of a validator with a pattern: poem-openapi compiles such a pattern anew
+/// for every request, which costs more than all the rest of putting a job in.
+macro_rules! ruled_text {
+    ($(#[doc = $doc:literal])* $name:ident($inner:ty), $label:literal, $max:expr, $pattern:literal, $read:expr) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(pub $inner);
+
+        impl Type for $name {
+            const IS_REQUIRED: bool = true;
+            type RawValueType = Self;
+            type RawElementValueType = Self;
+
+            fn name() -> Cow<'static, str> {
+                $label.into()
+            }
+
+            fn schema_ref() -> MetaSchemaRef {
+                MetaSchemaRef::Inline(Box::new(MetaSchema {
+                    min_length: Some(1),
+                    max_length: Some($max),
+                    pattern: Some($pattern.into()),
+                    ..MetaSchema::new("string")
+                }))
+            }
+
+            fn as_raw_value(&self) -> Option<&Self> {
+                Some(self)
+            }
+
+            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+                Box::new(std::iter::once(self))
+            }
+        }
+
+        impl ParseFromParameter for $name {
+            fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+                $read(text).map(Self).map_err(ParseError::custom)
+            }
+        }
+
+        impl ParseFromJSON for $name {
+            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+                match value.unwrap_or_default() {
+                    Value::String(text) => Self::parse_from_parameter(&text),
+                    other => Err(ParseError::expected_type(other)),
+                }
+            }
+        }
+
+        impl ToJSON for $name {
+            fn to_json(&self) -> Option<Value> {
+                Some(self.0.to_string().into())
+            }
+        }
+    };
+}
+
+ruled_text!(
+    /// The name of a queue.
+    QueueIn(QueueName),
+    "queue_name",
+    MAX_QUEUE_NAME,
+    "^[A-Za-z0-9._-]+$",
+    |text: &str| text.parse::<QueueName>().map_err(|error| error.detail().to_owned())
+);
+ruled_text!(
+    /// An idempotency key.
+    KeyIn(String),
+    "idempotency_key",
+    MAX_KEY,
+    "^[!-~]+$",
+    |text: &str| if good_key(text) { Ok(text.to_owned()) } else { Err("a key is 1 to 128 visible ASCII characters") }
+);
+
 /// A job that is in its queue.
 #[derive(Debug, Object)]
 #[oai(example)]
@@ -105,8 +180,7 @@ pub struct Batch {
 pub struct BatchJob {
     pub payload: AnyObject,
     /// `default` when left out.
-    #[oai(validator(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$"))]
-    pub queue: Option<String>,
+    pub queue: Option<QueueIn>,
     /// Higher goes first; 0 when left out.
     #[oai(validator(minimum(value = "-9"), maximum(value = "9")))]
     pub priority: Option<i32>,
@@ -120,8 +194,7 @@ pub struct BatchJob {
     #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
     pub max_attempts: Option<u32>,
     /// Within 24 hours the same key in the same queue is the same job.
-    #[oai(validator(min_length = 1, max_length = 128, pattern = "^[!-~]+$"))]
-    pub key: Option<String>,
+    pub key: Option<KeyIn>,
 }
 
 impl Example for Batch {
@@ -129,12 +202,12 @@ impl Example for Batch {
         let payload = AnyObject(json!({ "action": "announce", "text": "Training at 18:00" }));
         let job = BatchJob {
             payload,
-            queue: Some("announcements".into()),
+            queue: "announcements".parse().ok().map(QueueIn),
             priority: None,
             delay: Some(60),
             ttl: None,
             max_attempts: None,
-            key: Some("training-18".into()),
+            key: Some(KeyIn("training-18".into())),
         };
         Self { jobs: vec![job] }
     }
@@ -354,8 +427,7 @@ pub struct QueueList {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", example)]
 pub struct BulkRequest {
-    #[oai(validator(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$"))]
-    pub queue: String,
+    pub queue: QueueIn,
     pub state: JobState,
     /// At most so many, oldest first; 10,000 when left out.
     #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
@@ -367,7 +439,7 @@ pub struct BulkRequest {
 
 impl Example for BulkRequest {
     fn example() -> Self {
-        Self { queue: "default".into(), state: JobState::Dead, limit: None, dry_run: true }
+        Self { queue: QueueIn(QueueName::default()), state: JobState::Dead, limit: None, dry_run: true }
     }
 }
 
