@@ -20,6 +20,13 @@ pub(super) struct Cache {
     stripes: [Mutex<u64>; STRIPES],
 }
 
+/// Whether a row that was just written is likely to be read soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Soon {
+    Read,
+    Unknown,
+}
+
 /// Taken before a row is fetched; says whether the row may still be kept.
 #[derive(Clone, Copy)]
 pub(super) struct Ticket(u64);
@@ -53,11 +60,12 @@ impl Cache {
         }
     }
 
-    /// Takes over a committed row, if the row is in demand: one that nobody reads does not push out others.
-    pub fn commit(&self, row: &Row) {
+    /// Takes over a committed row, if the row is in demand, or about to be: one that nobody reads does not push out others.
+    pub fn commit(&self, row: &Row, soon: Soon) {
         let mut commits = self.stripe(&row.key);
         *commits += 1;
-        if self.rows.contains_key(&row.key) {
+        let wanted = soon == Soon::Read && row.value.is_some();
+        if wanted || self.rows.contains_key(&row.key) {
             self.rows.insert(row.key.clone(), row.value.clone());
         }
     }
@@ -88,7 +96,7 @@ mod tests {
     fn a_slow_reader_does_not_bring_an_old_row_back() {
         let cache = Cache::new(1 << 20);
         let ticket = cache.ticket(b"k");
-        cache.commit(&Row { key: bytes("k"), value: Some(bytes("new")) });
+        cache.commit(&Row { key: bytes("k"), value: Some(bytes("new")) }, Soon::Unknown);
         cache.fill(ticket, bytes("k"), Some(bytes("old")));
         assert_eq!(cache.get(b"k"), None);
         cache.fill(cache.ticket(b"k"), bytes("k"), Some(bytes("new")));
@@ -100,10 +108,14 @@ mod tests {
         let cache = Cache::new(1 << 20);
         cache.fill(cache.ticket(b"seen"), bytes("seen"), None);
         assert_eq!(cache.get(b"seen"), Some(None));
-        cache.commit(&Row { key: bytes("seen"), value: Some(bytes("1")) });
-        cache.commit(&Row { key: bytes("unseen"), value: Some(bytes("1")) });
+        cache.commit(&Row { key: bytes("seen"), value: Some(bytes("1")) }, Soon::Unknown);
+        cache.commit(&Row { key: bytes("unseen"), value: Some(bytes("1")) }, Soon::Unknown);
+        cache.commit(&Row { key: bytes("soon"), value: Some(bytes("1")) }, Soon::Read);
+        cache.commit(&Row { key: bytes("gone"), value: None }, Soon::Read);
         assert_eq!(cache.get(b"seen"), Some(Some(bytes("1"))));
         assert_eq!(cache.get(b"unseen"), None);
+        assert_eq!(cache.get(b"soon"), Some(Some(bytes("1"))));
+        assert_eq!(cache.get(b"gone"), None);
     }
 
     #[test]

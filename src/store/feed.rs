@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::cache::Cache;
+use super::cache::{Cache, Soon};
 use super::engine::Row;
 use super::key::Key;
 use super::record::Record;
@@ -19,12 +19,14 @@ pub(super) struct Feed {
     pub cache: Cache,
     /// A handful: one or two tables are mirrored.
     followers: RwLock<Vec<([u8; PREFIX], Follower)>>,
+    /// Tables whose new rows are read soon.
+    warm: RwLock<Vec<[u8; PREFIX]>>,
     failures: Counter,
 }
 
 impl Feed {
     pub fn new(cache: Cache, failures: Counter) -> Self {
-        Self { cache, followers: RwLock::default(), failures }
+        Self { cache, followers: RwLock::default(), warm: RwLock::default(), failures }
     }
 
     pub fn follow<K: Key, V: Record>(
@@ -44,9 +46,18 @@ impl Feed {
         followers.push((table.prefix(), Box::new(follower)));
     }
 
+    /// From now on the cache takes up what is written under `prefix`.
+    pub fn warm(&self, prefix: [u8; PREFIX]) {
+        self.warm.write().unwrap_or_else(PoisonError::into_inner).push(prefix);
+    }
+
     /// Passes on one committed batch.
     pub fn publish(&self, rows: &[Row]) {
-        rows.iter().for_each(|row| self.cache.commit(row));
+        let warm = self.warm.read().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            let soon = warm.iter().any(|prefix| row.key.starts_with(prefix));
+            self.cache.commit(row, if soon { Soon::Read } else { Soon::Unknown });
+        }
         let followers = self.followers.read().unwrap_or_else(PoisonError::into_inner);
         for (prefix, follower) in followers.iter() {
             let theirs: Vec<&Row> = rows.iter().filter(|row| row.key.starts_with(prefix)).collect();

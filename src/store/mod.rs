@@ -267,6 +267,12 @@ impl Store {
         self.0.feed.follow(table, each);
     }
 
+    /// Tells that rows of `table` are read soon after they are written, so that the record cache takes them up at once: reading one then needs
+    /// no other thread.
+    pub fn warm<K: Key, V: Record>(&self, table: &'static Table<K, V>) {
+        self.0.feed.warm(table.prefix());
+    }
+
     /// Returns when everything committed so far is on disk.
     ///
     /// # Errors

@@ -72,6 +72,7 @@ impl Jobs {
         let tail = Tail::new(store.clone(), clock.clone(), ids.clone(), newest.max(forgotten), forgotten);
         let (index, meters) = (Index::new(clock.clone()), Meters::new(metrics));
         let (followed, mirrored, counted) = (index.clone(), tail.line(), meters.clone());
+        store.warm(&JOBS);
         store.follow(&JOBS, move |rows| {
             followed.apply(rows.iter().map(|(id, job)| (*id, job.as_ref())));
             for job in rows.iter().filter_map(|(_, job)| job.as_ref()) {
