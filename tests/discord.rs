@@ -67,7 +67,7 @@ impl Scene {
     pub async fn jobs(&self) -> Vec<Job> {
         let (mut out, mut after) = (Vec::new(), Id(0));
         loop {
-            let page: Vec<Job> = self.app.app.jobs.list(None, None, after, 200).await.unwrap();
+            let (page, _): (Vec<Job>, _) = self.app.app.jobs.list(None, None, after, 200).await.unwrap();
             let Some(last) = page.last() else { return out };
             after = last.id;
             out.extend(page);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grps::base::Id;
 use serde_json::{Value, json};
 
 use crate::harness::{Setup, TestApp};
@@ -213,4 +214,83 @@ async fn queues_survive_a_restart_in_order() {
     let purge = json!({ "queue": "default", "state": "ready" }).to_string();
     assert_eq!(app.post("/admin/api/jobs/purge", purge).operator().expect(200).await.json()["changed"], 1);
     app.get("/job/next").gateway().expect(204).await;
+}
+
+#[tokio::test]
+async fn who_only_waits_takes_no_queue_away_from_producers() {
+    let app = Setup::new().start().await;
+    let names: Vec<String> = (0..400).map(|n| format!("invented-{n}")).collect();
+    let polls = names.iter().map(|name| app.get(&format!("/job/next?wait=2&queue={name}")).gateway().send());
+    let (answers, id) = tokio::join!(futures_util::future::join_all(polls), put(&app, "/job", r#"{"n":1}"#));
+    assert!(answers.iter().all(|answer| answer.status == 204) && !id.is_empty());
+    app.tick("jobs").await;
+    let metrics = app.get("/metrics").from("127.0.0.1:9").expect(200).await.text;
+    assert!(!metrics.contains("invented"), "a queue that holds nothing shows in no metric");
+    let queues = app.get("/admin/api/queues").operator().expect(200).await.json();
+    assert_eq!(queues["queues"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_is_repeated_finds_its_job_in_a_full_queue() {
+    let app = Setup::new().set("JOB_QUEUE_LENGTH", "1").start().await;
+    let send = || app.post("/job", r#"{"n":1}"#).header("idempotency-key", "k").gateway();
+    let first = send().expect(200).await.json();
+    assert_eq!(send().expect(200).await.json(), first);
+    app.post("/job", "{}").gateway().refused(507, "jobs.queue_full").await;
+    // Purged, it is no job any more, and the key is free.
+    let purge = json!({ "queue": "default", "state": "ready" }).to_string();
+    app.post("/admin/api/jobs/purge", purge).operator().expect(200).await;
+    assert_ne!(send().expect(200).await.json()["id"], first["id"]);
+}
+
+#[tokio::test]
+async fn many_that_expire_at_once_are_in_nobodys_way() {
+    let app = TestApp::new().await;
+    for _ in 0..50 {
+        let jobs: Vec<Value> = (0..100).map(|_| json!({ "payload": {}, "ttl": 5 })).collect();
+        app.post("/job/batch", json!({ "jobs": jobs }).to_string()).gateway().expect(200).await;
+    }
+    let last = put(&app, "/job", r#"{"last":true}"#).await;
+    app.advance(6);
+    assert_eq!(app.get("/job/next").gateway().expect(200).await.header("x-job-id"), last);
+    app.get("/job/next").gateway().expect(204).await;
+    for _ in 0..60 {
+        app.tick("jobs").await;
+    }
+    let queues = app.get("/admin/api/queues").operator().expect(200).await.json();
+    assert_eq!((&queues["queues"][0]["expired"], &queues["queues"][0]["ready"]), (&json!(5000), &json!(0)));
+}
+
+/// Follows a queue from `cursor` to the end: the jobs seen, and how often a loss was told.
+async fn follow(app: &TestApp, queue: &str, cursor: Id) -> (usize, usize) {
+    let tail = app.app.jobs.tail();
+    let mut place = tail.place(queue.parse().unwrap(), cursor);
+    let (mut seen, mut losses) = (0, 0);
+    while place.cursor < tail.newest() {
+        let page = tail.after(&mut place).await.unwrap();
+        seen += page.jobs.iter().filter(|job| job.queue == place.queue).count();
+        losses += usize::from(page.lost);
+        place.cursor = page.cursor;
+    }
+    (seen, losses)
+}
+
+#[tokio::test]
+async fn a_mirror_is_told_once_of_what_is_gone_and_only_of_its_own_queue() {
+    let app = TestApp::new().await;
+    let first: Id = put(&app, "/job?queue=a", "{}").await.parse().unwrap();
+    for queue in ["a", "b"] {
+        for _ in 0..4 {
+            let jobs: Vec<Value> = (0..100).map(|_| json!({ "payload": {}, "queue": queue })).collect();
+            app.post("/job/batch", json!({ "jobs": jobs }).to_string()).gateway().expect(200).await;
+        }
+    }
+    let purge = json!({ "queue": "b", "state": "ready", "limit": 10 }).to_string();
+    app.post("/admin/api/jobs/purge", purge).operator().expect(200).await;
+    // Started again, nothing comes from memory.
+    let app = app.restart().await;
+    assert_eq!(follow(&app, "a", Id(0)).await, (401, 0));
+    assert_eq!(follow(&app, "a", first).await, (400, 0));
+    assert_eq!(follow(&app, "b", Id(0)).await, (390, 0), "who asks for all that is kept misses nothing");
+    assert_eq!(follow(&app, "b", first).await, (390, 1));
 }

@@ -266,7 +266,7 @@ impl Poller {
                 Ok(enqueued.iter().filter(|enqueued| !enqueued.replayed).count())
             })
             .await;
-        prepared.settle();
+        prepared.settle(&done);
         let counts = Counts {
             polls: 0,
             messages: portion.ids.len() as u64,

@@ -36,6 +36,6 @@ pub use rules::{Nack, State};
 pub use service::{Enqueued, Jobs, MAX_BATCH, Prepared};
 pub use socket::SocketApi;
 pub use tables::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, KeyUse};
-pub use tail::{Copy, Released, TAIL_PAGE, Tail};
+pub use tail::{Copy, Place, Released, TAIL_PAGE, Tail};
 pub use taking::{MAX_LEASE, MAX_TAKE, MAX_WAIT, Take};
 pub use timekeeper::Timekeeper;

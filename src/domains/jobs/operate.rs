@@ -4,7 +4,7 @@ use super::job::{Job, Phase, QueueName};
 use super::meters::Event;
 use super::rules::State;
 use super::service::{Jobs, missing};
-use super::tables::{JOBS, JOBS_FORGOTTEN};
+use super::tables::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use crate::base::{Error, Id, Result};
 use crate::domains::audit::{self, Actor, Entry};
 use crate::store::Tx;
@@ -49,7 +49,8 @@ pub struct Changed {
 }
 
 impl Jobs {
-    /// At most `limit` jobs behind `after`, oldest first, of one queue or all, in one state or any.
+    /// At most `limit` jobs behind `after`, oldest first, of one queue or all, in one state or any; and behind what to go on, if there may be
+    /// more.
     ///
     /// # Errors
     /// Those of the store.
@@ -59,20 +60,26 @@ impl Jobs {
         state: Option<State>,
         after: Id,
         limit: usize,
-    ) -> Result<Vec<Job>> {
-        let ids = self.0.index.list(queue, state, after, limit.clamp(1, MAX_LIST));
-        Ok(self.0.store.get_many(&JOBS, &ids).await?.into_iter().flatten().collect())
+    ) -> Result<(Vec<Job>, Option<Id>)> {
+        let (now, limit) = (self.0.clock.now(), limit.clamp(1, MAX_LIST));
+        let ids = self.0.index.list(queue, state, after, limit).await;
+        let found = self.0.store.get_many(&JOBS, &ids).await?.into_iter().flatten();
+        // Some may have moved on since.
+        let jobs = found.filter(|job| state.is_none_or(|state| job.state(now) == state)).collect();
+        let next = ids.last().copied().filter(|_| ids.len() == limit);
+        Ok((jobs, next))
     }
 
     /// Puts one job back into its queue, to be had at once.
     ///
     /// # Errors
-    /// `jobs.missing`; `jobs.leased` while somebody holds it; those of the store.
+    /// `jobs.missing`; `jobs.leased` while somebody holds it; `jobs.queue_full`; those of the store.
     pub async fn requeue(&self, id: Id, asker: &Asker) -> Result<Job> {
         let (now, row) = (self.0.clock.now(), self.0.ids.next());
         let work = |tx: Tx| async move {
             let mut job = tx.get(&JOBS, &id).await?.ok_or_else(|| missing(id))?;
             let before = job.state(now);
+            self.0.index.room(&job.queue, usize::from(job.phase.is_over()), self.0.config.queue_length)?;
             job.requeue(now)?;
             tx.put(&JOBS, &id, &job);
             let entry = Entry {
@@ -93,22 +100,25 @@ impl Jobs {
     }
 
     /// How many jobs are meant.
-    pub fn count(&self, selection: &Selection) -> usize {
+    pub async fn count(&self, selection: &Selection) -> usize {
+        self.meant(selection).await.len()
+    }
+
+    async fn meant(&self, selection: &Selection) -> Vec<Id> {
         let limit = selection.limit.min(MAX_BULK);
-        self.0.index.list(Some(&selection.queue), Some(selection.state), Id(0), limit).len()
+        self.0.index.list(Some(&selection.queue), Some(selection.state), Id(0), limit).await
     }
 
     /// Requeues or purges what is meant, in steps of a commit each; every step has its audit row. Jobs that move meanwhile are left alone.
     ///
     /// # Errors
-    /// `jobs.leased` for leased jobs; those of the store, which leave the steps before done.
+    /// `jobs.leased` for leased jobs; `jobs.queue_full` when no more fit; those of the store. They leave the steps before done.
     pub async fn bulk(&self, what: Bulk, selection: &Selection, asker: &Asker) -> Result<Changed> {
         if selection.state == State::Leased {
             return Err(Error::conflict("jobs.leased", "leased jobs are held by somebody, and left to them")
                 .hint("wait until their leases end"));
         }
-        let limit = selection.limit.min(MAX_BULK);
-        let ids = self.0.index.list(Some(&selection.queue), Some(selection.state), Id(0), limit);
+        let ids = self.meant(selection).await;
         let mut changed = 0;
         for step in ids.chunks(STEP) {
             changed += self.step(what, selection, step, asker).await?;
@@ -122,8 +132,13 @@ impl Jobs {
             let found = tx.get_many(&JOBS, ids).await?.into_iter().flatten();
             let meant: Vec<Job> = found.filter(|job| job.state(now) == selection.state).collect();
             match what {
-                Bulk::Purge => forget(&tx, &meant).await?,
+                Bulk::Purge => {
+                    forget(&tx, &meant).await?;
+                    free_keys(&tx, &meant).await?;
+                }
                 Bulk::Requeue => {
+                    let back = meant.iter().filter(|job| job.phase.is_over()).count();
+                    self.0.index.room(&selection.queue, back, self.0.config.queue_length)?;
                     for mut job in meant.iter().cloned() {
                         job.requeue(now)?;
                         tx.put(&JOBS, &job.id, &job);
@@ -147,9 +162,6 @@ impl Jobs {
         let done = self.0.store.transact(work).await?;
         let event = if what == Bulk::Purge { Event::Purged } else { Event::Requeued };
         done.iter().for_each(|_| self.0.meters.count(&selection.queue, event));
-        if let (Bulk::Purge, Some(last)) = (what, done.iter().max()) {
-            self.0.tail.line().forgot(*last);
-        }
         Ok(done.len())
     }
 
@@ -163,13 +175,9 @@ impl Jobs {
             let found: Vec<Job> = tx.get_many(&JOBS, ids).await?.into_iter().flatten().collect();
             let over: Vec<Job> = found.into_iter().filter(|job| job.phase.is_over()).collect();
             forget(&tx, &over).await?;
-            Ok(over.iter().map(|job| job.id).collect::<Vec<Id>>())
+            Ok(over.len())
         };
-        let gone = self.0.store.transact(work).await?;
-        if let Some(last) = gone.iter().max() {
-            self.0.tail.line().forgot(*last);
-        }
-        Ok(gone.len())
+        self.0.store.transact(work).await
     }
 
     /// Writes down what time has done. How many jobs that were.
@@ -216,11 +224,24 @@ impl Bulk {
 
 /// Removes `jobs`, and notes that mirrors may have missed them.
 async fn forget(tx: &Tx, jobs: &[Job]) -> Result<()> {
-    let Some(last) = jobs.iter().map(|job| job.id).max() else { return Ok(()) };
-    jobs.iter().for_each(|job| tx.delete(&JOBS, &job.id));
-    let known = tx.get(&JOBS_FORGOTTEN, &()).await?;
-    if known.is_none_or(|known| known < last) {
-        tx.put(&JOBS_FORGOTTEN, &(), &last);
+    for job in jobs {
+        tx.delete(&JOBS, &job.id);
+        if tx.get(&JOBS_FORGOTTEN, &job.queue).await?.is_none_or(|last| last < job.id) {
+            tx.put(&JOBS_FORGOTTEN, &job.queue, &job.id);
+        }
+    }
+    Ok(())
+}
+
+/// Lets the idempotency keys of `jobs` stand for others: who repeats a request for a job that was purged means it.
+async fn free_keys(tx: &Tx, jobs: &[Job]) -> Result<()> {
+    for job in jobs {
+        let Some(key) = &job.key else { continue };
+        let slot = (job.queue.clone(), key.clone());
+        if let Some(known) = tx.get(&JOB_KEYS, &slot).await?.filter(|known| known.job == job.id) {
+            tx.delete(&JOB_KEYS, &slot);
+            tx.delete(&JOB_KEY_ENDS, &(known.ends_at, slot.0, slot.1));
+        }
     }
     Ok(())
 }

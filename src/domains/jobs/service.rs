@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -12,16 +13,19 @@ use super::index::{Index, QueueStats};
 use super::job::{Job, NewJob, QueueName};
 use super::meters::{Event, Meters};
 use super::tables::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, KeyUse};
-use super::tail::{Opened, Tail};
+use super::tail::{Line, Opened, Tail};
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Error, Id, Ids, Result};
-use crate::store::{MAX_PAGE, Store, Tx};
+use crate::base::{Clock, Error, Id, Ids, Kind, Result};
+use crate::store::{Key, MAX_PAGE, Record, Store, Table, Tx};
 
 /// Jobs in one request at most.
 pub const MAX_BATCH: usize = 100;
 
 /// How long an idempotency key stands for the job it was first used for (requirement J1).
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Idempotency keys remembered at most.
+pub const MAX_KEYS: usize = 4_000_000;
 
 /// All queues. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -35,6 +39,8 @@ pub(super) struct Inner {
     pub index: Index,
     pub tail: Tail,
     pub meters: Meters,
+    /// Idempotency keys that stand for a job.
+    pub keys: Arc<AtomicUsize>,
     /// A seat for everybody who waits for a job.
     pub seats: Semaphore,
     pub stopping: watch::Sender<bool>,
@@ -48,16 +54,19 @@ pub struct Enqueued {
     pub replayed: bool,
 }
 
-/// Jobs with their ids, on their way into a commit. When that has ended, well or not, say so with [`Prepared::settle`].
+/// Jobs with their ids, on their way into a commit. When that has ended, say how with [`Prepared::settle`].
 pub struct Prepared {
     jobs: Vec<Job>,
     opened: Opened,
 }
 
 impl Prepared {
-    /// The commit has ended. Without this, mirrors wait a few seconds for what may still come.
-    pub fn settle(mut self) {
-        self.opened.settle();
+    /// The commit has ended, with this. After a fault of the disk, and without this call, it may still turn out to be there: mirrors wait a
+    /// few seconds for it.
+    pub fn settle<T>(mut self, outcome: &Result<T>) {
+        if !outcome.as_ref().is_err_and(|error| error.kind() == Kind::Broken) {
+            self.opened.settle();
+        }
     }
 }
 
@@ -68,20 +77,12 @@ impl Jobs {
     /// Those of reading the store.
     pub async fn open(store: &Store, clock: Clock, ids: Ids, config: Config, metrics: &Metrics) -> Result<Self> {
         let newest = store.scan(JOBS.all().newest_first(), 1).await?.items.first().map_or(Id(0), |(id, _)| *id);
-        let forgotten = store.get(&JOBS_FORGOTTEN, &()).await?.unwrap_or(Id(0));
-        let tail = Tail::new(store.clone(), clock.clone(), ids.clone(), newest.max(forgotten), forgotten);
+        let forgotten: HashMap<QueueName, Id> = everything(store, &JOBS_FORGOTTEN).await?.into_iter().collect();
+        let last = forgotten.values().copied().fold(newest, Id::max);
+        let keys = Arc::new(AtomicUsize::new(everything(store, &JOB_KEY_ENDS).await?.len()));
+        let tail = Tail::new(store.clone(), ids.clone(), last, forgotten);
         let (index, meters) = (Index::new(clock.clone()), Meters::new(metrics));
-        let (followed, mirrored, counted) = (index.clone(), tail.line(), meters.clone());
-        store.warm(&JOBS);
-        store.follow(&JOBS, move |rows| {
-            followed.apply(rows.iter().map(|(id, job)| (*id, job.as_ref())));
-            for job in rows.iter().filter_map(|(_, job)| job.as_ref()) {
-                if mirrored.committed(job) {
-                    counted.count(&job.queue, Event::Enqueued);
-                }
-            }
-            mirrored.release();
-        });
+        follow(store, &index, tail.line(), &meters, &keys);
         let mut after = None;
         loop {
             let page = store.scan(JOBS.all().after(after.as_ref()), MAX_PAGE).await?;
@@ -92,7 +93,7 @@ impl Jobs {
             }
         }
         let (seats, store, stopping) = (Semaphore::new(config.waiters), store.clone(), watch::Sender::new(false));
-        Ok(Self(Arc::new(Inner { store, clock, ids, config, index, tail, meters, seats, stopping })))
+        Ok(Self(Arc::new(Inner { store, clock, ids, config, index, tail, meters, keys, seats, stopping })))
     }
 
     /// Puts jobs into their queues, all or none. They are on disk when this returns.
@@ -103,27 +104,20 @@ impl Jobs {
         let prepared = self.prepare(jobs)?;
         let shared = &prepared;
         let done = self.0.store.transact(|tx| async move { self.add(&tx, shared).await }).await;
-        prepared.settle();
+        prepared.settle(&done);
         done
     }
 
     /// Checks jobs and gives them their ids, before a transaction of the caller's.
     ///
     /// # Errors
-    /// `jobs.batch_too_large`, `jobs.payload_too_large`, `jobs.queue_full`, `jobs.too_many_queues`; `request.invalid` for what is out of range.
+    /// `jobs.batch_too_large`, `jobs.payload_too_large`; `request.invalid` for what is out of range.
     pub fn prepare(&self, jobs: Vec<NewJob>) -> Result<Prepared> {
         if jobs.len() > MAX_BATCH {
             let detail = format!("{} jobs are more than the {MAX_BATCH} that go into one request", jobs.len());
             return Err(Error::too_large("jobs.batch_too_large", detail).hint("send them in several requests"));
         }
-        let mut lengths: HashMap<&QueueName, usize> = HashMap::new();
-        for job in &jobs {
-            job.check()?;
-            *lengths.entry(&job.queue).or_default() += 1;
-        }
-        for (queue, more) in lengths {
-            self.0.index.room(queue, more, self.0.config.queue_length)?;
-        }
+        jobs.iter().try_for_each(NewJob::check)?;
         let (opened, now) = (self.0.tail.open(jobs.len()), self.0.clock.now());
         let jobs = jobs.iter().zip(&opened.ids).map(|(job, id)| job.queued(*id, now)).collect();
         Ok(Prepared { jobs, opened })
@@ -132,18 +126,25 @@ impl Jobs {
     /// Adds prepared jobs to the commit of `tx`. May run again with it.
     ///
     /// # Errors
-    /// `jobs.key_reused` when an idempotency key already stands for another job; those of the store.
+    /// `jobs.key_reused` when an idempotency key already stands for another job; `jobs.queue_full`, `jobs.full`, `jobs.too_many_queues`,
+    /// `jobs.too_many_keys`; those of the store.
     pub async fn add(&self, tx: &Tx, prepared: &Prepared) -> Result<Vec<Enqueued>> {
         let mut done = Vec::with_capacity(prepared.jobs.len());
+        let mut lengths: HashMap<&QueueName, usize> = HashMap::new();
         for job in &prepared.jobs {
             let known = match &job.key {
                 Some(key) => self.known(tx, job, key).await?,
                 None => None,
             };
             if known.is_none() {
+                *lengths.entry(&job.queue).or_default() += 1;
                 tx.put(&JOBS, &job.id, job);
             }
             done.push(Enqueued { id: known.unwrap_or(job.id), replayed: known.is_some() });
+        }
+        // Only what is new takes room: a request that is repeated finds its job in a full queue too.
+        for (queue, more) in lengths {
+            self.0.index.room(queue, more, self.0.config.queue_length)?;
         }
         Ok(done)
     }
@@ -160,6 +161,10 @@ impl Jobs {
                 format!("this idempotency key stands for another job, {}, until {}", known.job, known.ends_at),
             )
             .hint("use a new key for a new job; send the same body again to repeat a request")),
+            None if self.0.keys.load(Ordering::Relaxed) >= MAX_KEYS => {
+                Err(Error::limited("jobs.too_many_keys", format!("{MAX_KEYS} idempotency keys are remembered already"))
+                    .hint("keys are forgotten after 24 hours; leave them out where repeating a job does no harm"))
+            }
             None => {
                 let ends_at = job.enqueued_at + KEY_LIFE;
                 tx.put(&JOB_KEYS, &slot, &KeyUse { job: job.id, ends_at, print });
@@ -198,7 +203,47 @@ impl Jobs {
     }
 }
 
+/// Keeps what is in memory the fold of the committed rows.
+fn follow(store: &Store, index: &Index, line: Line, meters: &Meters, keys: &Arc<AtomicUsize>) {
+    store.warm(&JOBS);
+    let (index, meters, keys) = (index.clone(), meters.clone(), keys.clone());
+    store.follow(&JOBS, move |rows| {
+        let applied = index.apply(rows.iter().map(|(id, job)| (*id, job.as_ref())));
+        for (queue, id) in applied.gone {
+            line.forgot(queue, id);
+        }
+        let fresh = rows.iter().filter(|(id, _)| applied.fresh.contains(id)).filter_map(|(_, job)| job.as_ref());
+        for job in fresh {
+            line.committed(job);
+            meters.count(&job.queue, Event::Enqueued);
+        }
+        line.release();
+    });
+    store.follow(&JOB_KEY_ENDS, move |rows| {
+        for (_, row) in rows {
+            match row {
+                Some(()) => keys.fetch_add(1, Ordering::Relaxed),
+                None => keys.fetch_sub(1, Ordering::Relaxed),
+            };
+        }
+    });
+}
+
+/// All rows of a table that is small.
+async fn everything<K: Key, V: Record>(store: &Store, table: &Table<K, V>) -> Result<Vec<(K, V)>> {
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.scan(table.all().after(after.as_ref()), MAX_PAGE).await?;
+        rows.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            return Ok(rows);
+        }
+    }
+}
+
 pub(super) fn missing(id: Id) -> Error {
-    Error::missing("jobs.missing", format!("there is no job {id}"))
-        .hint("jobs that are over are forgotten after 24 hours, dead ones after 30 days")
+    Error::missing("jobs.missing", format!("there is no job {id}")).hint(
+        "jobs that are over are forgotten after 24 hours, dead ones after 30 days; of both, all but the last 100,000 sooner",
+    )
 }

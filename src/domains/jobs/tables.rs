@@ -15,8 +15,8 @@ pub static JOB_KEYS: Table<(QueueName, String), KeyUse> = Table::new("job_keys",
 /// When each key may be forgotten, soonest first.
 pub static JOB_KEY_ENDS: Table<(Time, QueueName, String), ()> = Table::new("job_key_ends", *b"je");
 
-/// The highest id that was ever forgotten: who has seen less may have missed something.
-pub static JOBS_FORGOTTEN: Table<(), Id> = Table::new("jobs_forgotten", *b"jf");
+/// The highest id that was ever forgotten, by queue: who follows the queue and has seen less may have missed something.
+pub static JOBS_FORGOTTEN: Table<QueueName, Id> = Table::new("jobs_forgotten", *b"jf");
 
 /// What an idempotency key was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! up. Then ids rise in the order in which jobs are shown, and "everything after this id" is a cursor that survives restarts: recent jobs
 //! come from memory, older ones from the store.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use super::job::{Job, QueueName};
 use super::tables::JOBS;
-use crate::base::{Clock, Id, Ids, Result, Time};
+use crate::base::clock::Stopwatch;
+use crate::base::{Id, Ids, Result, Time};
 use crate::store::Store;
 
 /// Jobs in one page of the tail.
@@ -43,8 +44,22 @@ pub struct Released {
     pub jobs: Vec<Arc<Copy>>,
     /// Where to go on.
     pub cursor: Id,
-    /// Jobs behind the cursor that was asked for have been forgotten.
+    /// Jobs of the queue behind the cursor that was asked for will not be shown: they have been forgotten. Told once.
     pub lost: bool,
+    /// Read from the store for this page alone; recent jobs are shared by all who ask.
+    pub stored: bool,
+}
+
+/// Where somebody is who follows a queue.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub queue: QueueName,
+    /// Everything up to here has been seen. For who follows to move, when they have shown a page.
+    pub cursor: Id,
+    /// Forgotten jobs up to here have been told of.
+    known: Id,
+    /// Jobs that came too late to be shown, told of so far.
+    missed: u64,
 }
 
 /// The tail. Cheap to clone; all clones are one.
@@ -60,7 +75,6 @@ pub struct Tail {
 pub(super) struct Line {
     order: Arc<Mutex<Order>>,
     newest: watch::Sender<Id>,
-    clock: Clock,
 }
 
 struct Order {
@@ -69,20 +83,22 @@ struct Order {
     /// Ids given out whose commit is not known to have ended.
     open: BTreeSet<Id>,
     /// Those of them whose request is gone.
-    abandoned: VecDeque<(Time, Id)>,
+    abandoned: VecDeque<(Stopwatch, Id)>,
     /// Committed jobs that wait for smaller ids.
     held: BTreeMap<Id, Arc<Copy>>,
     recent: VecDeque<Arc<Copy>>,
     recent_bytes: usize,
     /// Every released job above this one is in `recent`.
     floor: Id,
-    /// The highest id that was forgotten.
-    forgotten: Id,
+    /// The highest id that was forgotten, by queue.
+    forgotten: HashMap<QueueName, Id>,
+    /// Jobs whose commit came after mirrors had stopped waiting for it.
+    missed: u64,
 }
 
 impl Tail {
     /// Starts behind `last`, the highest id there ever was.
-    pub(super) fn new(store: Store, clock: Clock, ids: Ids, last: Id, forgotten: Id) -> Self {
+    pub(super) fn new(store: Store, ids: Ids, last: Id, forgotten: HashMap<QueueName, Id>) -> Self {
         let order = Order {
             last,
             open: BTreeSet::new(),
@@ -92,8 +108,9 @@ impl Tail {
             recent_bytes: 0,
             floor: last,
             forgotten,
+            missed: 0,
         };
-        let line = Line { order: Arc::new(Mutex::new(order)), newest: watch::Sender::new(last), clock };
+        let line = Line { order: Arc::new(Mutex::new(order)), newest: watch::Sender::new(last) };
         Self { line, store, ids }
     }
 
@@ -111,25 +128,32 @@ impl Tail {
         self.line.newest.subscribe()
     }
 
-    /// The jobs behind `cursor` that are released, at most [`TAIL_PAGE`].
+    /// Where somebody begins who wants everything of `queue` after `cursor`; after the id 0 is everything that is kept, which misses nothing.
+    pub fn place(&self, queue: QueueName, cursor: Id) -> Place {
+        let order = self.line.lock();
+        let known = if cursor == Id(0) { order.forgotten(&queue) } else { cursor };
+        Place { queue, cursor, known, missed: order.missed }
+    }
+
+    /// The jobs of all queues behind `place` that are released, at most [`TAIL_PAGE`].
     ///
     /// # Errors
     /// Those of reading the store.
-    pub async fn after(&self, cursor: Id) -> Result<Released> {
+    pub async fn after(&self, place: &mut Place) -> Result<Released> {
         let newest = {
             let order = self.line.lock();
-            if cursor >= order.floor {
-                return Ok(order.recent_after(cursor));
+            if place.cursor >= order.floor {
+                return Ok(order.recent_after(place));
             }
             self.newest()
         };
-        let (low, high) = (Id(cursor.0.saturating_add(1)), Id(newest.0.saturating_add(1)));
+        let (low, high) = (Id(place.cursor.0.saturating_add(1)), Id(newest.0.saturating_add(1)));
         let page = self.store.scan(JOBS.between(&low, &high), TAIL_PAGE).await?;
         let last = page.items.last().map(|(id, _)| *id).filter(|_| page.next.is_some());
-        // Asking for everything there is misses nothing.
-        let lost = cursor != Id(0) && cursor < self.line.lock().forgotten;
         let jobs = page.items.into_iter().map(|(_, job)| Arc::new(Copy::from(&job))).collect();
-        Ok(Released { jobs, cursor: last.unwrap_or(newest), lost })
+        // Looked at after reading: what was forgotten meanwhile counts.
+        let lost = self.line.lock().has_lost(place);
+        Ok(Released { jobs, cursor: last.unwrap_or(newest), lost, stored: true })
     }
 
     /// Gives out `count` ids; nothing above them is released before they are settled or seen.
@@ -142,14 +166,14 @@ impl Tail {
 }
 
 impl Line {
-    /// Takes in a committed job. Whether it is a new one. Call [`Line::release`] when all of a commit are in.
-    pub fn committed(&self, job: &Job) -> bool {
+    /// Takes in a job that was committed for the first time. Call [`Line::release`] when all of a commit are in.
+    pub fn committed(&self, job: &Job) {
         let mut order = self.lock();
-        let new = order.open.remove(&job.id);
-        if new {
+        if order.open.remove(&job.id) || job.id > *self.newest.borrow() {
             order.held.insert(job.id, Arc::new(Copy::from(job)));
+        } else {
+            order.missed += 1;
         }
-        new
     }
 
     /// Shows what waits for nothing any more.
@@ -171,8 +195,9 @@ impl Line {
     /// Gives up on the ids of requests that went away long enough ago.
     pub fn expire(&self) {
         {
-            let (now, mut order) = (self.clock.now(), self.lock());
-            while let Some((_, id)) = order.abandoned.front().copied().filter(|(at, _)| *at + ABANDONED_WAIT <= now) {
+            let mut order = self.lock();
+            let over = |(at, _): &(Stopwatch, Id)| at.elapsed() >= ABANDONED_WAIT;
+            while let Some((_, id)) = order.abandoned.front().copied().filter(over) {
                 order.abandoned.pop_front();
                 order.open.remove(&id);
             }
@@ -180,10 +205,11 @@ impl Line {
         self.release();
     }
 
-    /// Notes that jobs up to `id` may be gone.
-    pub fn forgot(&self, id: Id) {
+    /// Takes in that a job is gone.
+    pub fn forgot(&self, queue: QueueName, id: Id) {
         let mut order = self.lock();
-        order.forgotten = order.forgotten.max(id);
+        let last = order.forgotten.entry(queue).or_insert(id);
+        *last = id.max(*last);
     }
 
     fn lock(&self) -> MutexGuard<'_, Order> {
@@ -209,11 +235,27 @@ impl Order {
         }
     }
 
-    fn recent_after(&self, cursor: Id) -> Released {
-        let start = self.recent.partition_point(|copy| copy.id <= cursor);
+    fn forgotten(&self, queue: &QueueName) -> Id {
+        self.forgotten.get(queue).copied().unwrap_or(Id(0))
+    }
+
+    /// Whether jobs that `place` has not seen will never be shown to it; from then on it knows.
+    fn has_lost(&self, place: &mut Place) -> bool {
+        let forgotten = self.forgotten(&place.queue);
+        let lost = forgotten > place.known.max(place.cursor) || place.missed < self.missed;
+        (place.known, place.missed) = (place.known.max(forgotten), self.missed);
+        lost
+    }
+
+    fn recent_after(&self, place: &mut Place) -> Released {
+        let start = self.recent.partition_point(|copy| copy.id <= place.cursor);
         let jobs: Vec<_> = self.recent.range(start..).take(TAIL_PAGE).cloned().collect();
-        let cursor = jobs.last().map_or(cursor, |copy| copy.id);
-        Released { jobs, cursor, lost: false }
+        let cursor = jobs.last().map_or(place.cursor, |copy| copy.id);
+        // What is in memory cannot have been forgotten before it was shown.
+        place.known = place.known.max(self.forgotten(&place.queue));
+        let lost = place.missed < self.missed;
+        place.missed = self.missed;
+        Released { jobs, cursor, lost, stored: false }
     }
 }
 
@@ -232,7 +274,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Says that the commit has ended, well or not: what it wrote has been seen.
+    /// Says that the commit has ended: what it wrote has been seen, and it will write no more.
     pub fn settle(&mut self) {
         self.settled = true;
         let mut order = self.line.lock();
@@ -247,9 +289,9 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         if !self.settled {
-            let (now, mut order) = (self.line.clock.now(), self.line.lock());
+            let mut order = self.line.lock();
             let open: Vec<Id> = self.ids.iter().copied().filter(|id| order.open.contains(id)).collect();
-            order.abandoned.extend(open.into_iter().map(|id| (now, id)));
+            order.abandoned.extend(open.into_iter().map(|id| (Stopwatch::start(), id)));
         }
     }
 }

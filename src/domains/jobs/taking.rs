@@ -45,9 +45,9 @@ impl Jobs {
     /// Takes jobs, at least one if there is one within the wait; none when there is none, or when the server stops.
     ///
     /// # Errors
-    /// `jobs.too_many_waiting` when no seat is left to wait on; `jobs.too_many_queues`; those of the store.
+    /// `jobs.too_many_waiting` when no seat is left to wait on; those of the store.
     pub async fn take(&self, ask: &Take) -> Result<Vec<Job>> {
-        let bell = self.0.index.bell(&ask.queue)?;
+        let bell = self.0.index.bell(&ask.queue);
         let mut stopping = self.stopping();
         let mut over = pin!(tokio::time::sleep(ask.wait.min(MAX_WAIT)));
         let mut seat = None;

@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 
 use super::service::Jobs;
 use super::tables::{JOB_KEY_ENDS, JOB_KEYS};
-use crate::base::{Result, Time};
+use crate::base::Result;
+use crate::base::clock::Stopwatch;
 use crate::store::Tx;
 use crate::workers::{Next, Worker};
 
@@ -27,7 +28,7 @@ const KEYS_EVERY: Duration = Duration::from_secs(60);
 
 pub struct Timekeeper {
     jobs: Jobs,
-    keys_looked: Option<Time>,
+    keys_looked: Option<Stopwatch>,
 }
 
 impl Timekeeper {
@@ -53,7 +54,7 @@ impl Timekeeper {
     /// Forgets idempotency keys whose time is over. How many.
     async fn forget_keys(&mut self) -> Result<usize> {
         let (now, store) = (self.jobs.0.clock.now(), &self.jobs.0.store);
-        if self.keys_looked.is_some_and(|at| now.since(at) < KEYS_EVERY) {
+        if self.keys_looked.is_some_and(|at| at.elapsed() < KEYS_EVERY) {
             return Ok(0);
         }
         let page = store.scan(JOB_KEY_ENDS.all(), STEP).await?;
@@ -74,7 +75,7 @@ impl Timekeeper {
             store.transact(work).await?;
         }
         if over.len() < STEP {
-            self.keys_looked = Some(now);
+            self.keys_looked = Some(Stopwatch::start());
         }
         Ok(over.len())
     }

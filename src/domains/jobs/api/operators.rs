@@ -47,9 +47,9 @@ impl QueuesApi {
         let queue = queue.0.map(|queue| queue.0);
         let after = cursor.0.as_deref().map(str::parse).transpose()?.unwrap_or(Id(0));
         let (limit, now) = (limit.0 as usize, self.clock.now());
-        let jobs = self.jobs.list(queue.as_ref(), state.0.map(Into::into), after, limit).await?;
-        let next_cursor = jobs.last().filter(|_| jobs.len() == limit).map(|job| job.id.to_string());
-        Ok(Json(JobPage { jobs: jobs.into_iter().map(|job| JobView::new(job, now)).collect(), next_cursor }))
+        let (jobs, next) = self.jobs.list(queue.as_ref(), state.0.map(Into::into), after, limit).await?;
+        let jobs = jobs.into_iter().map(|job| JobView::new(job, now)).collect();
+        Ok(Json(JobPage { jobs, next_cursor: next.map(|id| id.to_string()) }))
     }
 
     /// Look at a job
@@ -85,7 +85,7 @@ impl QueuesApi {
         let limit = wanted.limit.map_or(MAX_BULK, |limit| limit as usize);
         let selection = Selection { queue: wanted.queue.0, state: wanted.state.into(), limit };
         if wanted.dry_run {
-            return Ok(Json(BulkView { matched: self.jobs.count(&selection) as u64, changed: 0 }));
+            return Ok(Json(BulkView { matched: self.jobs.count(&selection).await as u64, changed: 0 }));
         }
         let done = self.jobs.bulk(what, &selection, &asker).await?;
         Ok(Json(BulkView { matched: done.matched as u64, changed: done.changed as u64 }))

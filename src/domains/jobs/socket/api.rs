@@ -109,10 +109,10 @@ impl SocketApi {
             return Ok(self.sockets.accept(seat, upgrade, move |socket| Box::pin(work.run(socket))));
         }
         let after = after.0.as_deref().map(sequence).transpose()?;
+        let tail = self.jobs.tail();
         let view = View {
-            queue,
             // Looked up before the answer goes out: whatever is put in once the client sees itself connected comes after it.
-            cursor: after.unwrap_or_else(|| self.jobs.tail().newest()),
+            place: tail.place(queue, after.unwrap_or_else(|| tail.newest())),
             envelope: after.is_some() || matches!(envelope.0, Some(Flag::One | Flag::True)),
             resumes: after.is_some(),
         };

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::super::{Copy, Jobs, QueueName};
+use super::super::{Copy, Jobs, Place};
 use super::wire;
 use crate::base::Id;
 use crate::http::sockets::{End, Socket};
@@ -25,9 +25,8 @@ const HEARD_PER_PAGE: usize = 16;
 
 /// What a consumer wants to see.
 pub struct View {
-    pub queue: QueueName,
-    /// Everything after this.
-    pub cursor: Id,
+    /// Which queue, and everything after what.
+    pub place: Place,
     /// Frames tell id, sequence and time; otherwise they are the jobs as they came.
     pub envelope: bool,
     /// The cursor is the consumer's own word, so it may be from another time.
@@ -56,18 +55,18 @@ impl Mirrors {
 
     async fn follow(&self, socket: &mut Socket, mut view: View) -> Result<Infallible, End> {
         let mut released = self.jobs.tail().watch();
-        if view.resumes && view.cursor > self.jobs.tail().newest() {
+        if view.resumes && view.place.cursor > self.jobs.tail().newest() {
             // A sequence from the future: of another server, or of this one before a restore.
             let newest = self.jobs.tail().newest();
-            socket.send(&wire::gap(view.cursor, newest)).await?;
-            view.cursor = newest;
+            socket.send(&wire::gap(view.place.cursor, newest)).await?;
+            view.place.cursor = newest;
         }
         let mut behind = view.resumes;
         loop {
-            while view.cursor < *released.borrow_and_update() {
-                let before = view.cursor;
+            while view.place.cursor < *released.borrow_and_update() {
+                let before = view.place.cursor;
                 behind = self.page(socket, &mut view, behind).await?;
-                if view.cursor == before {
+                if view.place.cursor == before {
                     break;
                 }
             }
@@ -85,15 +84,14 @@ impl Mirrors {
             true => Some(self.turn(socket).await?),
             false => None,
         };
-        let page = self.jobs.tail().after(view.cursor).await?;
-        // Recent jobs are held by the tail too.
-        let own = page.jobs.iter().any(|job| Arc::strong_count(job) == 1);
+        let page = self.jobs.tail().after(&mut view.place).await?;
+        let own = page.stored;
         if page.lost {
             let next = page.jobs.first().map_or(page.cursor, |job| job.id);
             self.announce(socket, view, next).await?;
         }
         let show = async {
-            for job in page.jobs.into_iter().filter(|job| job.queue == view.queue) {
+            for job in page.jobs.into_iter().filter(|job| job.queue == view.place.queue) {
                 show(socket, &job, view.envelope).await?;
             }
             Ok(())
@@ -102,7 +100,7 @@ impl Mirrors {
             Some(_) => timeout(PAGE_DEADLINE, show).await.unwrap_or(Err(End::Slow))?,
             None => show.await?,
         }
-        view.cursor = view.cursor.max(page.cursor);
+        view.place.cursor = view.place.cursor.max(page.cursor);
         for _ in 0..HEARD_PER_PAGE {
             match socket.receive().now_or_never() {
                 Some(heard) => drop(heard?),
@@ -128,7 +126,7 @@ impl Mirrors {
     /// Says that jobs were forgotten before they could be shown. Plain frames are jobs and nothing else, so there the socket ends.
     async fn announce(&self, socket: &mut Socket, view: &View, next: Id) -> Result<(), End> {
         if view.envelope {
-            return socket.send(&wire::gap(view.cursor, next)).await;
+            return socket.send(&wire::gap(view.place.cursor, next)).await;
         }
         Err(End::Later("you fell behind what is kept; reconnect".into()))
     }
