@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use grps::base::Clock;
 use grps::domains::auth::sign;
 use grps::domains::jobs::{Jobs, NewJob, QueueName};
@@ -32,6 +33,7 @@ use load::{Load, Report};
 use poem::listener::TcpAcceptor;
 use poem::{IntoResponse, Route, handler, post};
 use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use wire::{Wire, field};
 
 #[global_allocator]
@@ -62,6 +64,7 @@ async fn bare() -> SocketAddr {
 struct Ours {
     address: SocketAddr,
     headers: String,
+    key: String,
     jobs: Jobs,
 }
 
@@ -76,7 +79,7 @@ async fn ours(dir: &Path) -> Ours {
     app.workers().into_iter().for_each(|worker| workers.start(worker));
     std::mem::forget(workers);
     let jobs = app.jobs.clone();
-    Ours { address: app::serve(app), headers, jobs }
+    Ours { address: app::serve(app), headers, key, jobs }
 }
 
 impl Ours {
@@ -237,6 +240,27 @@ async fn wake(ours: &Ours, count: usize) -> Vec<Duration> {
     times
 }
 
+/// Times from sending a job to a mirror's frame, one after the other.
+async fn push(ours: &Ours, count: usize) -> Vec<Duration> {
+    let mut request = format!("ws://{}/ws?queue=push", ours.address).into_client_request().unwrap();
+    request.headers_mut().insert("x-api-key", ours.key.parse().unwrap());
+    let (mut mirror, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    let put = ours.post("/job?queue=push", JOB);
+    let mut sending = Wire::open(ours.address).await.unwrap();
+    let mut times = Vec::new();
+    for _ in 0..count {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        let begun = Instant::now();
+        let (framed, answered) =
+            tokio::join!(async { mirror.next().await.map(|frame| (frame, begun.elapsed())) }, sending.ask(&put));
+        let (frame, at) = framed.unwrap();
+        assert_eq!((answered.unwrap().0, frame.unwrap().to_text().unwrap()), (200, JOB));
+        times.push(at);
+    }
+    times.sort_unstable();
+    times
+}
+
 /// Median time of a commit of one row, alone.
 async fn commit_time(ours: &Ours) -> Duration {
     let mut times = Vec::new();
@@ -299,16 +323,18 @@ async fn run(dir: &Path, rounds: usize, depth: usize) {
         Some(_) => println!("put + take + ack / beanstalkd -f 0: {:.2} (promise 1)", ratio(4, 5, 1.0)),
         None => println!("beanstalkd is not installed, so nothing was compared with it: apt-get install beanstalkd"),
     }
-    let (commit, woken) = (commit_time(&ours).await, wake(&ours, 300).await);
-    let (p50, p99) = (woken[woken.len() / 2], woken[woken.len() * 99 / 100]);
-    println!(
-        "enqueue to woken poll: p50 {:.1} x, p99 {:.1} x the median enqueue of {:.0} us (promise 3 and 10, or 50 ms): {:.1} and {:.1} ms",
-        p50.as_secs_f64() / commit.as_secs_f64(),
-        p99.as_secs_f64() / commit.as_secs_f64(),
-        micros(commit),
-        micros(p50) / 1e3,
-        micros(p99) / 1e3,
-    );
+    let commit = commit_time(&ours).await;
+    for (what, times) in [("woken poll", wake(&ours, 300).await), ("WebSocket frame", push(&ours, 300).await)] {
+        let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+        println!(
+            "enqueue to {what}: p50 {:.1} x, p99 {:.1} x the median enqueue of {:.0} us (promise 3 and 10, or 50 ms): {:.1} and {:.1} ms",
+            p50.as_secs_f64() / commit.as_secs_f64(),
+            p99.as_secs_f64() / commit.as_secs_f64(),
+            micros(commit),
+            micros(p50) / 1e3,
+            micros(p99) / 1e3,
+        );
+    }
     deep(&ours, depth).await;
 }
 
