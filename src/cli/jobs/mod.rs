@@ -13,10 +13,10 @@ use super::session::Session;
 use super::{Common, print};
 use crate::base::Result;
 use crate::config::Sources;
-use crate::domains::jobs::QueueName;
+use crate::domains::jobs::{MAX_BULK, QueueName};
 
 /// Jobs that one bulk command changes at most: what the API does in one request.
-const MOST: u64 = 10_000;
+const MOST: u64 = MAX_BULK as u64;
 
 /// The part of a payload that a list shows, in characters.
 const PAYLOAD_SHOWN: usize = 60;

@@ -23,7 +23,7 @@ use super::serve::Stop;
 use super::{Common, logging};
 use crate::base::{Clock, Error, Result, Secret};
 use crate::config::{MAX_CONCURRENCY, Sources, WorkerConfig, is_loopback};
-use crate::domains::jobs::QueueName;
+use crate::domains::jobs::{MAX_LEASE, QueueName};
 
 /// The key id under which A6 takes the gateway's own HMAC_SECRET.
 const GATEWAY_KID: &str = "gateway";
@@ -40,7 +40,7 @@ pub struct WorkerArgs {
     #[arg(long, default_value = "default")]
     queue: QueueName,
     /// How long a job is ours unless we ask for more, in seconds
-    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=MAX_LEASE.as_secs()))]
     lease: u64,
     /// Jobs worked on at the same time [CONCURRENCY]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_CONCURRENCY))]

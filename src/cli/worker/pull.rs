@@ -11,9 +11,7 @@ use super::job::handle;
 use super::shop::{Shop, Stage, Way};
 use crate::base::Result;
 use crate::base::clock::Stopwatch;
-
-/// The longest the gateway lets a poll wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(25);
+use crate::domains::jobs::MAX_WAIT;
 
 /// The part of `TIMEOUT` that a poll waits: what is left is for the way there and back.
 const WAIT_SHARE: f64 = 0.8;
@@ -85,7 +83,7 @@ pub fn failed(shop: &Shop, failure: Failure, backoff: &mut Backoff) -> Result<Du
 }
 
 fn wait(timeout: Duration) -> Duration {
-    Duration::from_secs(timeout.mul_f64(WAIT_SHARE).min(LONGEST_WAIT).as_secs())
+    Duration::from_secs(timeout.mul_f64(WAIT_SHARE).min(MAX_WAIT).as_secs())
 }
 
 #[cfg(test)]

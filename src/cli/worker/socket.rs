@@ -23,9 +23,7 @@ use super::pull::failed;
 use super::shop::{Shop, Stage, Way};
 use crate::base::clock::Stopwatch;
 use crate::base::{Error, Result};
-
-/// The most jobs the gateway keeps open on one socket.
-const MAX_CREDIT: usize = 100;
+use crate::domains::jobs::MAX_CREDIT;
 
 /// Largest frame that is read, in bytes.
 const MAX_FRAME: usize = 1 << 20;
