@@ -161,7 +161,7 @@ impl Work {
             let Message { id, token, said } = message;
             let result = match &said {
                 Said::Ack => jobs.ack(id, &token).await,
-                Said::Nack { .. } => jobs.nack(id, &token, said.clone().into()).await,
+                Said::Nack(nack) => jobs.nack(id, &token, nack.clone()).await,
                 Said::Extend { lease } => jobs.extend(id, &token, lease.unwrap_or(usual)).await,
             };
             Outcome { id, said, result }
@@ -184,7 +184,7 @@ impl Work {
                 self.held.remove(&id);
                 wire::done("acked", id, None)
             }
-            Said::Nack { .. } => {
+            Said::Nack(_) => {
                 self.held.remove(&id);
                 wire::done("nacked", id, None)
             }
