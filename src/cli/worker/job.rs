@@ -16,6 +16,10 @@ const EXTEND_AFTER: u32 = 3;
 /// How long a worker that leaves tells the server about each job.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// When a job that is given back can be had again, in whole seconds. Not at once: a poll that we have just broken off, and of whose end the
+/// server has not heard yet, would take it for nobody.
+const GIVEN_BACK_AFTER: Duration = Duration::from_secs(2);
+
 /// Why work on a job was broken off.
 enum Abort {
     /// Its lease has ended, so somebody else may have it.
@@ -38,16 +42,17 @@ pub async fn handle(shop: &Shop, way: &Way, job: &Envelope) {
     };
     match ended {
         Ok(Ending::Good) => settle(shop, way, job, &Answer::Ack).await,
-        Ok(Ending::Failed(reason)) => settle(shop, way, job, &nack(reason, None, false)).await,
-        Ok(Ending::Hopeless(reason)) => settle(shop, way, job, &nack(reason, None, true)).await,
+        Ok(Ending::Failed(reason)) => settle(shop, way, job, &nack(reason, false)).await,
+        Ok(Ending::Hopeless(reason)) => settle(shop, way, job, &nack(reason, true)).await,
         Err(Abort::Lost(error)) => lost(shop, job, &error).await,
         Err(Abort::Leaving) => release(shop, way, job).await,
     }
 }
 
-/// Gives back a job that is not worked on, to be had by others at once.
+/// Gives back a job that is not worked on, or no longer, to be had by others. It had no fair try, so none is counted.
 pub async fn release(shop: &Shop, way: &Way, job: &Envelope) {
-    let answer = nack("its worker was stopped".into(), Some(Duration::ZERO), false);
+    let reason = "its worker was stopped".into();
+    let answer = Answer::Nack { reason, retry_in: Some(GIVEN_BACK_AFTER), dead: false, released: true };
     if tokio::time::timeout(FAREWELL, settle(shop, way, job, &answer)).await.is_err() {
         unheard(shop, job, "the server did not answer in time").await;
     }
@@ -92,8 +97,9 @@ pub async fn keep(shop: &Shop, way: &Way, job: &Envelope) -> Error {
     }
 }
 
-fn nack(reason: String, retry_in: Option<Duration>, dead: bool) -> Answer {
-    Answer::Nack { reason, retry_in, dead }
+/// The pause until it is tried again is left to the server.
+fn nack(reason: String, dead: bool) -> Answer {
+    Answer::Nack { reason, retry_in: None, dead, released: false }
 }
 
 async fn print(shop: &Shop, job: &Envelope) -> Ending {

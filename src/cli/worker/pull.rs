@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::backoff::Backoff;
 use super::gateway::Failure;
-use super::job::handle;
+use super::job::{handle, release};
 use super::shop::{Shop, Stage, Way};
 use crate::base::Result;
 use crate::base::clock::Stopwatch;
@@ -15,6 +15,9 @@ use crate::domains::jobs::MAX_WAIT;
 
 /// The part of `TIMEOUT` that a poll waits: what is left is for the way there and back.
 const WAIT_SHARE: f64 = 0.8;
+
+/// How long a poll that is under way goes on when the worker is told to stop; a job that it brings is given back.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Works until told to stop, or, with `--once`, until nothing is left.
 ///
@@ -36,17 +39,18 @@ async fn lane(shop: &Shop) -> Result<()> {
     let mut backoff = shop.backoff.clone();
     loop {
         let asked = Stopwatch::start();
-        // A poll that is broken off may have been given a job in that very moment; its lease brings it back. To wait for the poll instead
-        // would keep an owner waiting for seconds at every stop.
         let taken = tokio::select! {
-            biased;
-            () = shop.reached(Stage::Finishing) => return Ok(()),
             taken = shop.gateway.take(&shop.wish, wait) => taken,
+            () = last_moment(shop) => return Ok(()),
         };
         let pause = match taken {
             Ok(job) => {
                 shop.back();
                 match job {
+                    Some(job) if shop.stage() > Stage::Working => {
+                        release(shop, &Way::Http, &job).await;
+                        return Ok(());
+                    }
                     Some(job) => {
                         backoff.reset();
                         handle(shop, &Way::Http, &job).await;
@@ -62,6 +66,13 @@ async fn lane(shop: &Shop) -> Result<()> {
         };
         tokio::select! { () = tokio::time::sleep(pause) => {}, () = shop.reached(Stage::Finishing) => return Ok(()) }
     }
+}
+
+/// When a poll is broken off: a little after the worker was told to stop, since a busy queue may be handing out a job in that very moment. One
+/// handed out in the moment of the break is left to its lease; to wait for the poll's end instead would keep an owner waiting for seconds.
+async fn last_moment(shop: &Shop) {
+    shop.reached(Stage::Finishing).await;
+    tokio::select! { () = tokio::time::sleep(LAST_MOMENT) => {}, () = shop.reached(Stage::Leaving) => {} }
 }
 
 /// How long to pause after a request for work has failed.
