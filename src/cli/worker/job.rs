@@ -1,5 +1,6 @@
 //! One job from its delivery to its answer.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde_json::json;
@@ -28,11 +29,12 @@ enum Abort {
     Leaving,
 }
 
-/// Works on a job and answers for it.
-pub async fn handle(shop: &Shop, way: &Way, job: &Envelope) {
+/// Works on a job and answers for it. `held`: since when its lease runs.
+pub async fn handle(shop: &Shop, way: &Way, job: &Envelope, held: Stopwatch) {
+    let held = Cell::new(held);
     let abort = async {
         tokio::select! {
-            error = keep(shop, way, job) => Abort::Lost(error),
+            error = keep(shop, way, job, &held) => Abort::Lost(error),
             () = shop.reached(Stage::Leaving) => Abort::Leaving,
         }
     };
@@ -70,29 +72,39 @@ pub async fn lost(shop: &Shop, job: &Envelope, error: &Error) {
     report(shop, job, "lost", Some(error.detail())).await;
 }
 
-/// Extends the lease for as long as this is polled. Ends when the lease has.
-pub async fn keep(shop: &Shop, way: &Way, job: &Envelope) -> Error {
+/// Extends the lease for as long as this is polled. Ends when the lease has, by the server's word or by `held`, which is kept up to date for
+/// whoever goes on from here.
+pub async fn keep(shop: &Shop, way: &Way, job: &Envelope, held: &Cell<Stopwatch>) -> Error {
     let lease = shop.wish.lease;
-    let (mut held, mut pause) = (Stopwatch::start(), lease / EXTEND_AFTER);
+    let left = || lease.saturating_sub(held.get().elapsed());
+    let due = || (lease / EXTEND_AFTER).saturating_sub(held.get().elapsed());
+    let (mut pause, mut why) = (due(), "the server did not answer in time".to_owned());
     let mut backoff = shop.backoff.clone();
     loop {
         tokio::time::sleep(pause).await;
-        match shop.answer(way, job, &Answer::Extend { lease }).await {
-            Ok(()) => {
-                (held, pause) = (Stopwatch::start(), lease / EXTEND_AFTER);
+        // The server measures from when it hears us, which is later: by our count the lease ends first.
+        let asked = Stopwatch::start();
+        // A server that hangs must not keep us at work on what is no longer ours.
+        match tokio::time::timeout(left(), shop.answer(way, job, &Answer::Extend { lease })).await {
+            Ok(Ok(())) => {
+                held.set(asked);
+                pause = due();
                 backoff.reset();
+                continue;
             }
-            Err(Failure::Lost(error)) => return error,
-            // The server measured from before we did: by now the lease is over, whether it can say so or not.
-            Err(failure) if held.elapsed() >= lease => {
-                let detail = format!("its lease ended while it could not be extended: {}", failure.error().detail());
-                return Error::conflict("worker.lease_ended", detail);
-            }
-            Err(failure) => {
+            Ok(Err(Failure::Lost(error))) => return error,
+            Ok(Err(failure)) => {
                 tracing::debug!(job = job.id, error = ?failure.error(), "its lease could not be extended yet");
-                let left = lease.saturating_sub(held.elapsed());
-                pause = backoff.next(failure.error().wait()).min(left);
+                pause = backoff.next(failure.error().wait()).min(left());
+                failure.error().detail().clone_into(&mut why);
             }
+            Err(_) => {}
+        }
+        if left().is_zero() {
+            return Error::conflict(
+                "worker.lease_ended",
+                format!("its lease ended while it could not be extended: {why}"),
+            );
         }
     }
 }
@@ -175,5 +187,71 @@ async fn report(shop: &Shop, job: &Envelope, outcome: &str, reason: Option<&str>
         }
         // Who does not read the report any more does not miss it.
         let _ = shop.print(&line.to_string()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::Ordering;
+
+    use super::super::exec::Recipe;
+    use super::super::gateway::{Credential, Gateway, Wish};
+    use super::super::shop::Setup;
+    use super::*;
+    use crate::base::{Clock, Secret};
+    use crate::cli::worker::backoff::Backoff;
+    use crate::config::{Sources, WorkerConfig};
+
+    /// A shop whose server takes connections and never answers, and which has more patience than any test.
+    fn deaf(command: &str, lease: u64) -> (Shop, TcpListener) {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let base = format!("http://{}", server.local_addr().unwrap());
+        let env = [("BASE_URL", base.as_str()), ("TIMEOUT", "300"), ("DATA_DIR", "none")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let config = WorkerConfig::build(&Sources::read(Vec::new(), env, dir.path()).unwrap()).unwrap();
+        let credential = Credential::Gateway { key: Secret::new("key"), hmac: Secret::new("secret") };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let shop = Shop::new(Setup {
+            gateway: Gateway::new(&config, credential, Clock::system()).unwrap(),
+            wish: Wish { queue: "default".into(), lease: Duration::from_secs(lease) },
+            recipe: Some(Recipe::new(command, true)),
+            concurrency: 1,
+            once: false,
+            json: false,
+            backoff: Backoff::new(config.initial_backoff, config.max_backoff),
+            retries: config.retries,
+        });
+        (shop, server)
+    }
+
+    fn job() -> Envelope {
+        let text = r#"{"id":"01","queue":"default","attempt":1,"enqueuedAt":"t","leaseToken":"1.x","payload":{}}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn count(shop: &Shop) -> u64 {
+        shop.tally.lost.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_command_ends_with_its_lease_when_the_server_hangs() {
+        let (shop, _server) = deaf("sleep 60", 2);
+        let watch = Stopwatch::start();
+        handle(&shop, &Way::Http, &job(), watch).await;
+        let passed = watch.elapsed();
+        assert!((Duration::from_millis(1900)..Duration::from_secs(10)).contains(&passed), "{passed:?}");
+        assert_eq!(count(&shop), 1);
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_ran_while_the_job_waited_its_turn_ends_no_later() {
+        let (shop, _server) = deaf("sleep 60", 3);
+        let held = Stopwatch::start();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let watch = Stopwatch::start();
+        handle(&shop, &Way::Http, &job(), held).await;
+        assert!(watch.elapsed() < Duration::from_millis(2500), "{:?}", watch.elapsed());
     }
 }

@@ -53,7 +53,7 @@ async fn lane(shop: &Shop) -> Result<()> {
                     }
                     Some(job) => {
                         backoff.reset();
-                        handle(shop, &Way::Http, &job).await;
+                        handle(shop, &Way::Http, &job, Stopwatch::start()).await;
                         continue;
                     }
                     None if shop.once => return Ok(()),

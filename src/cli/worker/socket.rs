@@ -1,6 +1,7 @@
 //! Work by a WebSocket: the server sends jobs as long as fewer than our credit are open, and hears about them on the same way. A lease
 //! outlives its socket, so when that breaks, jobs at hand go on and are answered for by HTTP.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +36,8 @@ const ROOM: usize = 256;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-type Delivery = (Envelope, Way);
+/// A job, the way it came, and since when its lease runs.
+type Delivery = (Envelope, Way, Stopwatch);
 
 /// Works until told to stop.
 ///
@@ -68,14 +70,15 @@ async fn work(shop: &Shop, mut inbox: mpsc::Receiver<Delivery>) {
 }
 
 /// After a reconnect the server counts from nothing, so a job may have to wait for those at hand; its lease is kept meanwhile.
-async fn in_turn(shop: &Shop, turns: &Semaphore, (job, way): Delivery) {
+async fn in_turn(shop: &Shop, turns: &Semaphore, (job, way, held): Delivery) {
+    let held = Cell::new(held);
     let turn = tokio::select! {
         biased;
         () = shop.reached(Stage::Finishing) => return release(shop, &way, &job).await,
         turn = turns.acquire() => turn,
-        error = keep(shop, &way, &job) => return lost(shop, &job, &error).await,
+        error = keep(shop, &way, &job, &held) => return lost(shop, &job, &error).await,
     };
-    handle(shop, &way, &job).await;
+    handle(shop, &way, &job, held.get()).await;
     drop(turn);
 }
 
@@ -151,7 +154,7 @@ async fn serve(shop: &Shop, mut socket: Socket, deliver: &mpsc::Sender<Delivery>
                 match frame {
                     Some(Ok(Message::Text(text))) => {
                         if let Some(job) = link.heard(&text) {
-                            let _ = deliver.send((job, Way::Socket(link.clone()))).await;
+                            let _ = deliver.send((job, Way::Socket(link.clone()), heard)).await;
                         }
                     }
                     Some(Ok(Message::Close(frame))) => {
@@ -193,7 +196,7 @@ async fn leave(socket: &mut Socket, link: &Arc<Link>, deliver: &mpsc::Sender<Del
         if let Message::Text(text) = frame
             && let Some(job) = link.heard(&text)
         {
-            let _ = deliver.send((job, Way::Http)).await;
+            let _ = deliver.send((job, Way::Http, Stopwatch::start())).await;
         }
     }
 }
