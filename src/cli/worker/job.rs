@@ -46,7 +46,7 @@ pub async fn handle(shop: &Shop, way: &Way, job: &Envelope, held: Stopwatch) {
         Ok(Ending::Good) => settle(shop, way, job, &Answer::Ack).await,
         Ok(Ending::Failed(reason)) => settle(shop, way, job, &nack(reason, false)).await,
         Ok(Ending::Hopeless(reason)) => settle(shop, way, job, &nack(reason, true)).await,
-        Err(Abort::Lost(error)) => lost(shop, job, &error).await,
+        Err(Abort::Lost(error)) => lost(shop, job, "work on it was ended", &error).await,
         Err(Abort::Leaving) => release(shop, way, job).await,
     }
 }
@@ -55,20 +55,14 @@ pub async fn handle(shop: &Shop, way: &Way, job: &Envelope, held: Stopwatch) {
 pub async fn release(shop: &Shop, way: &Way, job: &Envelope) {
     let reason = "its worker was stopped".into();
     let answer = Answer::Nack { reason, retry_in: Some(GIVEN_BACK_AFTER), dead: false, released: true };
-    if tokio::time::timeout(FAREWELL, settle(shop, way, job, &answer)).await.is_err() {
-        unheard(shop, job, "the server did not answer in time").await;
-    }
+    let told = farewell(shop, way, job, &answer).await;
+    report_told(shop, job, &answer, told).await;
 }
 
-/// The job's lease ended before it could be worked on, or while it was.
-pub async fn lost(shop: &Shop, job: &Envelope, error: &Error) {
+/// The job's lease ended; `then` says how far work on it was.
+pub async fn lost(shop: &Shop, job: &Envelope, then: &str, error: &Error) {
     Tally::count(&shop.tally.lost);
-    tracing::warn!(
-        job = job.id,
-        code = error.code(),
-        "lost: {}; work on it was ended and nothing is acknowledged",
-        error.detail()
-    );
+    tracing::warn!(job = job.id, code = error.code(), "lost: {}; {then}, and nothing is acknowledged", error.detail());
     report(shop, job, "lost", Some(error.detail())).await;
 }
 
@@ -134,15 +128,44 @@ async fn print(shop: &Shop, job: &Envelope) -> Ending {
     }
 }
 
-/// Tells the server how a job went, again and again within `RETRIES`.
+/// What came of telling the server how a job went.
+enum Told {
+    Heard,
+    /// Too late.
+    Lost(Error),
+    /// It could not be told, and why.
+    Unheard(String),
+}
+
+/// Tells the server how a job went. A worker that is made to leave meanwhile does not wait out the pauses: it tries for the last time.
 async fn settle(shop: &Shop, way: &Way, job: &Envelope, answer: &Answer) {
+    let told = tokio::select! {
+        biased;
+        () = shop.reached(Stage::Leaving) => None,
+        told = tell(shop, way, job, answer) => Some(told),
+    };
+    let told = match told {
+        Some(told) => told,
+        None => farewell(shop, way, job, answer).await,
+    };
+    report_told(shop, job, answer, told).await;
+}
+
+/// Tells the server within [`FAREWELL`].
+async fn farewell(shop: &Shop, way: &Way, job: &Envelope, answer: &Answer) -> Told {
+    let telling = tokio::time::timeout(FAREWELL, tell(shop, way, job, answer));
+    telling.await.unwrap_or_else(|_| Told::Unheard("the server did not answer in time".to_owned()))
+}
+
+/// Tells the server, again and again within `RETRIES`.
+async fn tell(shop: &Shop, way: &Way, job: &Envelope, answer: &Answer) -> Told {
     let mut backoff = shop.backoff.clone();
     loop {
         match shop.answer(way, job, answer).await {
-            Ok(()) => return settled(shop, job, answer).await,
-            Err(Failure::Lost(error)) => return lost(shop, job, &error).await,
+            Ok(()) => return Told::Heard,
+            Err(Failure::Lost(error)) => return Told::Lost(error),
             Err(failure) if backoff.failures >= shop.retries || matches!(failure, Failure::Final(_)) => {
-                return unheard(shop, job, failure.error().detail()).await;
+                return Told::Unheard(failure.error().detail().to_owned());
             }
             Err(failure) => {
                 let pause = backoff.next(failure.error().wait());
@@ -150,6 +173,14 @@ async fn settle(shop: &Shop, way: &Way, job: &Envelope, answer: &Answer) {
                 tokio::time::sleep(pause).await;
             }
         }
+    }
+}
+
+async fn report_told(shop: &Shop, job: &Envelope, answer: &Answer, told: Told) {
+    match told {
+        Told::Heard => settled(shop, job, answer).await,
+        Told::Lost(error) => lost(shop, job, "the server heard too late how it went", &error).await,
+        Told::Unheard(why) => unheard(shop, job, &why).await,
     }
 }
 
@@ -253,5 +284,18 @@ mod tests {
         let watch = Stopwatch::start();
         handle(&shop, &Way::Http, &job(), held).await;
         assert!(watch.elapsed() < Duration::from_millis(2500), "{:?}", watch.elapsed());
+    }
+
+    #[tokio::test]
+    async fn who_is_made_to_leave_does_not_wait_for_a_server_that_hangs() {
+        let (shop, _server) = deaf("true", 3600);
+        let (watch, job) = (Stopwatch::start(), job());
+        let leave = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            shop.advance(Stage::Leaving);
+        };
+        tokio::join!(handle(&shop, &Way::Http, &job, watch), leave);
+        assert!(watch.elapsed() < FAREWELL + Duration::from_secs(2), "{:?}", watch.elapsed());
+        assert_eq!(count(&shop), 1);
     }
 }

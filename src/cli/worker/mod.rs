@@ -32,7 +32,10 @@ const GATEWAY_KID: &str = "gateway";
 #[command(after_help = "\
 A command gets the payload on its standard input, and GRPS_JOB_ID, GRPS_JOB_QUEUE and GRPS_JOB_ATTEMPT. Exit code 0: the job is done. 100: it is
 dead at once. Anything else: it is tried again later, with `exit code N: <last line of stderr>` as the reason. The lease is extended while the
-command runs; a command whose lease is lost is killed. SIGTERM or Ctrl-C: jobs at hand are finished; a second time: they are ended and given back.
+command runs; a command whose lease is lost is killed.
+
+SIGTERM or Ctrl-C: jobs at hand are finished. A second time: they are ended and given back, without an attempt counted. A third time: they are
+ended and left to their leases.
 
 Settings: BASE_URL, API_KEY, HMAC_SECRET, CONCURRENCY, TIMEOUT, INITIAL_BACKOFF, MAX_BACKOFF, RETRIES.")]
 pub struct WorkerArgs {
@@ -81,23 +84,31 @@ pub async fn run(args: WorkerArgs, common: &Common, sources: &Sources) -> Result
     tokio::pin!(work);
     let ended = loop {
         tokio::select! {
-            ended = &mut work => break ended,
-            () = stop.next() => told_to_stop(&shop),
+            ended = &mut work => break ended.map(|()| ExitCode::SUCCESS),
+            // Commands at hand are killed when `work` is dropped.
+            () = stop.next() => if !told_to_stop(&shop) { break Ok(ExitCode::FAILURE) },
         }
     };
     tracing::info!(tally = %shop.tally.values(), "bye");
-    ended.map(|()| ExitCode::SUCCESS)
+    ended
 }
 
-fn told_to_stop(shop: &Shop) {
+/// Whether the server is still to be told what became of the jobs at hand.
+fn told_to_stop(shop: &Shop) -> bool {
     match shop.stage() {
         Stage::Working => {
             tracing::info!("no more jobs are taken; those at hand are finished (once more: they are given back)");
             shop.advance(Stage::Finishing);
+            true
         }
-        Stage::Finishing | Stage::Leaving => {
-            tracing::warn!("jobs at hand are ended and given back");
+        Stage::Finishing => {
+            tracing::warn!("jobs at hand are ended and given back (once more: they are left to their leases)");
             shop.advance(Stage::Leaving);
+            true
+        }
+        Stage::Leaving => {
+            tracing::warn!("jobs at hand are left to their leases, at whose end they are handed out again");
+            false
         }
     }
 }

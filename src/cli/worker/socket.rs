@@ -76,7 +76,7 @@ async fn in_turn(shop: &Shop, turns: &Semaphore, (job, way, held): Delivery) {
         biased;
         () = shop.reached(Stage::Finishing) => return release(shop, &way, &job).await,
         turn = turns.acquire() => turn,
-        error = keep(shop, &way, &job, &held) => return lost(shop, &job, &error).await,
+        error = keep(shop, &way, &job, &held) => return lost(shop, &job, "work on it had not begun", &error).await,
     };
     handle(shop, &way, &job, held.get()).await;
     drop(turn);
