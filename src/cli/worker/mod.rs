@@ -35,7 +35,8 @@ dead at once. Anything else: it is tried again later, with `exit code N: <last l
 command runs; a command whose lease is lost is killed.
 
 SIGTERM or Ctrl-C: jobs at hand are finished. A second time: they are ended and given back, without an attempt counted. A third time: they are
-ended and left to their leases.
+ended and left to their leases. A worker that is killed (SIGKILL) cannot end its commands: they run on, while their jobs go to others when the
+leases end.
 
 Settings: BASE_URL, API_KEY, HMAC_SECRET, CONCURRENCY, TIMEOUT, INITIAL_BACKOFF, MAX_BACKOFF, RETRIES.")]
 pub struct WorkerArgs {
