@@ -32,7 +32,7 @@ const GATEWAY_KID: &str = "gateway";
 #[command(after_help = "\
 A command gets the payload on its standard input, and GRPS_JOB_ID, GRPS_JOB_QUEUE and GRPS_JOB_ATTEMPT. Exit code 0: the job is done. 100: it is
 dead at once. Anything else: it is tried again later, with `exit code N: <last line of stderr>` as the reason. The lease is extended while the
-command runs; a command whose lease is lost is killed.
+command runs; a command whose lease is lost is killed. Settings of grps that are secrets (API_KEY, DATABASE_URL, …) are kept from commands.
 
 SIGTERM or Ctrl-C: jobs at hand are finished. A second time: they are ended and given back, without an attempt counted. A third time: they are
 ended and left to their leases. A worker that is killed (SIGKILL) cannot end its commands: they run on, while their jobs go to others when the
