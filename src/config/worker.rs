@@ -74,7 +74,8 @@ fn base(read: &Reader<'_>) -> Result<reqwest::Url> {
     let text = here.map_or_else(|| read.text("BASE_URL"), Ok)?;
     let url = reqwest::Url::parse(text.trim_end_matches('/')).ok().filter(|url| {
         let plain = url.query().is_none() && url.fragment().is_none();
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() && plain
+        let open = url.username().is_empty() && url.password().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && open && plain
     });
     url.ok_or_else(|| {
         // The value may hold a password, so it is not shown.
@@ -142,6 +143,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (name, value, expected) in [
             ("BASE_URL", "https://user:hunter2@example.com", "not the address"),
+            ("BASE_URL", "http://:hunter2@example.com", "not the address"),
             ("BASE_URL", "jobs.example.com", "not the address"),
             ("CONCURRENCY", "0", "a whole number from 1"),
             ("TIMEOUT", "soon", "seconds from 0.5"),
