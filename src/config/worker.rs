@@ -48,13 +48,19 @@ impl WorkerConfig {
             let text = Reader { sources, generated: generated.as_ref() }.text(name)?;
             Ok(Secrets::parse(&text)?.first().cloned())
         };
+        let initial_backoff = read.seconds("INITIAL_BACKOFF", 0.01, 60.0)?;
+        let max_backoff = read.seconds("MAX_BACKOFF", 0.01, 3600.0)?;
+        if initial_backoff > max_backoff {
+            let detail = "INITIAL_BACKOFF is longer than MAX_BACKOFF, so pauses could not grow";
+            return Err(Error::invalid("config.invalid", detail).hint("raise MAX_BACKOFF, or lower INITIAL_BACKOFF"));
+        }
         Ok(Self {
             key: secret("API_KEY")?,
             hmac: secret("HMAC_SECRET")?,
             concurrency: read.number("CONCURRENCY", 1, MAX_CONCURRENCY)? as usize,
             timeout: read.seconds("TIMEOUT", 0.5, 300.0)?,
-            initial_backoff: read.seconds("INITIAL_BACKOFF", 0.01, 60.0)?,
-            max_backoff: read.seconds("MAX_BACKOFF", 0.01, 3600.0)?,
+            initial_backoff,
+            max_backoff,
             retries: read.number("RETRIES", 0, 100)? as u32,
             log_format: read.log_format()?,
             log_level: read.text("LOG_LEVEL")?,
@@ -148,6 +154,7 @@ mod tests {
             ("CONCURRENCY", "0", "a whole number from 1"),
             ("TIMEOUT", "soon", "seconds from 0.5"),
             ("INITIAL_BACKOFF", "NaN", "seconds from"),
+            ("INITIAL_BACKOFF", "10.5", "longer than MAX_BACKOFF"),
         ] {
             let error = build(&[(name, value)], dir.path()).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains(name) && !error.contains("hunter2"), "{error}");

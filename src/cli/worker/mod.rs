@@ -23,7 +23,7 @@ use super::serve::Stop;
 use super::{Common, logging};
 use crate::base::{Clock, Error, Result, Secret};
 use crate::config::{MAX_CONCURRENCY, Sources, WorkerConfig, is_loopback};
-use crate::domains::jobs::{MAX_LEASE, QueueName};
+use crate::domains::jobs::{MAX_CREDIT, MAX_LEASE, QueueName};
 
 /// The key id under which A6 takes the gateway's own HMAC_SECRET.
 const GATEWAY_KID: &str = "gateway";
@@ -72,6 +72,11 @@ pub async fn run(args: WorkerArgs, common: &Common, sources: &Sources) -> Result
     let shop = shop(&args, &config, common)?;
     if config.base.scheme() == "http" && !is_loopback(&config.base) {
         tracing::warn!("BASE_URL is http: the key and the jobs travel readable to all on the way; use https");
+    }
+    if args.ws && shop.concurrency > MAX_CREDIT {
+        tracing::warn!(
+            "a socket brings at most {MAX_CREDIT} jobs at a time, so no more run than that; use long polls, or several workers"
+        );
     }
     let mut stop = Stop::listen()?;
     tracing::info!(
