@@ -13,6 +13,8 @@ use crate::store::DataDir;
 pub struct WorkerConfig {
     /// `BASE_URL`: where the server is, without a slash at the end.
     pub base: reqwest::Url,
+    /// The server is on this machine: at a loopback address, or the one that holds our data directory, wherever it listens.
+    pub local: bool,
     /// `API_KEY`; none when nothing gives one.
     pub key: Option<Secret>,
     /// `HMAC_SECRET`; none when nothing gives one.
@@ -41,9 +43,9 @@ impl WorkerConfig {
     /// `config.invalid` naming the setting; those of the sources.
     pub fn build(sources: &Sources) -> Result<Self> {
         let read = Reader { sources, generated: None };
-        let base = base(&read)?;
+        let (base, local) = base(&read)?;
         // Secrets that this machine's own server made are for that server alone.
-        let generated = if is_loopback(&base) { Generated::existing(&data_dir(sources)?)? } else { None };
+        let generated = if local { Generated::existing(&data_dir(sources)?)? } else { None };
         let secret = |name: &str| -> Result<Option<Secret>> {
             let text = Reader { sources, generated: generated.as_ref() }.text(name)?;
             Ok(Secrets::parse(&text)?.first().cloned())
@@ -65,29 +67,34 @@ impl WorkerConfig {
             log_format: read.log_format()?,
             log_level: read.text("LOG_LEVEL")?,
             base,
+            local,
         })
     }
 }
 
 /// Whether what is sent to `base` stays on this machine.
-pub fn is_loopback(base: &reqwest::Url) -> bool {
+fn is_loopback(base: &reqwest::Url) -> bool {
     let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn base(read: &Reader<'_>) -> Result<reqwest::Url> {
+/// Where the server is, and whether that is on this machine.
+fn base(read: &Reader<'_>) -> Result<(reqwest::Url, bool)> {
     let here = if read.found("BASE_URL")?.is_none() { running_here(&data_dir(read.sources)?) } else { None };
+    let found_here = here.is_some();
     let text = here.map_or_else(|| read.text("BASE_URL"), Ok)?;
     let url = reqwest::Url::parse(text.trim_end_matches('/')).ok().filter(|url| {
         let plain = url.query().is_none() && url.fragment().is_none();
         let open = url.username().is_empty() && url.password().is_none();
         matches!(url.scheme(), "http" | "https") && url.has_host() && open && plain
     });
-    url.ok_or_else(|| {
+    let url = url.ok_or_else(|| {
         // The value may hold a password, so it is not shown.
         Error::invalid("config.invalid", "BASE_URL is not the address of a server")
             .hint("write it as https://jobs.example.com or http://127.0.0.1:8000; keys go into API_KEY and HMAC_SECRET")
-    })
+    })?;
+    let local = found_here || is_loopback(&url);
+    Ok((url, local))
 }
 
 /// The address of the server that holds the data directory, if one runs on this machine.
@@ -142,6 +149,20 @@ mod tests {
         let there = build(&[("BASE_URL", "https://jobs.example.com/gate/")], dir.path()).unwrap();
         assert!(there.key.is_none() && there.hmac.is_none());
         assert_eq!(there.base.as_str(), "https://jobs.example.com/gate");
+    }
+
+    #[test]
+    fn the_server_of_our_data_directory_is_ours_wherever_it_listens() {
+        let home = tempfile::tempdir().unwrap();
+        let held = DataDir::open(&home.path().join("data")).unwrap();
+        let made = Generated::load_or_create(held.path()).unwrap();
+        held.announce("192.168.7.7:8100".parse().unwrap()).unwrap();
+        let found = build(&[], home.path()).unwrap();
+        assert_eq!((found.base.as_str(), found.local), ("http://192.168.7.7:8100/", true));
+        assert_eq!(found.key.unwrap().expose(), made.get("API_KEY").unwrap());
+        // An address that was given may be anybody's.
+        let given = build(&[("BASE_URL", "http://192.168.7.7:8100")], home.path()).unwrap();
+        assert!(given.key.is_none() && !given.local);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::base::{Clock, Error, Result, Secret};
 use crate::cli::session::problem;
-use crate::config::{WorkerConfig, is_loopback};
+use crate::config::WorkerConfig;
 use crate::domains::auth::{Signable, message, sign};
 
 /// Largest answer that is read, in bytes: one job with the largest payload fits many times.
@@ -138,7 +138,7 @@ impl Gateway {
             .timeout(config.timeout)
             .connect_timeout(config.timeout)
             .redirect(reqwest::redirect::Policy::none());
-        let builder = if is_loopback(&config.base) { builder.no_proxy() } else { builder };
+        let builder = if config.local { builder.no_proxy() } else { builder };
         let client = builder.build().map_err(|error| Error::broken("cli.no_client", error))?;
         Ok(Self { client, base: config.base.clone(), credential, clock, timeout: config.timeout })
     }

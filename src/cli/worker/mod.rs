@@ -22,7 +22,7 @@ use self::shop::{Setup, Shop, Stage};
 use super::serve::Stop;
 use super::{Common, logging};
 use crate::base::{Clock, Error, Result, Secret};
-use crate::config::{MAX_CONCURRENCY, Sources, WorkerConfig, is_loopback};
+use crate::config::{MAX_CONCURRENCY, Sources, WorkerConfig};
 use crate::domains::jobs::{MAX_CREDIT, MAX_LEASE, QueueName};
 
 /// The key id under which A6 takes the gateway's own HMAC_SECRET.
@@ -70,7 +70,7 @@ pub async fn run(args: WorkerArgs, common: &Common, sources: &Sources) -> Result
     let config = WorkerConfig::build(sources)?;
     let _logs = logging::start(config.log_format, &config.log_level)?;
     let shop = shop(&args, &config, common)?;
-    if config.base.scheme() == "http" && !is_loopback(&config.base) {
+    if config.base.scheme() == "http" && !config.local {
         tracing::warn!("BASE_URL is http: the key and the jobs travel readable to all on the way; use https");
     }
     if args.ws && shop.concurrency > MAX_CREDIT {
