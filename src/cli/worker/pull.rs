@@ -16,6 +16,9 @@ use crate::domains::jobs::MAX_WAIT;
 /// The part of `TIMEOUT` that a poll waits: what is left is for the way there and back.
 const WAIT_SHARE: f64 = 0.8;
 
+/// The longest pause after a poll that found nothing at once.
+const LONGEST_IDLE: Duration = Duration::from_secs(1);
+
 /// How long a poll that is under way goes on when the worker is told to stop; a job that it brings is given back.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
@@ -37,6 +40,7 @@ pub async fn run(shop: &Shop) -> Result<()> {
 async fn lane(shop: &Shop) -> Result<()> {
     let wait = if shop.once { Duration::ZERO } else { wait(shop.gateway.timeout) };
     let mut backoff = shop.backoff.clone();
+    let mut idle = idle(&backoff);
     loop {
         let asked = Stopwatch::start();
         let taken = tokio::select! {
@@ -46,19 +50,21 @@ async fn lane(shop: &Shop) -> Result<()> {
         let pause = match taken {
             Ok(job) => {
                 shop.back();
+                // An answer is an answer, with a job or without.
+                backoff.reset();
                 match job {
                     Some(job) if shop.stage() > Stage::Working => {
                         release(shop, &Way::Http, &job).await;
                         return Ok(());
                     }
                     Some(job) => {
-                        backoff.reset();
+                        idle.reset();
                         handle(shop, &Way::Http, &job, Stopwatch::start()).await;
                         continue;
                     }
                     None if shop.once => return Ok(()),
-                    // A server that is about to end lets polls go early.
-                    None if asked.elapsed() < wait / 2 || wait.is_zero() => backoff.next(None),
+                    // A server that is about to end lets polls go early, and with a short TIMEOUT none of them waits.
+                    None if asked.elapsed() < wait / 2 || wait.is_zero() => idle.next(None),
                     None => continue,
                 }
             }
@@ -93,6 +99,11 @@ pub fn failed(shop: &Shop, failure: Failure, backoff: &mut Backoff) -> Result<Du
     Ok(backoff.next(failure.error().wait()))
 }
 
+/// The pauses after polls that found nothing at once: what costs the server nothing is asked for sooner than what has failed.
+fn idle(failing: &Backoff) -> Backoff {
+    Backoff::new(failing.initial.min(LONGEST_IDLE), failing.longest.min(LONGEST_IDLE))
+}
+
 fn wait(timeout: Duration) -> Duration {
     Duration::from_secs(timeout.mul_f64(WAIT_SHARE).min(MAX_WAIT).as_secs())
 }
@@ -106,5 +117,11 @@ mod tests {
         for (timeout, expected) in [(0.5, 0), (1.0, 0), (2.0, 1), (10.0, 8), (30.0, 24), (300.0, 25)] {
             assert_eq!(wait(Duration::from_secs_f64(timeout)), Duration::from_secs(expected), "{timeout}");
         }
+    }
+
+    #[test]
+    fn an_empty_queue_is_asked_often_however_long_failures_are_waited_out() {
+        let mut idle = idle(&Backoff::new(Duration::from_secs(60), Duration::from_secs(3600)));
+        assert!((0..50).all(|_| idle.next(None) <= LONGEST_IDLE));
     }
 }
