@@ -10,6 +10,7 @@ use super::gateway::{Answer, Envelope, Failure};
 use super::shop::{Shop, Stage, Tally, Way};
 use crate::base::Error;
 use crate::base::clock::Stopwatch;
+use crate::cli::jobs::visible;
 
 /// The lease is extended after this part of it.
 const EXTEND_AFTER: u32 = 3;
@@ -119,6 +120,7 @@ async fn print(shop: &Shop, job: &Envelope) -> Ending {
             format!("{},\"payload\":{payload}}}", head.to_string().trim_end_matches('}'))
         }
     };
+    let line = if shop.terminal { visible(&line) } else { line.into() };
     match shop.print(&line).await {
         Ok(()) => Ending::Good,
         Err(error) => {
