@@ -148,8 +148,9 @@ fn exit_codes_are_the_answers_of_polls() {
 
 fn a_long_command_keeps_its_lease(way: &[&str]) {
     let (home, server, caller) = opened();
-    let id = caller.put(&server, "/job?maxAttempts=1", "{}");
-    let hand = Hand::hire(&home, "worker", &[&["--lease", "2", "--exec", "sleep 5"], way].concat());
+    let id = caller.put(&server, "/job", "{}");
+    // Long enough for the lease to end, and extended so early that a machine that stands still for two seconds loses nothing.
+    let hand = Hand::hire(&home, "worker", &[&["--lease", "4", "--exec", "sleep 6"], way].concat());
     let done = caller.until(&server, &id, "done");
     assert_eq!(done["attempt"], 1, "{}", hand.told());
     hand.stop();
