@@ -368,12 +368,23 @@ fn watching_shows_what_moves() {
     let mut command = home.command(&["jobs", "watch", "--json"]);
     let out = home.dir.path().join("watch.out");
     let mut watch = command.stdout(File::create(&out).unwrap()).stderr(Stdio::inherit()).spawn().unwrap();
+    let seen = || {
+        let text = std::fs::read_to_string(&out).unwrap();
+        text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect::<Vec<_>>()
+    };
+    let moves = |row: &Value| row["queues"][0]["inPerSecond"].as_f64().is_some_and(|rate| rate > 0.0);
     until("a rate is shown", || {
         caller.put(&server, "/job", "{}");
-        let text = std::fs::read_to_string(&out).unwrap();
-        let rows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let rates: Vec<f64> = rows.filter_map(|row| row["queues"][0]["inPerSecond"].as_f64()).collect();
-        rates.iter().any(|rate| *rate > 0.0).then_some(())
+        seen().iter().any(moves).then_some(())
+    });
+    // A restart is part of what there is to see.
+    let port = server.address.port();
+    server.stop();
+    until("the failure is shown", || seen().last().filter(|row| row["error"]["code"].is_string()).map(drop));
+    let server = home.serve_on(port);
+    until("a rate is shown again", || {
+        caller.put(&server, "/job", "{}");
+        seen().last().filter(|row| moves(row)).map(drop)
     });
     kill_process(Pid::from_child(&watch), Signal::INT).unwrap();
     assert_eq!(until("watching ends", || watch.try_wait().unwrap()).code(), Some(0));
