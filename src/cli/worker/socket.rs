@@ -10,13 +10,15 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use poem::http::{HeaderName, HeaderValue};
+use rustls::ClientConfig;
+use rustls_platform_verifier::ConfigVerifierExt;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use super::gateway::{Answer, Envelope, Failure, failure, retry_after};
 use super::job::{handle, keep, lost, release};
@@ -44,9 +46,12 @@ type Delivery = (Envelope, Way, Stopwatch);
 /// # Errors
 /// When there is no point in connecting again; jobs at hand are finished first.
 pub async fn run(shop: &Shop) -> Result<()> {
+    // Whom requests trust, sockets trust: a private authority is set up once, in the system's store.
+    let tls = ClientConfig::with_platform_verifier().map_err(|error| Error::broken("cli.no_client", error))?;
+    let tls = Connector::Rustls(Arc::new(tls));
     let (deliver, inbox) = mpsc::channel(ROOM);
     let connections = async {
-        let ended = connections(shop, deliver).await;
+        let ended = connections(shop, &tls, deliver).await;
         shop.advance(Stage::Finishing);
         ended
     };
@@ -82,13 +87,13 @@ async fn in_turn(shop: &Shop, turns: &Semaphore, (job, way, held): Delivery) {
     drop(turn);
 }
 
-async fn connections(shop: &Shop, deliver: mpsc::Sender<Delivery>) -> Result<()> {
+async fn connections(shop: &Shop, tls: &Connector, deliver: mpsc::Sender<Delivery>) -> Result<()> {
     let mut backoff = shop.backoff.clone();
     loop {
         let connected = tokio::select! {
             biased;
             () = shop.reached(Stage::Finishing) => return Ok(()),
-            connected = connect(shop) => connected,
+            connected = connect(shop, tls.clone()) => connected,
         };
         let failure = match connected {
             Ok(socket) => {
@@ -108,7 +113,7 @@ async fn connections(shop: &Shop, deliver: mpsc::Sender<Delivery>) -> Result<()>
     }
 }
 
-async fn connect(shop: &Shop) -> Result<Socket, Failure> {
+async fn connect(shop: &Shop, tls: Connector) -> Result<Socket, Failure> {
     let (gateway, wish) = (&shop.gateway, &shop.wish);
     let credit = shop.concurrency.min(MAX_CREDIT);
     let url =
@@ -122,7 +127,7 @@ async fn connect(shop: &Shop) -> Result<Socket, Failure> {
         request.headers_mut().insert(HeaderName::from_static(name), value);
     }
     let config = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
-    let connecting = connect_async_with_config(request, Some(config), true);
+    let connecting = connect_async_tls_with_config(request, Some(config), true, Some(tls));
     match tokio::time::timeout(gateway.timeout, connecting).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(SocketError::Http(answer))) => {
