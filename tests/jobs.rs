@@ -97,6 +97,27 @@ async fn what_fails_comes_back_later_until_it_is_dead_and_can_be_redriven() {
 }
 
 #[tokio::test]
+async fn what_is_given_back_untried_keeps_its_attempt() {
+    let app = TestApp::new().await;
+    let id = put(&app, "/job?maxAttempts=1", r#"{"x":1}"#).await;
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        let taken = app.get("/job/next?lease=30").gateway().expect(200).await.json();
+        assert_eq!(taken["attempt"], 1);
+        assert!(!tokens.contains(&taken["leaseToken"]), "a token was given out twice");
+        tokens.push(taken["leaseToken"].clone());
+        let body = json!({ "leaseToken": taken["leaseToken"], "retryIn": 0, "released": true }).to_string();
+        for _ in 0..2 {
+            let back = app.post(&format!("/job/{id}/nack"), body.clone()).gateway().expect(200).await.json();
+            assert_eq!((&back["state"], &back["attempt"]), (&json!("ready"), &json!(0)));
+        }
+    }
+    let taken = app.get("/job/next?lease=30").gateway().expect(200).await.json();
+    let body = json!({ "leaseToken": taken["leaseToken"], "released": true, "dead": true }).to_string();
+    assert_eq!(app.post(&format!("/job/{id}/nack"), body).gateway().expect(200).await.json()["state"], "dead");
+}
+
+#[tokio::test]
 async fn a_poll_that_waits_is_answered_by_the_commit() {
     let app = TestApp::new().await;
     let poll = app.get("/job/next?wait=25").gateway();

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use generated::Generated;
 pub use settings::{Kind, SETTINGS, Setting, markdown};
 pub use sources::{Found, Origin, Sources, names_in_environment};
-pub use worker::{MAX_CONCURRENCY, WorkerConfig, is_loopback};
+pub use worker::{MAX_CONCURRENCY, WorkerConfig};
 
 use crate::base::{Clock, Error, Result, Secret, Secrets};
 use crate::domains::auth::{self, Mode};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use grps::base::Id;
-use grps::domains::jobs::State;
+use grps::domains::jobs::{Nack, State};
 
 /// Milliseconds.
 pub type Ms = i64;
@@ -79,8 +79,8 @@ impl Model {
         Verdict::Good
     }
 
-    /// Gives it back, to be had at once, or as dead.
-    pub fn nack(&mut self, id: Id, token: &str, dead: bool, now: Ms) -> Verdict {
+    /// Gives it back, to be had at once, or as dead; one that was not tried keeps its attempt.
+    pub fn nack(&mut self, id: Id, token: &str, nack: &Nack, now: Ms) -> Verdict {
         let told = &self.jobs[&id];
         let returned = told.token.as_ref().is_some_and(|(last, returned)| last == token && *returned);
         if returned && !matches!(told.state, Held::Until(_)) {
@@ -93,7 +93,10 @@ impl Model {
         if let Some((_, returned)) = &mut told.token {
             *returned = true;
         }
-        told.fail(dead);
+        if nack.released {
+            told.attempt -= 1;
+        }
+        told.fail(nack.dead);
         Verdict::Good
     }
 

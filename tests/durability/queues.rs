@@ -118,9 +118,9 @@ impl Pair {
         let (verdict, answer) = match rng.u8(..4) {
             0 | 1 => (self.model.ack(id, &token, now), self.jobs.ack(id, &token).await),
             2 => {
-                let dead = rng.u8(..4) == 0;
-                let nack = Nack { reason: None, retry_in: Some(Duration::ZERO), dead };
-                (self.model.nack(id, &token, dead, now), self.jobs.nack(id, &token, nack).await)
+                let (dead, released) = (rng.u8(..4) == 0, rng.u8(..4) == 0);
+                let nack = Nack { reason: None, retry_in: Some(Duration::ZERO), dead, released };
+                (self.model.nack(id, &token, &nack, now), self.jobs.nack(id, &token, nack).await)
             }
             _ => {
                 let more = rng.u64(1..30);

@@ -1,5 +1,6 @@
 //! `grps jobs`: look at queues and jobs, put jobs back, remove them.
 
+mod visible;
 mod watch;
 
 use std::process::ExitCode;
@@ -8,15 +9,17 @@ use clap::{Args, Subcommand, ValueEnum};
 use poem::http::Method;
 use serde_json::{Value, json};
 
+pub use self::visible::visible;
+use self::visible::visible_line;
 use self::watch::WatchArgs;
 use super::session::Session;
-use super::{Common, print};
+use super::{Common, write_out};
 use crate::base::Result;
 use crate::config::Sources;
-use crate::domains::jobs::QueueName;
+use crate::domains::jobs::{MAX_BULK, QueueName};
 
 /// Jobs that one bulk command changes at most: what the API does in one request.
-const MOST: u64 = 10_000;
+const MOST: u64 = MAX_BULK as u64;
 
 /// The part of a payload that a list shows, in characters.
 const PAYLOAD_SHOWN: usize = 60;
@@ -96,7 +99,9 @@ pub async fn run(command: JobsCommand, common: &Common, sources: &Sources) -> Re
     let answer = call(&session, &command).await;
     session.close().await?;
     let answer = answer?;
-    print(common.json, &answer, || told(&command, &answer));
+    // Whoever put jobs in wrote what is shown here.
+    let text = if common.json { format!("{answer:#}") } else { told(&command, &answer) };
+    write_out(&format!("{}\n", visible(text.trim_end())));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -173,7 +178,8 @@ fn list(answer: &Value) -> String {
     for job in jobs {
         let attempt = format!("{}/{}", job["attempt"], job["maxAttempts"]);
         let what = job["reason"].as_str().map_or_else(|| job["payload"].to_string(), str::to_owned);
-        let what: String = what.chars().filter(|c| !c.is_control()).take(PAYLOAD_SHOWN).collect();
+        let what: String = what.chars().take(PAYLOAD_SHOWN).collect();
+        let what = visible_line(&what);
         let [id, queue, state, at] = ["id", "queue", "state", "enqueuedAt"].map(|name| text(&job[name]));
         out += &format!("{id:<16} {queue:<16} {state:<9} {attempt:>7} {at:<20} {what}\n");
     }
@@ -186,7 +192,7 @@ fn list(answer: &Value) -> String {
 fn show(job: &Value) -> String {
     let lines = job.as_object().into_iter().flatten().filter(|(name, _)| *name != "payload").map(|(name, value)| {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        format!("{name:<16} {}\n", value.chars().filter(|c| !c.is_control()).collect::<String>())
+        format!("{name:<16} {}\n", visible_line(&value))
     });
     format!("{}\n{:#}", lines.collect::<String>(), job["payload"])
 }
@@ -209,8 +215,11 @@ mod tests {
     #[test]
     fn what_producers_wrote_does_not_reach_the_terminal_raw() {
         let job = json!({ "id": "1", "queue": "q", "state": "dead", "attempt": 1, "maxAttempts": 5, "enqueuedAt": "t",
-            "reason": "\u{1b}[2Jgone", "payload": {} });
-        assert!(!list(&json!({ "jobs": [job] })).contains('\u{1b}'));
-        assert!(!show(&job).contains('\u{1b}'));
+            "reason": "\u{1b}[2Jgone\nid               2", "payload": { "a": "\u{9b}2J\u{202e}" } });
+        let shown = visible(&show(&job)).into_owned();
+        assert!(shown.contains(r"reason           \u001b[2Jgone\u000aid  "), "{shown}");
+        assert!(shown.contains(r#""a": "\u009b2J\u202e""#), "{shown}");
+        let listed = list(&json!({ "jobs": [job] }));
+        assert!(listed.contains(r"\u001b[2Jgone\u000aid") && listed.lines().count() == 2, "{listed}");
     }
 }

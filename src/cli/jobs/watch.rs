@@ -11,6 +11,7 @@ use indicatif::{HumanCount, HumanDuration};
 use poem::http::Method;
 use serde_json::{Value, json};
 
+use super::visible::{visible, visible_line};
 use crate::base::clock::Stopwatch;
 use crate::base::{Error, Result};
 use crate::cli::serve::Stop;
@@ -23,6 +24,9 @@ const EVENTS: &str = "jobs_events_total{";
 
 /// Where the cursor goes and what is wiped before each drawing: home, then everything below.
 const REDRAW: &str = "\x1b[H\x1b[J";
+
+/// How long one look may take.
+const LOOK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An empty screen to begin with.
 const CLEAR: &str = "\x1b[2J";
@@ -52,27 +56,82 @@ pub async fn run(args: &WatchArgs, common: &Common, session: &Session) -> Result
             .hint("start it with `grps serve`; `grps jobs queues` shows the queues as they are"));
     }
     let mut stop = Stop::listen()?;
-    let drawing = !common.json && std::io::stdout().is_terminal();
-    if drawing {
-        write_out(CLEAR);
-    }
+    let screen = Screen { json: common.json, drawing: !common.json && std::io::stdout().is_terminal() };
+    screen.begin();
     let mut last: Option<(Flows, Stopwatch)> = None;
+    let mut shown = String::new();
     loop {
-        let queues = session.call(Method::GET, "/admin/api/queues", None).await?;
-        let flows = read_flows(&session.text("/metrics").await?);
-        let rates = last.as_ref().map(|(before, since)| rates(before, &flows, since.elapsed()));
-        last = Some((flows, Stopwatch::start()));
-        let mut rows = rows(&queues, rates.as_ref());
-        rows.retain(|row| args.queue.as_ref().is_none_or(|queue| row["queue"] == queue.as_str()));
-        write_out(&match (common.json, drawing) {
-            (true, _) => format!("{}\n", json!({ "queues": rows })),
-            (false, true) => format!("{REDRAW}{}\nCtrl-C ends this.\n", table(&rows, true)),
-            (false, false) => lines(&rows),
-        });
+        let looked =
+            tokio::select! { looked = look(session) => looked, () = stop.next() => return Ok(ExitCode::SUCCESS) };
+        match looked {
+            Ok((queues, flows)) => {
+                let rates = last.as_ref().map(|(before, since)| rates(before, &flows, since.elapsed()));
+                last = Some((flows, Stopwatch::start()));
+                let mut rows = rows(&queues, rates.as_ref());
+                rows.retain(|row| args.queue.as_ref().is_none_or(|queue| row["queue"] == queue.as_str()));
+                shown = screen.show(&rows);
+            }
+            // Who cannot look at all is told why; who has been looking is watching for what happens next.
+            Err(error) => match &last {
+                None => return Err(error),
+                Some((_, since)) => write_out(&screen.failure(&shown, &error, since.elapsed())),
+            },
+        }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(args.every)) => {}
             () = stop.next() => return Ok(ExitCode::SUCCESS),
         }
+    }
+}
+
+/// One look at the queues and at what the server has counted.
+async fn look(session: &Session) -> Result<(Value, Flows)> {
+    let looking = async {
+        let queues = session.call(Method::GET, "/admin/api/queues", None).await?;
+        Ok((queues, read_flows(&session.text("/metrics").await?)))
+    };
+    let late = |_| Err(Error::remote("server.unreachable", "the running server does not answer in time"));
+    tokio::time::timeout(LOOK_DEADLINE, looking).await.unwrap_or_else(late)
+}
+
+/// How what is watched is written: JSON a line each, drawn in place, or as lines.
+struct Screen {
+    json: bool,
+    drawing: bool,
+}
+
+impl Screen {
+    fn begin(&self) {
+        if self.drawing {
+            write_out(CLEAR);
+        }
+    }
+
+    /// Shows the queues; gives what is to stay in sight when the next look fails.
+    fn show(&self, rows: &[Value]) -> String {
+        let text = match (self.json, self.drawing) {
+            (true, _) => json!({ "queues": rows }).to_string() + "\n",
+            (false, true) => table(rows, true),
+            (false, false) => lines(rows),
+        };
+        let text = visible(&text).into_owned();
+        write_out(&if self.drawing { format!("{REDRAW}{text}\nCtrl-C ends this.\n") } else { text.clone() });
+        text
+    }
+
+    /// What is shown when a look failed. `seen`: what the last good one showed, `age` ago.
+    fn failure(&self, seen: &str, error: &Error, age: Duration) -> String {
+        let age = age.as_secs();
+        let text = format!("no news for {age} s: {}; trying again", error.detail());
+        let text = match (self.json, self.drawing) {
+            (true, _) => {
+                let error = json!({ "code": error.code(), "detail": error.detail() });
+                return visible(&format!("{}\n", json!({ "error": error, "ageSeconds": age }))).into_owned();
+            }
+            (false, true) => format!("{REDRAW}{seen}\n{}\nCtrl-C ends this.", visible_line(&text)),
+            (false, false) => visible_line(&text).into_owned(),
+        };
+        text + "\n"
     }
 }
 
@@ -203,6 +262,16 @@ mod tests {
         let restarted =
             rates(&Flows::from([("mail".to_owned(), Flow { came: 90.0, went: 90.0 })]), &now, Duration::from_secs(1));
         assert_eq!(restarted["mail"], Flow { came: 12.0, went: 6.0 });
+    }
+
+    #[test]
+    fn a_look_that_failed_is_shown_below_what_was_seen() {
+        let error = Error::remote("server.unreachable", "it is \u{9b}away");
+        let told = |json, drawing| Screen { json, drawing }.failure("a table\n", &error, Duration::from_secs(7));
+        assert_eq!(told(false, false), "no news for 7 s: it is \\u009baway; trying again\n");
+        assert!(told(false, true).contains("a table\n\nno news for 7 s"), "{}", told(false, true));
+        let line: Value = serde_json::from_str(&told(true, false)).unwrap();
+        assert_eq!((&line["error"]["code"], &line["ageSeconds"]), (&json!("server.unreachable"), &json!(7)));
     }
 
     #[test]

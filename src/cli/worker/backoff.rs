@@ -9,8 +9,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// The pauses of one thing that is tried again and again.
 #[derive(Debug, Clone)]
 pub struct Backoff {
-    initial: Duration,
-    longest: Duration,
+    pub initial: Duration,
+    pub longest: Duration,
     /// Failures since it last worked.
     pub failures: u32,
 }

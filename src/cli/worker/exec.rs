@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 
 use super::gateway::Envelope;
-use crate::config::names_in_environment;
+use crate::config::{Kind, SETTINGS, Setting, names_in_environment};
 
 /// The exit code that says that trying again is pointless: the job is dead at once. Others that fail are tried again.
 pub const EXIT_DEAD: i32 = 100;
@@ -21,9 +21,6 @@ const MAX_LINE: usize = 300;
 
 /// How long what the command left in its pipes is read after it has ended. What it started and left behind may hold them open for ever.
 const DRAIN: Duration = Duration::from_millis(500);
-
-/// What is not passed on to commands.
-const KEPT_BACK: &[&str] = &["API_KEY", "HMAC_SECRET"];
 
 /// What is run for every job.
 #[derive(Debug, Clone)]
@@ -46,7 +43,10 @@ pub enum Ending {
 
 impl Recipe {
     pub fn new(command: &str, quiet: bool) -> Self {
-        Self { command: command.to_owned(), quiet, removed: names_in_environment(KEPT_BACK) }
+        // Every secret there is: a worker may share its environment with a server, and commands need none of them.
+        let secret = |setting: &&Setting| matches!(setting.kind, Kind::Secret | Kind::GeneratedSecret);
+        let secrets: Vec<&str> = SETTINGS.iter().filter(secret).map(|setting| setting.name).collect();
+        Self { command: command.to_owned(), quiet, removed: names_in_environment(&secrets) }
     }
 
     /// Runs the command for `job`, until it ends or `abort` does; then it is killed, with everything it started and did not detach.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::base::{Clock, Error, Result, Secret};
 use crate::cli::session::problem;
-use crate::config::{WorkerConfig, is_loopback};
+use crate::config::WorkerConfig;
 use crate::domains::auth::{Signable, message, sign};
 
 /// Largest answer that is read, in bytes: one job with the largest payload fits many times.
@@ -73,6 +73,8 @@ pub enum Answer {
         reason: String,
         retry_in: Option<Duration>,
         dead: bool,
+        /// It was not tried: the attempt does not count.
+        released: bool,
     },
     Extend {
         lease: Duration,
@@ -93,13 +95,15 @@ impl Answer {
         let mut fields = json!({ "leaseToken": token });
         match self {
             Answer::Ack => {}
-            Answer::Nack { reason, retry_in, dead } => {
+            Answer::Nack { reason, retry_in, dead, released } => {
                 fields["reason"] = reason.as_str().into();
                 if let Some(pause) = retry_in {
                     fields["retryIn"] = pause.as_secs().into();
                 }
-                if *dead {
-                    fields["dead"] = true.into();
+                for (name, said) in [("dead", dead), ("released", released)] {
+                    if *said {
+                        fields[name] = true.into();
+                    }
                 }
             }
             Answer::Extend { lease } => fields["lease"] = lease.as_secs().into(),
@@ -134,7 +138,7 @@ impl Gateway {
             .timeout(config.timeout)
             .connect_timeout(config.timeout)
             .redirect(reqwest::redirect::Policy::none());
-        let builder = if is_loopback(&config.base) { builder.no_proxy() } else { builder };
+        let builder = if config.local { builder.no_proxy() } else { builder };
         let client = builder.build().map_err(|error| Error::broken("cli.no_client", error))?;
         Ok(Self { client, base: config.base.clone(), credential, clock, timeout: config.timeout })
     }
@@ -319,8 +323,11 @@ mod tests {
     #[test]
     fn answers_hold_what_they_need() {
         assert_eq!(Answer::Ack.fields("1.a"), json!({ "leaseToken": "1.a" }));
-        let nack = Answer::Nack { reason: "exit code 3".into(), retry_in: Some(Duration::ZERO), dead: true };
+        let nack =
+            Answer::Nack { reason: "exit code 3".into(), retry_in: Some(Duration::ZERO), dead: true, released: false };
         assert_eq!(nack.fields("t"), json!({ "leaseToken": "t", "reason": "exit code 3", "retryIn": 0, "dead": true }));
+        let back = Answer::Nack { reason: "stopped".into(), retry_in: None, dead: false, released: true };
+        assert_eq!(back.fields("t"), json!({ "leaseToken": "t", "reason": "stopped", "released": true }));
         assert_eq!(
             Answer::Extend { lease: Duration::from_secs(30) }.fields("t"),
             json!({ "leaseToken": "t", "lease": 30 })

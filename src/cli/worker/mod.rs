@@ -22,8 +22,8 @@ use self::shop::{Setup, Shop, Stage};
 use super::serve::Stop;
 use super::{Common, logging};
 use crate::base::{Clock, Error, Result, Secret};
-use crate::config::{MAX_CONCURRENCY, Sources, WorkerConfig, is_loopback};
-use crate::domains::jobs::QueueName;
+use crate::config::{MAX_CONCURRENCY, Sources, WorkerConfig};
+use crate::domains::jobs::{MAX_CREDIT, MAX_LEASE, QueueName};
 
 /// The key id under which A6 takes the gateway's own HMAC_SECRET.
 const GATEWAY_KID: &str = "gateway";
@@ -32,7 +32,11 @@ const GATEWAY_KID: &str = "gateway";
 #[command(after_help = "\
 A command gets the payload on its standard input, and GRPS_JOB_ID, GRPS_JOB_QUEUE and GRPS_JOB_ATTEMPT. Exit code 0: the job is done. 100: it is
 dead at once. Anything else: it is tried again later, with `exit code N: <last line of stderr>` as the reason. The lease is extended while the
-command runs; a command whose lease is lost is killed. SIGTERM or Ctrl-C: jobs at hand are finished; a second time: they are ended and given back.
+command runs; a command whose lease is lost is killed. Settings of grps that are secrets (API_KEY, DATABASE_URL, …) are kept from commands.
+
+SIGTERM or Ctrl-C: jobs at hand are finished. A second time: they are ended and given back, without an attempt counted. A third time: they are
+ended and left to their leases. A worker that is killed (SIGKILL) cannot end its commands: they run on, while their jobs go to others when the
+leases end.
 
 Settings: BASE_URL, API_KEY, HMAC_SECRET, CONCURRENCY, TIMEOUT, INITIAL_BACKOFF, MAX_BACKOFF, RETRIES.")]
 pub struct WorkerArgs {
@@ -40,7 +44,7 @@ pub struct WorkerArgs {
     #[arg(long, default_value = "default")]
     queue: QueueName,
     /// How long a job is ours unless we ask for more, in seconds
-    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=MAX_LEASE.as_secs()))]
     lease: u64,
     /// Jobs worked on at the same time [CONCURRENCY]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_CONCURRENCY))]
@@ -66,8 +70,13 @@ pub async fn run(args: WorkerArgs, common: &Common, sources: &Sources) -> Result
     let config = WorkerConfig::build(sources)?;
     let _logs = logging::start(config.log_format, &config.log_level)?;
     let shop = shop(&args, &config, common)?;
-    if config.base.scheme() == "http" && !is_loopback(&config.base) {
+    if config.base.scheme() == "http" && !config.local {
         tracing::warn!("BASE_URL is http: the key and the jobs travel readable to all on the way; use https");
+    }
+    if args.ws && shop.concurrency > MAX_CREDIT {
+        tracing::warn!(
+            "a socket brings at most {MAX_CREDIT} jobs at a time, so no more run than that; use long polls, or several workers"
+        );
     }
     let mut stop = Stop::listen()?;
     tracing::info!(
@@ -81,23 +90,31 @@ pub async fn run(args: WorkerArgs, common: &Common, sources: &Sources) -> Result
     tokio::pin!(work);
     let ended = loop {
         tokio::select! {
-            ended = &mut work => break ended,
-            () = stop.next() => told_to_stop(&shop),
+            ended = &mut work => break ended.map(|()| ExitCode::SUCCESS),
+            // Commands at hand are killed when `work` is dropped.
+            () = stop.next() => if !told_to_stop(&shop) { break Ok(ExitCode::FAILURE) },
         }
     };
     tracing::info!(tally = %shop.tally.values(), "bye");
-    ended.map(|()| ExitCode::SUCCESS)
+    ended
 }
 
-fn told_to_stop(shop: &Shop) {
+/// Whether the server is still to be told what became of the jobs at hand.
+fn told_to_stop(shop: &Shop) -> bool {
     match shop.stage() {
         Stage::Working => {
             tracing::info!("no more jobs are taken; those at hand are finished (once more: they are given back)");
             shop.advance(Stage::Finishing);
+            true
         }
-        Stage::Finishing | Stage::Leaving => {
-            tracing::warn!("jobs at hand are ended and given back");
+        Stage::Finishing => {
+            tracing::warn!("jobs at hand are ended and given back (once more: they are left to their leases)");
             shop.advance(Stage::Leaving);
+            true
+        }
+        Stage::Leaving => {
+            tracing::warn!("jobs at hand are left to their leases, at whose end they are handed out again");
+            false
         }
     }
 }

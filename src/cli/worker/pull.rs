@@ -7,16 +7,20 @@ use futures_util::future::join_all;
 
 use super::backoff::Backoff;
 use super::gateway::Failure;
-use super::job::handle;
+use super::job::{handle, release};
 use super::shop::{Shop, Stage, Way};
 use crate::base::Result;
 use crate::base::clock::Stopwatch;
-
-/// The longest the gateway lets a poll wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(25);
+use crate::domains::jobs::MAX_WAIT;
 
 /// The part of `TIMEOUT` that a poll waits: what is left is for the way there and back.
 const WAIT_SHARE: f64 = 0.8;
+
+/// The longest pause after a poll that found nothing at once.
+const LONGEST_IDLE: Duration = Duration::from_secs(1);
+
+/// How long a poll that is under way goes on when the worker is told to stop; a job that it brings is given back.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Works until told to stop, or, with `--once`, until nothing is left.
 ///
@@ -36,27 +40,31 @@ pub async fn run(shop: &Shop) -> Result<()> {
 async fn lane(shop: &Shop) -> Result<()> {
     let wait = if shop.once { Duration::ZERO } else { wait(shop.gateway.timeout) };
     let mut backoff = shop.backoff.clone();
+    let mut idle = idle(&backoff);
     loop {
         let asked = Stopwatch::start();
-        // A poll that is broken off may have been given a job in that very moment; its lease brings it back. To wait for the poll instead
-        // would keep an owner waiting for seconds at every stop.
         let taken = tokio::select! {
-            biased;
-            () = shop.reached(Stage::Finishing) => return Ok(()),
             taken = shop.gateway.take(&shop.wish, wait) => taken,
+            () = last_moment(shop) => return Ok(()),
         };
         let pause = match taken {
             Ok(job) => {
                 shop.back();
+                // An answer is an answer, with a job or without.
+                backoff.reset();
                 match job {
+                    Some(job) if shop.stage() > Stage::Working => {
+                        release(shop, &Way::Http, &job).await;
+                        return Ok(());
+                    }
                     Some(job) => {
-                        backoff.reset();
-                        handle(shop, &Way::Http, &job).await;
+                        idle.reset();
+                        handle(shop, &Way::Http, &job, Stopwatch::start()).await;
                         continue;
                     }
                     None if shop.once => return Ok(()),
-                    // A server that is about to end lets polls go early.
-                    None if asked.elapsed() < wait / 2 || wait.is_zero() => backoff.next(None),
+                    // A server that is about to end lets polls go early, and with a short TIMEOUT none of them waits.
+                    None if asked.elapsed() < wait / 2 || wait.is_zero() => idle.next(None),
                     None => continue,
                 }
             }
@@ -64,6 +72,13 @@ async fn lane(shop: &Shop) -> Result<()> {
         };
         tokio::select! { () = tokio::time::sleep(pause) => {}, () = shop.reached(Stage::Finishing) => return Ok(()) }
     }
+}
+
+/// When a poll is broken off: a little after the worker was told to stop, since a busy queue may be handing out a job in that very moment. One
+/// handed out in the moment of the break is left to its lease; to wait for the poll's end instead would keep an owner waiting for seconds.
+async fn last_moment(shop: &Shop) {
+    shop.reached(Stage::Finishing).await;
+    tokio::select! { () = tokio::time::sleep(LAST_MOMENT) => {}, () = shop.reached(Stage::Leaving) => {} }
 }
 
 /// How long to pause after a request for work has failed.
@@ -84,8 +99,13 @@ pub fn failed(shop: &Shop, failure: Failure, backoff: &mut Backoff) -> Result<Du
     Ok(backoff.next(failure.error().wait()))
 }
 
+/// The pauses after polls that found nothing at once: what costs the server nothing is asked for sooner than what has failed.
+fn idle(failing: &Backoff) -> Backoff {
+    Backoff::new(failing.initial.min(LONGEST_IDLE), failing.longest.min(LONGEST_IDLE))
+}
+
 fn wait(timeout: Duration) -> Duration {
-    Duration::from_secs(timeout.mul_f64(WAIT_SHARE).min(LONGEST_WAIT).as_secs())
+    Duration::from_secs(timeout.mul_f64(WAIT_SHARE).min(MAX_WAIT).as_secs())
 }
 
 #[cfg(test)]
@@ -97,5 +117,11 @@ mod tests {
         for (timeout, expected) in [(0.5, 0), (1.0, 0), (2.0, 1), (10.0, 8), (30.0, 24), (300.0, 25)] {
             assert_eq!(wait(Duration::from_secs_f64(timeout)), Duration::from_secs(expected), "{timeout}");
         }
+    }
+
+    #[test]
+    fn an_empty_queue_is_asked_often_however_long_failures_are_waited_out() {
+        let mut idle = idle(&Backoff::new(Duration::from_secs(60), Duration::from_secs(3600)));
+        assert!((0..50).all(|_| idle.next(None) <= LONGEST_IDLE));
     }
 }

@@ -1,5 +1,6 @@
 //! What all parts of a worker share: the server it works for, what it does with a job, how far its own end is, and what it has done.
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,6 +48,8 @@ pub struct Shop {
     pub backoff: Backoff,
     pub retries: u32,
     pub tally: Tally,
+    /// Standard output is a terminal, which obeys what it is shown.
+    pub terminal: bool,
     stage: watch::Sender<Stage>,
     outage: Mutex<Option<Stopwatch>>,
     /// Lines are written whole.
@@ -88,6 +91,7 @@ impl Shop {
             backoff,
             retries,
             tally: Tally::default(),
+            terminal: std::io::stdout().is_terminal(),
             stage: watch::channel(Stage::Working).0,
             outage: Mutex::default(),
             printer: tokio::sync::Mutex::new(tokio::io::stdout()),

@@ -1,6 +1,7 @@
 //! Work by a WebSocket: the server sends jobs as long as fewer than our credit are open, and hears about them on the same way. A lease
 //! outlives its socket, so when that breaks, jobs at hand go on and are answered for by HTTP.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +10,15 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use poem::http::{HeaderName, HeaderValue};
+use rustls::ClientConfig;
+use rustls_platform_verifier::ConfigVerifierExt;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use super::gateway::{Answer, Envelope, Failure, failure, retry_after};
 use super::job::{handle, keep, lost, release};
@@ -23,9 +26,7 @@ use super::pull::failed;
 use super::shop::{Shop, Stage, Way};
 use crate::base::clock::Stopwatch;
 use crate::base::{Error, Result};
-
-/// The most jobs the gateway keeps open on one socket.
-const MAX_CREDIT: usize = 100;
+use crate::domains::jobs::MAX_CREDIT;
 
 /// Largest frame that is read, in bytes.
 const MAX_FRAME: usize = 1 << 20;
@@ -37,16 +38,20 @@ const ROOM: usize = 256;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-type Delivery = (Envelope, Way);
+/// A job, the way it came, and since when its lease runs.
+type Delivery = (Envelope, Way, Stopwatch);
 
 /// Works until told to stop.
 ///
 /// # Errors
 /// When there is no point in connecting again; jobs at hand are finished first.
 pub async fn run(shop: &Shop) -> Result<()> {
+    // Whom requests trust, sockets trust: a private authority is set up once, in the system's store.
+    let tls = ClientConfig::with_platform_verifier().map_err(|error| Error::broken("cli.no_client", error))?;
+    let tls = Connector::Rustls(Arc::new(tls));
     let (deliver, inbox) = mpsc::channel(ROOM);
     let connections = async {
-        let ended = connections(shop, deliver).await;
+        let ended = connections(shop, &tls, deliver).await;
         shop.advance(Stage::Finishing);
         ended
     };
@@ -70,24 +75,25 @@ async fn work(shop: &Shop, mut inbox: mpsc::Receiver<Delivery>) {
 }
 
 /// After a reconnect the server counts from nothing, so a job may have to wait for those at hand; its lease is kept meanwhile.
-async fn in_turn(shop: &Shop, turns: &Semaphore, (job, way): Delivery) {
+async fn in_turn(shop: &Shop, turns: &Semaphore, (job, way, held): Delivery) {
+    let held = Cell::new(held);
     let turn = tokio::select! {
         biased;
         () = shop.reached(Stage::Finishing) => return release(shop, &way, &job).await,
         turn = turns.acquire() => turn,
-        error = keep(shop, &way, &job) => return lost(shop, &job, &error).await,
+        error = keep(shop, &way, &job, &held) => return lost(shop, &job, "work on it had not begun", &error).await,
     };
-    handle(shop, &way, &job).await;
+    handle(shop, &way, &job, held.get()).await;
     drop(turn);
 }
 
-async fn connections(shop: &Shop, deliver: mpsc::Sender<Delivery>) -> Result<()> {
+async fn connections(shop: &Shop, tls: &Connector, deliver: mpsc::Sender<Delivery>) -> Result<()> {
     let mut backoff = shop.backoff.clone();
     loop {
         let connected = tokio::select! {
             biased;
             () = shop.reached(Stage::Finishing) => return Ok(()),
-            connected = connect(shop) => connected,
+            connected = connect(shop, tls.clone()) => connected,
         };
         let failure = match connected {
             Ok(socket) => {
@@ -107,7 +113,7 @@ async fn connections(shop: &Shop, deliver: mpsc::Sender<Delivery>) -> Result<()>
     }
 }
 
-async fn connect(shop: &Shop) -> Result<Socket, Failure> {
+async fn connect(shop: &Shop, tls: Connector) -> Result<Socket, Failure> {
     let (gateway, wish) = (&shop.gateway, &shop.wish);
     let credit = shop.concurrency.min(MAX_CREDIT);
     let url =
@@ -121,7 +127,7 @@ async fn connect(shop: &Shop) -> Result<Socket, Failure> {
         request.headers_mut().insert(HeaderName::from_static(name), value);
     }
     let config = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
-    let connecting = connect_async_with_config(request, Some(config), true);
+    let connecting = connect_async_tls_with_config(request, Some(config), true, Some(tls));
     match tokio::time::timeout(gateway.timeout, connecting).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(SocketError::Http(answer))) => {
@@ -153,7 +159,7 @@ async fn serve(shop: &Shop, mut socket: Socket, deliver: &mpsc::Sender<Delivery>
                 match frame {
                     Some(Ok(Message::Text(text))) => {
                         if let Some(job) = link.heard(&text) {
-                            let _ = deliver.send((job, Way::Socket(link.clone()))).await;
+                            let _ = deliver.send((job, Way::Socket(link.clone()), heard)).await;
                         }
                     }
                     Some(Ok(Message::Close(frame))) => {
@@ -195,7 +201,7 @@ async fn leave(socket: &mut Socket, link: &Arc<Link>, deliver: &mpsc::Sender<Del
         if let Message::Text(text) = frame
             && let Some(job) = link.heard(&text)
         {
-            let _ = deliver.send((job, Way::Http)).await;
+            let _ = deliver.send((job, Way::Http, Stopwatch::start())).await;
         }
     }
 }

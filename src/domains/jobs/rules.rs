@@ -1,7 +1,7 @@
 //! What may happen to a job, and when: pure rules over one job and the time. The service reads the row, asks here, and writes it back.
 //!
 //! ```text
-//!             ┌───────────── nack, lease over: attempts left ─────────────┐
+//!             ┌──────── nack, lease over: attempts left; released ────────┐
 //!             ▼                                                           │
 //! enqueue ─► queued ── take with a lease ─► leased ── ack ─► done         │
 //!             │  │                           │  └─────────────────────────┤
@@ -57,6 +57,9 @@ pub struct Nack {
     pub retry_in: Option<Duration>,
     /// Trying again is pointless.
     pub dead: bool,
+    /// The work was not tried, or was cut short by no fault of the job: this delivery does not count as an attempt, so it is never the last
+    /// one. `dead` is still heeded.
+    pub released: bool,
 }
 
 impl State {
@@ -133,11 +136,15 @@ impl Job {
         if let Some(lease) = &mut self.lease {
             lease.returned = true;
         }
+        if nack.released {
+            // The number may come again: tokens are numbered by deliveries, which only grow.
+            self.attempt = self.attempt.saturating_sub(1);
+        }
         let reason = nack.reason.as_deref().map_or("given back by its holder", |reason| cut(reason, MAX_REASON));
         let reason = reason.to_owned();
         if nack.dead {
             self.end(Phase::Dead, Some(reason), now);
-        } else if self.attempt >= self.max_attempts {
+        } else if !nack.released && self.attempt >= self.max_attempts {
             self.end(Phase::Dead, Some(format!("failed {} times; last: {reason}", self.attempt)), now);
         } else {
             let pause = nack.retry_in.unwrap_or_else(|| backoff(self.attempt, jitter));

@@ -181,11 +181,12 @@ impl GatewayApi {
 
     /// Give a job back
     ///
-    /// It is tried again after a pause, until its attempts are used up; then it counts as dead.
+    /// It is tried again after a pause, until its attempts are used up; then it counts as dead. Whoever has not worked on it, because they
+    /// end or are full, says `released`, and the attempt does not count.
     #[oai(path = "/job/:id/nack", method = "post", operation_id = "nackJob")]
     async fn nack(&self, _caller: Caller, id: Path<String>, body: Json<NackRequest>) -> Result<Json<JobView>> {
-        let NackRequest { lease_token, reason, retry_in, dead } = body.0;
-        let nack = Nack { reason, retry_in: retry_in.map(Duration::from_secs), dead };
+        let NackRequest { lease_token, reason, retry_in, dead, released } = body.0;
+        let nack = Nack { reason, retry_in: retry_in.map(Duration::from_secs), dead, released };
         Ok(self.view(self.jobs.nack(read_id(&id.0)?, &lease_token, nack).await?))
     }
 

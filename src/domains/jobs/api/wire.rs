@@ -238,6 +238,9 @@ pub struct NackRequest {
     /// Trying again is pointless: it counts as dead at once.
     #[oai(default)]
     pub dead: bool,
+    /// The work was not tried: the attempt does not count.
+    #[oai(default)]
+    pub released: bool,
 }
 
 /// More time for a job.
@@ -262,7 +265,13 @@ impl Example for AckRequest {
 
 impl Example for NackRequest {
     fn example() -> Self {
-        Self { lease_token: TOKEN.into(), reason: Some("player left".into()), retry_in: None, dead: false }
+        Self {
+            lease_token: TOKEN.into(),
+            reason: Some("player left".into()),
+            retry_in: None,
+            dead: false,
+            released: false,
+        }
     }
 }
 

@@ -73,7 +73,7 @@ impl SocketApi {
     /// `{"type":"gap","after","resumedAt"}` comes first.
     ///
     /// `mode=work` sends jobs as `GET /job/next?lease=` gives them, whenever fewer than `credit` are open, and takes
-    /// `{"type":"ack","id","leaseToken"}`, `{"type":"nack",…,"reason"?,"retryIn"?,"dead"?}` and `{"type":"extend",…,"lease"?}`. Each is
+    /// `{"type":"ack","id","leaseToken"}`, `{"type":"nack",…,"reason"?,"retryIn"?,"dead"?,"released"?}` and `{"type":"extend",…,"lease"?}`. Each is
     /// answered by `{"type":"acked"}`, `nacked` or `extended` with the id, or by `{"type":"error","code","detail"}`. When the socket
     /// closes, leases run on until they end.
     #[oai(path = "/ws", method = "get", operation_id = "openSocket")]

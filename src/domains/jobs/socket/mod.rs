@@ -7,3 +7,4 @@ mod wire;
 mod work;
 
 pub use api::SocketApi;
+pub use work::MAX_CREDIT;

@@ -49,7 +49,7 @@ pub fn failed(id: Option<Id>, error: &Error) -> String {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
     Ack,
-    Nack { reason: Option<String>, retry_in: Option<Duration>, dead: bool },
+    Nack(Nack),
     Extend { lease: Option<Duration> },
 }
 
@@ -72,6 +72,8 @@ struct Raw {
     retry_in: Option<f64>,
     #[serde(default)]
     dead: bool,
+    #[serde(default)]
+    released: bool,
     lease: Option<u64>,
 }
 
@@ -98,7 +100,7 @@ pub fn read(text: &str) -> Result<Message> {
                 true => Ok(Duration::from_secs_f64(seconds)),
                 false => Err(invalid(format!("retryIn must be 0 to {MAX_RETRY_SECONDS} seconds"))),
             });
-            Said::Nack { reason: raw.reason, retry_in: wait.transpose()?, dead: raw.dead }
+            Said::Nack(Nack { reason: raw.reason, retry_in: wait.transpose()?, dead: raw.dead, released: raw.released })
         }
         Kind::Extend => Said::Extend { lease: raw.lease.map(Duration::from_secs) },
     };
@@ -108,17 +110,8 @@ pub fn read(text: &str) -> Result<Message> {
 /// The refusal of a message that says nothing we know.
 pub fn invalid(detail: impl Into<String>) -> Error {
     Error::invalid("sockets.message_invalid", detail.into()).hint(
-        r#"send {"type":"ack","id":"…","leaseToken":"…"}; type may also be nack (reason, retryIn, dead) or extend (lease)"#,
+        r#"send {"type":"ack","id":"…","leaseToken":"…"}; type may also be nack (reason, retryIn, dead, released) or extend (lease)"#,
     )
-}
-
-impl From<Said> for Nack {
-    fn from(said: Said) -> Self {
-        match said {
-            Said::Nack { reason, retry_in, dead } => Nack { reason, retry_in, dead },
-            Said::Ack | Said::Extend { .. } => Nack { reason: None, retry_in: None, dead: false },
-        }
-    }
 }
 
 #[cfg(test)]
@@ -136,9 +129,10 @@ mod tests {
         let nack = read(
             r#"{"type":"nack","id":"0000000000000010","leaseToken":"t","reason":"full","retryIn":1.5,"dead":true}"#,
         );
-        let expected =
-            Said::Nack { reason: Some("full".into()), retry_in: Some(Duration::from_millis(1500)), dead: true };
-        assert_eq!(nack.unwrap().2, expected);
+        let full = Nack { reason: Some("full".into()), retry_in: Some(Duration::from_millis(1500)), ..Nack::default() };
+        assert_eq!(nack.unwrap().2, Said::Nack(Nack { dead: true, ..full }));
+        let released = read(r#"{"type":"nack","id":"0000000000000010","leaseToken":"t","released":true}"#).unwrap();
+        assert_eq!(released.2, Said::Nack(Nack { released: true, ..Nack::default() }));
         let extend = read(r#"{"type":"extend","id":"0000000000000010","leaseToken":"t","lease":60}"#).unwrap();
         assert_eq!(extend.2, Said::Extend { lease: Some(Duration::from_secs(60)) });
         for bad in [

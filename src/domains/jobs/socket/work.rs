@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::super::{Job, Jobs, QueueName, Take, envelope};
+use super::super::{Job, Jobs, MAX_TAKE, MAX_WAIT, QueueName, Take, envelope};
 use super::wire::{self, Message, Said};
 use crate::base::{Clock, Error, Id, Result, Time};
 use crate::http::sockets::{End, Incoming, Socket};
@@ -22,8 +22,8 @@ const MAX_UNDER_WAY: usize = 32;
 /// Messages in a row that cannot be read; then the socket ends.
 const MAX_STRIKES: usize = 5;
 
-/// How long one wait for jobs lasts.
-const WAIT: Duration = Duration::from_secs(25);
+/// Most jobs that a consumer may hold at once: as many as one take gives.
+pub const MAX_CREDIT: usize = MAX_TAKE;
 
 /// How long a lease counts against the credit past its end: an extension may just be under way.
 const GRACE: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What a consumer asked for.
 pub struct Terms {
     pub queue: QueueName,
-    /// Jobs it may hold at once, 1 to 100.
+    /// Jobs it may hold at once, 1 to [`MAX_CREDIT`].
     pub credit: usize,
     pub lease: Duration,
     pub holder: String,
@@ -107,7 +107,7 @@ impl Work {
         let ask = Take {
             queue: queue.clone(),
             max: credit - self.held.len(),
-            wait: WAIT,
+            wait: MAX_WAIT,
             lease: Some(*lease),
             holder: holder.clone(),
         };
@@ -161,7 +161,7 @@ impl Work {
             let Message { id, token, said } = message;
             let result = match &said {
                 Said::Ack => jobs.ack(id, &token).await,
-                Said::Nack { .. } => jobs.nack(id, &token, said.clone().into()).await,
+                Said::Nack(nack) => jobs.nack(id, &token, nack.clone()).await,
                 Said::Extend { lease } => jobs.extend(id, &token, lease.unwrap_or(usual)).await,
             };
             Outcome { id, said, result }
@@ -184,7 +184,7 @@ impl Work {
                 self.held.remove(&id);
                 wire::done("acked", id, None)
             }
-            Said::Nack { .. } => {
+            Said::Nack(_) => {
                 self.held.remove(&id);
                 wire::done("nacked", id, None)
             }
