@@ -368,7 +368,11 @@ async fn the_largest_values_side_by_side_make_no_blobs() {
         }
         for number in (0..count).filter(|number| number % 3 > 0 && length > 10) {
             let gone = &number;
-            store.transact(|tx| async move { Ok(tx.delete(&ROWS, gone)) }).await.unwrap();
+            let remove = |tx: crate::store::Tx| async move {
+                tx.delete(&ROWS, gone);
+                Ok(())
+            };
+            store.transact(remove).await.unwrap();
         }
     }
     store.close().await.unwrap();
