@@ -188,12 +188,6 @@ impl Answer {
     }
 }
 
-impl From<Unanswered> for Error {
-    fn from(unanswered: Unanswered) -> Self {
-        Error::remote("remote.unanswered", unanswered.what).context(unanswered.cause)
-    }
-}
-
 /// Seconds as a duration, rounded up to a millisecond so that nobody comes back early; none for what is no span of time.
 pub(crate) fn seconds(value: f64) -> Option<Duration> {
     let millis = (value * 1000.0).ceil();

@@ -6,7 +6,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::{Answer, BaseUrl, Client, USER_AGENT, Unanswered, credential, words};
-use crate::base::{Error, Result, Secret};
+use crate::base::{Result, Secret};
 
 /// Where Open Cloud answers.
 pub const API_URL: &str = "https://apis.roblox.com";
@@ -87,18 +87,6 @@ impl Trouble {
             ),
             Self::Missing(_) => Some("check ROBLOX_UNIVERSE_ID: it is the experience's universe id, not its place id"),
             _ => None,
-        }
-    }
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        let error = Error::remote("roblox.trouble", trouble.what());
-        let error = trouble.hint().into_iter().fold(error, Error::hint);
-        match trouble {
-            Trouble::Unanswered(Unanswered { cause, .. }) => error.context(cause),
-            Trouble::Limited { wait: Some(wait), .. } => error.retry_after(wait),
-            _ => error,
         }
     }
 }
