@@ -214,6 +214,17 @@ async fn roblox_being_away_keeps_nobody_from_putting_jobs_in() {
     assert_eq!(doorbell.failing().as_deref(), Some("Roblox did not answer within 300ms"));
 }
 
+#[tokio::test]
+async fn a_job_that_comes_as_another_goes_is_rung_for() {
+    let mut scene = Scene::new("default").await;
+    scene.put("default", 1).await;
+    scene.tick().await;
+    scene.take("default", 1).await;
+    scene.put("default", 1).await;
+    scene.run(SECOND * 2).await;
+    assert_eq!(scene.rings().len(), 2);
+}
+
 /// The whole way: a commit calls the worker at once, however long it meant to sleep.
 #[tokio::test]
 async fn a_commit_calls_the_worker_at_once() {

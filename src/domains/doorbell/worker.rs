@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::bell::Bells;
+use super::bell::{Bells, Sight};
 use super::service::{Doorbell, Target};
 use crate::base::{Result, Time};
 use crate::domains::jobs::{QueueName, QueueStats};
@@ -51,10 +51,11 @@ impl Ringer {
         let clock = self.doorbell.clock.clone();
         // Before the look: what comes after it calls again.
         self.doorbell.ear.listening.store(true, Ordering::Release);
-        let ready = self.ready();
-        for queue in self.bells.look(clock.now(), &ready) {
+        let sights = self.sights();
+        for queue in self.bells.look(clock.now(), &sights) {
             let topic = &self.target.topics[queue];
-            let message = json!({"queue": self.target.queues[queue].as_str(), "ready": ready[queue]}).to_string();
+            let message =
+                json!({"queue": self.target.queues[queue].as_str(), "ready": sights[queue].ready}).to_string();
             let outcome = self.target.roblox.publish_message(self.target.universe, topic, &message).await;
             let now = clock.now();
             match outcome {
@@ -98,10 +99,12 @@ impl Ringer {
         }
     }
 
-    /// How many jobs can be had of each queue.
-    fn ready(&self) -> Vec<usize> {
+    fn sights(&self) -> Vec<Sight> {
         let stats: Vec<QueueStats> = self.doorbell.jobs.stats();
-        let of = |name: &QueueName| stats.iter().find(|stats| stats.queue == *name).map_or(0, |stats| stats.ready);
+        let of = |name: &QueueName| {
+            let stats = stats.iter().find(|stats| stats.queue == *name);
+            stats.map_or(Sight::default(), |stats| Sight { ready: stats.ready, last_arrival: stats.last_arrival })
+        };
         self.target.queues.iter().map(of).collect()
     }
 }

@@ -48,6 +48,8 @@ struct Shelves {
     ended: BTreeSet<(Time, Id)>,
     dead: BTreeSet<(Time, Id)>,
     claimed: HashSet<Id>,
+    /// Jobs that ever became ready, over all queues: a queue may go and come again.
+    arrivals: u64,
 }
 
 /// What is known of one job.
@@ -67,13 +69,21 @@ struct Lane {
     /// Queued jobs whose time has not come.
     waiting: usize,
     counts: HashMap<Phase, usize>,
+    /// [`Shelves::arrivals`] when the last job became ready here.
+    last_arrival: u64,
     /// Rung once for every job that becomes ready.
     bell: Arc<Notify>,
 }
 
 impl Lane {
     fn new() -> Self {
-        Self { ready: BTreeSet::new(), waiting: 0, counts: HashMap::new(), bell: Arc::new(Notify::new()) }
+        Self {
+            ready: BTreeSet::new(),
+            waiting: 0,
+            counts: HashMap::new(),
+            last_arrival: 0,
+            bell: Arc::new(Notify::new()),
+        }
     }
 
     fn count(&self, phase: Phase) -> usize {
@@ -99,6 +109,8 @@ pub struct QueueStats {
     pub expired: usize,
     /// When the oldest ready job was put in; none when none is ready.
     pub oldest_ready: Option<Time>,
+    /// Rises when a job becomes ready, and means nothing else.
+    pub last_arrival: u64,
 }
 
 impl QueueStats {
@@ -284,6 +296,7 @@ impl Lane {
             dead: self.count(Phase::Dead),
             expired: self.count(Phase::Expired),
             oldest_ready: oldest.min(),
+            last_arrival: self.last_arrival,
         }
     }
 }
@@ -329,6 +342,8 @@ impl Shelves {
             None if self.claimed.contains(&id) => {}
             None => {
                 if lane.ready.insert((Reverse(card.priority), id)) {
+                    self.arrivals += 1;
+                    lane.last_arrival = self.arrivals;
                     lane.bell.notify_one();
                 }
             }
