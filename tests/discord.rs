@@ -280,7 +280,8 @@ async fn readiness_tells_what_is_wrong_and_stays_ready() {
     scene.fake.days(&[Day::Forbidden]);
     scene.tick().await;
     let check = check(&scene).await;
-    assert!(check["ok"] == false && check["detail"].as_str().unwrap().contains("may not read"), "{check}");
+    let detail = check["detail"].as_str().unwrap();
+    assert!(check["ok"] == false && detail.contains("may not read") && detail.contains("View Channel"), "{check}");
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ impl Bells {
         let backoff = FIRST_DOWN.saturating_mul(2u32.saturating_pow(self.failures.min(16))).min(LONGEST_DOWN);
         self.failures = self.failures.saturating_add(1);
         let pause = match trouble {
-            Trouble::Unauthenticated(_) | Trouble::Denied(_) | Trouble::Missing(_) | Trouble::Refused { .. } => {
+            Trouble::Unauthenticated(_) | Trouble::Denied { .. } | Trouble::Missing(_) | Trouble::Refused { .. } => {
                 REFUSED
             }
             Trouble::Limited { wait, .. } => wait.unwrap_or_default().min(LONGEST).max(backoff),
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(ring(&mut bells, 6_999, &[1, 1]), [0; 0]);
         assert_eq!(bells.next(Time(6_999)), Some(Time(7_000)));
         assert_eq!(ring(&mut bells, 7_000, &[1, 1]), [1, 0]);
-        let denied = Trouble::Denied(Complaint::default());
+        let denied = Trouble::Denied { scope: "x", complaint: Complaint::default() };
         assert_eq!(bells.failed(0, Time(7_000), &denied), REFUSED);
         let down = Trouble::Down { status: 503, complaint: Complaint::default() };
         let pauses: Vec<u64> = (0..9).map(|_| bells.failed(0, Time(0), &down).as_secs()).collect();

@@ -12,7 +12,6 @@ use super::bell::{Bells, Sight};
 use super::service::{Doorbell, Target};
 use crate::base::{Result, Time};
 use crate::domains::jobs::{QueueName, QueueStats};
-use crate::remote::roblox::PUBLISH_SCOPE;
 use crate::workers::{Next, Worker};
 
 /// Longest pause between looks: delayed jobs become ready without a commit.
@@ -70,15 +69,10 @@ impl Ringer {
                     let pause = self.bells.failed(queue, now, &trouble);
                     self.doorbell.meters.failures.inc();
                     if self.doorbell.trouble(&trouble) {
+                        let hint = trouble.hint();
                         let hint =
-                            trouble.hint().unwrap_or("it will be tried again; game servers find jobs by polling");
-                        tracing::warn!(
-                            ?pause,
-                            hint,
-                            scope = PUBLISH_SCOPE,
-                            "the doorbell of game servers: {}",
-                            trouble.what()
-                        );
+                            hint.as_deref().unwrap_or("it will be tried again; game servers find jobs by polling");
+                        tracing::warn!(?pause, hint, "the doorbell of game servers: {}", trouble.what());
                     }
                     break;
                 }
