@@ -350,6 +350,14 @@ async fn empty_messages_of_others_point_to_the_intent() {
 }
 
 #[tokio::test]
+async fn an_answer_that_a_bot_has_yet_to_write_says_nothing_of_the_intent() {
+    let mut scene = Scene::begun().await;
+    scene.fake.message(json!({"type": 20, "flags": 128}));
+    scene.tick().await;
+    assert_eq!(scene.state().await["warning"], Value::Null);
+}
+
+#[tokio::test]
 async fn without_its_settings_it_is_off() {
     let app = TestApp::with(&[("CHANNEL_ID", "5")]).await;
     assert!(app.app.workers().iter().all(|worker| worker.name() != "discord"));

@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use super::content::Content;
 use super::cursor::Cursor;
-use super::embed::{self, Content, Found, Reading, Refused};
+use super::embed::{self, Found, Reading, Refused};
 use super::pace::{Pace, Step};
 use super::service::DiscordFeed;
 use super::status::Counts;
