@@ -257,6 +257,23 @@ async fn a_message_that_shows_late_is_still_found() {
 }
 
 #[tokio::test]
+async fn a_message_that_shows_late_is_found_behind_a_full_page_too() {
+    let mut scene = Scene::begun().await;
+    scene.app.advance(60);
+    let early = Snowflake::floor(scene.app.clock.now()).0;
+    scene.app.clock.advance(Duration::from_millis(500));
+    for n in 0..250 {
+        scene.post(&format!("job {n}"));
+    }
+    scene.tick().await;
+    scene.fake.late(early, json!([{"title": "job 250"}]));
+    scene.ticks(8).await;
+    scene.restart();
+    scene.ticks(8).await;
+    assert_eq!(scene.titles().await, names(0..251));
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_does_not_stop_it() {
     let mut scene = Scene::begun().await;
     scene.fake.days(&[Day::Down]);

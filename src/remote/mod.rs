@@ -15,8 +15,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Url};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
-use crate::base::{Error, Result, Secret};
+use crate::base::{Error, Result, Secret, Time};
 
 pub use discord::Discord;
 pub use roblox::Roblox;
@@ -30,7 +32,7 @@ pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an unused connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Largest answer that is read, in bytes. A hundred Discord messages with all their embeds full stay under it.
+/// Largest answer that is read, in bytes. A hundred Discord messages stay under it unless nearly all are full to the brim.
 pub const MAX_ANSWER: usize = 8 << 20;
 
 /// Longest wait a vendor can ask for; more is taken as this much.
@@ -100,8 +102,27 @@ pub(crate) struct Answer {
     pub body: Bytes,
 }
 
-/// There was no whole answer: no connection, no answer in time, or one that broke off or was too large. What was asked for may have
-/// happened all the same.
+/// Why there is no answer to read.
+pub(crate) enum Failed {
+    Unanswered(Unanswered),
+    /// It was larger than [`MAX_ANSWER`]: here is how it began.
+    TooLarge(Answer),
+}
+
+impl Failed {
+    /// For a vendor of whom less cannot be asked.
+    pub fn unanswered(self, vendor: &str) -> Unanswered {
+        match self {
+            Self::Unanswered(unanswered) => unanswered,
+            Self::TooLarge(answer) => Unanswered {
+                what: format!("{vendor} sent more than {} MiB", MAX_ANSWER >> 20),
+                cause: format!("status {}", answer.status),
+            },
+        }
+    }
+}
+
+/// There was no whole answer: no connection, no answer in time, or one that broke off. What was asked for may have happened all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unanswered {
     /// For people: says who did not answer and how.
@@ -147,14 +168,14 @@ impl Client {
     }
 
     /// Sends `request` and reads the answer to its end.
-    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Unanswered> {
-        let mut response = request.send().await.map_err(|error| self.unanswered(error))?;
+    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Failed> {
+        let silent = |error| Failed::Unanswered(self.unanswered(error));
+        let mut response = request.send().await.map_err(silent)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.unanswered(error))? {
+        while let Some(chunk) = response.chunk().await.map_err(silent)? {
             if body.len() + chunk.len() > MAX_ANSWER {
-                let what = format!("{} sent more than {} MiB", self.vendor, MAX_ANSWER >> 20);
-                return Err(Unanswered { what, cause: format!("status {status}") });
+                return Err(Failed::TooLarge(Answer { status, headers, body: body.freeze() }));
             }
             body.extend_from_slice(&chunk);
         }
@@ -180,6 +201,12 @@ impl Answer {
 
     pub fn json(&self) -> Option<serde_json::Value> {
         serde_json::from_slice(&self.body).ok()
+    }
+
+    /// What the vendor's clock showed, rounded down to a second.
+    pub fn date(&self) -> Option<Time> {
+        let at = OffsetDateTime::parse(self.header("date")?, &Rfc2822).ok()?;
+        Some(Time(at.unix_timestamp().saturating_mul(1000)))
     }
 
     /// A header that holds seconds, decimals allowed.

@@ -127,7 +127,7 @@ impl Roblox {
     async fn post(&self, scope: &'static str, path: &str, body: &Value) -> Result<Answer, Trouble> {
         let request = self.client.post(path).header(API_KEY, self.key.clone()).json(body);
         let answer =
-            self.client.send(request).await.map_err(Trouble::Unanswered)?;
+            self.client.send(request).await.map_err(|failed| Trouble::Unanswered(failed.unanswered("Roblox")))?;
         read(answer, scope)
     }
 }

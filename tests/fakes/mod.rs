@@ -1,6 +1,7 @@
 //! Vendors in miniature: real HTTP servers on this machine that answer as the vendor does, on good days and on every kind of bad one, and
 //! that remember what they were sent that the vendor would not have taken.
 
+pub mod days;
 pub mod discord;
 pub mod roblox;
 

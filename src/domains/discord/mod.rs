@@ -11,10 +11,12 @@
 //! it; Discord is never asked sooner than it wants to be; the token is in no log, error or answer.
 
 mod api;
+mod commits;
 mod content;
 mod cursor;
 mod embed;
 mod pace;
+mod page;
 mod poller;
 mod service;
 mod status;

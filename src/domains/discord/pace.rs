@@ -8,6 +8,7 @@
 //! | 429 of the network in front of it | the same from [`FIRST_BARRED`], doubling up to [`LONGEST`] |
 //! | 401 | never: failed sign-ins count towards a ban of the address, and a token does not become right by itself |
 //! | 403, 404, other refusals | after [`FIRST_REFUSED`], doubling up to [`LONGEST`]: somebody may grant what is missing |
+//! | a page that is too large | after [`SMALLER`], for less |
 //! | 5xx, no answer, no JSON | after [`FIRST_DOWN`], doubling up to [`LONGEST_DOWN`] |
 //!
 //! Pauses double while the same kind of thing goes wrong. What went wrong before says nothing about another kind: a channel that Discord's
@@ -38,6 +39,9 @@ pub const FIRST_BARRED: Duration = Duration::from_secs(60);
 
 /// First pause after a refusal that only a person can change.
 pub const FIRST_REFUSED: Duration = Duration::from_secs(300);
+
+/// Pause before a smaller page is asked for: a page that is too large costs both sides something.
+pub const SMALLER: Duration = Duration::from_secs(1);
 
 /// First pause after Discord did not answer or not well.
 pub const FIRST_DOWN: Duration = Duration::from_secs(1);
@@ -102,6 +106,11 @@ impl Pace {
         floor.max(MIN_INTERVAL).max(bucket(limits, burst))
     }
 
+    /// After a page that was too large, before a smaller one.
+    pub fn smaller(&self, limits: &Limits) -> Duration {
+        SMALLER.max(self.floors.idle).max(bucket(limits, false))
+    }
+
     /// After anything else.
     pub fn trouble(&mut self, trouble: &Trouble) -> Step {
         let wait = match trouble {
@@ -117,7 +126,7 @@ impl Pace {
             Trouble::Denied { .. } | Trouble::Missing | Trouble::Refused { .. } => {
                 self.backoff(Ailment::Refused, FIRST_REFUSED, LONGEST)
             }
-            Trouble::Down { .. } | Trouble::Unanswered(_) | Trouble::Unreadable => {
+            Trouble::Down { .. } | Trouble::Unanswered(_) | Trouble::TooLarge { .. } | Trouble::Unreadable => {
                 self.backoff(Ailment::Down, FIRST_DOWN, LONGEST_DOWN)
             }
         };

@@ -81,7 +81,8 @@ impl Checks {
             Some(hint) => format!("{what}; {hint}"),
             None => what,
         };
-        let discord = status.failing.map(|failing| with_hint(failing.what, failing.hint)).or(status.warning.map(str::to_owned));
+        let warnings = status.warnings();
+        let discord = status.failing.map(|failing| with_hint(failing.what, failing.hint)).or(warnings);
         let doorbell = self.doorbell.failing().map(|failing| with_hint(failing.what, failing.hint));
         let mut out = Vec::new();
         out.extend(self.discord.channel().map(|_| check("discord", discord)));

@@ -1,6 +1,7 @@
 //! Discord's HTTP API, version 10, as a bot: reading a channel. A user's token is not accepted by design: automating a person's account
 //! breaks Discord's terms (requirement B24).
 
+mod first;
 mod snowflake;
 mod trouble;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::Value;
 
-use super::{Answer, BaseUrl, Client, PROJECT_URL, credential, seconds, words};
-use crate::base::{Result, Secret};
+use super::{Answer, BaseUrl, Client, Failed, PROJECT_URL, credential, seconds, words};
+use crate::base::{Result, Secret, Time};
 
 pub use snowflake::Snowflake;
 pub use trouble::{Limited, Trouble};
@@ -35,6 +36,8 @@ pub enum Start {
 pub struct Messages {
     pub messages: Vec<Value>,
     pub limits: Limits,
+    /// What Discord's clock showed, rounded down to a second.
+    pub at: Option<Time>,
 }
 
 /// What Discord says of the bucket a request fell into.
@@ -90,8 +93,15 @@ impl Discord {
             path.push_str(&format!("&after={id}"));
         }
         let request = self.client.get(&path).header(AUTHORIZATION, self.authorization.clone());
-        let answer = self.client.send(request).await.map_err(Trouble::Unanswered)?;
-        read(&answer)
+        match self.client.send(request).await {
+            Ok(answer) => read(&answer),
+            Err(Failed::TooLarge(answer)) if answer.status == 200 => {
+                Err(Trouble::TooLarge { first: first::first_id(&answer.body), limits: limits(&answer) })
+            }
+            // Too much of a refusal is one all the same.
+            Err(Failed::TooLarge(answer)) => read(&answer),
+            Err(Failed::Unanswered(unanswered)) => Err(Trouble::Unanswered(unanswered)),
+        }
     }
 }
 
@@ -106,7 +116,9 @@ fn read(answer: &Answer) -> Result<Messages, Trouble> {
     let json = answer.json();
     let said = || words(json.as_ref().and_then(|json| json["message"].as_str()).unwrap_or_default());
     match (answer.status, &json) {
-        (200, Some(Value::Array(messages))) => Ok(Messages { messages: messages.clone(), limits: limits(answer) }),
+        (200, Some(Value::Array(messages))) => {
+            Ok(Messages { messages: messages.clone(), limits: limits(answer), at: answer.date() })
+        }
         (200..=299, _) => Err(Trouble::Unreadable),
         (401, _) => Err(Trouble::Unauthenticated),
         (403, _) => Err(Trouble::Denied { code: json.as_ref().and_then(|json| json["code"].as_u64()), said: said() }),
@@ -181,6 +193,13 @@ mod tests {
             super::read(&answer(200, &[("x-ratelimit-limit", "many")], "[]")).unwrap().limits,
             Limits::default()
         );
+    }
+
+    #[test]
+    fn discords_clock_is_read() {
+        let at = |date: &'static str| read(&answer(200, &[("date", date)], "[]")).unwrap().at;
+        assert_eq!(at("Sat, 01 Mar 2025 18:15:44 GMT"), Some(Time(1_740_852_944_000)));
+        assert_eq!((at("today"), at("Sat, 01 Mar 99999999 18:15:44 GMT")), (None, None));
     }
 
     #[test]

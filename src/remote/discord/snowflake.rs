@@ -11,7 +11,7 @@ const EPOCH: i64 = 1_420_070_400_000;
 const LOW_BITS: u32 = 22;
 
 /// An id of Discord's: sorts by time, to the millisecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Snowflake(pub u64);
 
 impl Snowflake {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::remote::Unanswered;
+use super::{Limits, Snowflake};
+use crate::remote::{MAX_ANSWER, Unanswered};
 
 /// Whose limit was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,9 @@ pub enum Trouble {
     Down { status: u16 },
     /// No whole answer.
     Unanswered(Unanswered),
+    /// The page is larger than what is read of an answer; a shorter one may not be. With the id of the message listed first, which is the
+    /// newest, if it stood in what was read.
+    TooLarge { first: Option<Snowflake>, limits: Limits },
     /// A 200 whose body is no list of messages.
     Unreadable,
     /// Any other status; asking again unchanged is pointless.
@@ -62,6 +66,7 @@ impl Trouble {
             },
             Self::Down { status } => format!("Discord is not well ({status})"),
             Self::Unanswered(unanswered) => unanswered.what.clone(),
+            Self::TooLarge { .. } => format!("Discord sent more than {} MiB", MAX_ANSWER >> 20),
             Self::Unreadable => "Discord answered with something that is no list of messages".to_owned(),
             Self::Refused { status, said } if said.is_empty() => format!("Discord refused the request ({status})"),
             Self::Refused { status, said } => format!("Discord refused the request ({status}): {said}"),
