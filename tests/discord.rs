@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use grps::base::{Clock, Id};
+use grps::base::{Clock, Id, Time};
 use grps::domains::discord::{MAX_REJECTIONS, NO_INTENT, NOTHING_SHOWN};
 use grps::domains::jobs::Job;
 use grps::remote::discord::Snowflake;
@@ -226,6 +226,8 @@ async fn a_full_queue_holds_the_channel_and_loses_nothing() {
     assert_eq!(error.code(), "jobs.queue_full");
     let state = scene.state().await;
     assert_eq!(state["state"], "waiting");
+    let (asked, next) = ["lastPollAt", "nextPollAt"].map(|name| Time::parse(state[name].as_str().unwrap())).into();
+    assert!(next > asked, "{state}");
     assert!(state["failing"]["detail"].as_str().unwrap().contains("default"), "{state}");
     for _ in 0..5 {
         scene.app.get("/job/next").gateway().expect(200).await;

@@ -13,7 +13,7 @@ use super::service::DiscordFeed;
 use super::tables::DISCORD_CURSORS;
 use crate::base::{Result, Time};
 use crate::remote::discord::{Discord, Limits, MAX_MESSAGES, Messages, Snowflake, Start, Trouble};
-use crate::workers::{Next, Worker};
+use crate::workers::{Next, Worker, backoff};
 
 /// Pause of a poller that has stopped; there is nothing it could do then.
 const STOPPED: Duration = Duration::from_secs(3600);
@@ -48,6 +48,8 @@ pub struct Poller {
     sweep: Sweep,
     /// Messages to ask for. Halved when they are too much for an answer, doubled with each that is not.
     limit: usize,
+    /// Ticks in a row that failed for reasons of ours.
+    faults: u32,
 }
 
 /// What an answer says besides its messages.
@@ -78,6 +80,7 @@ impl Poller {
             quiet: None,
             sweep: Sweep::default(),
             limit: MAX_MESSAGES,
+            faults: 0,
         }
     }
 
@@ -91,6 +94,8 @@ impl Poller {
             self.due = now + self.pause;
         }
         if now < self.due {
+            // For ticks that come early, as after a fault. Otherwise the supervisor sleeps the pause, by a clock that nobody sets, so that a
+            // jump of this one shortens nothing.
             return Ok(Next::After(self.due.since(now)));
         }
         self.ask(now).await?;
@@ -245,8 +250,10 @@ impl Worker for Poller {
             if let Err(error) = &done {
                 // What was read and not stored is read again.
                 self.sweep = Sweep::default();
-                self.feed.board.fault(self.feed.clock.now(), error);
+                let now = self.feed.clock.now();
+                self.feed.board.fault(now, error, self.due.max(now + backoff(self.faults)));
             }
+            self.faults = if done.is_err() { self.faults.saturating_add(1) } else { 0 };
             done
         })
     }

@@ -186,10 +186,11 @@ impl Board {
         news
     }
 
-    /// We are in the way ourselves: a full queue, a full disk.
-    pub(super) fn fault(&self, now: Time, error: &Error) {
+    /// We are in the way ourselves, with a full queue, a full disk, until `next`.
+    pub(super) fn fault(&self, now: Time, error: &Error, next: Time) {
         let hint = error.hint_text().map(str::to_owned);
         self.failing(now, Phase::Waiting, error.detail().to_owned(), hint);
+        self.change(|status| status.next_poll = Some(next));
     }
 
     fn failing(&self, now: Time, phase: Phase, what: String, hint: Option<String>) -> bool {
