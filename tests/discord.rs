@@ -213,10 +213,10 @@ async fn a_page_with_more_embeds_than_one_commit_takes_is_split() {
 
 #[tokio::test]
 async fn a_full_queue_holds_the_channel_and_loses_nothing() {
-    let mut scene = Scene::new(&[("JOB_QUEUE_LENGTH", "5")]).await;
+    let mut scene = Scene::new(&[("JOB_QUEUE_LENGTH", "25")]).await;
     scene.fake.message(json!({"content": "open"}));
     scene.tick().await;
-    for n in 0..8 {
+    for n in 0..28 {
         scene.post(&format!("job {n}"));
         scene.app.clock.advance(Duration::from_millis(60));
         let _ = scene.poller.tick().await;
@@ -234,7 +234,7 @@ async fn a_full_queue_holds_the_channel_and_loses_nothing() {
     }
     scene.app.advance(5);
     scene.tick().await;
-    assert_eq!(scene.titles().await, names(0..8));
+    assert_eq!(scene.titles().await, names(0..28));
     assert_eq!((&scene.state().await["state"], &scene.state().await["failing"]), (&json!("polling"), &Value::Null));
 }
 

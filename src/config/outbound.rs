@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Reader;
 use crate::base::{Error, Result, Secret};
-use crate::domains::discord::{self, Floors, MIN_INTERVAL};
+use crate::domains::discord::{self, Floors, MAX_EMBEDS, MIN_INTERVAL};
 use crate::domains::doorbell;
 use crate::remote::{BaseUrl, TOTAL_TIMEOUT};
 
@@ -24,7 +24,16 @@ pub fn discord(read: &Reader<'_>) -> Result<Option<discord::Config>> {
         api: BaseUrl::parse("DISCORD_API_URL", &read.text("DISCORD_API_URL")?)?,
         patience: TOTAL_TIMEOUT,
     };
-    Ok(read.missing(&["CHANNEL_ID", "DISCORD_TOKEN"])?.is_empty().then_some(config))
+    if !read.missing(&["CHANNEL_ID", "DISCORD_TOKEN"])?.is_empty() {
+        return Ok(None);
+    }
+    // A message's jobs are put in together: one that never fits would stop all that follow it.
+    if read.number("JOB_QUEUE_LENGTH", 1, u64::MAX)? < MAX_EMBEDS as u64 {
+        let detail = format!("JOB_QUEUE_LENGTH is too low for Discord: one message can bring {MAX_EMBEDS} jobs");
+        return Err(Error::invalid("config.invalid", detail)
+            .hint(format!("set it to {MAX_EMBEDS} or more, or leave CHANNEL_ID empty")));
+    }
+    Ok(Some(config))
 }
 
 /// As [`discord`].
@@ -95,6 +104,15 @@ mod tests {
         assert_eq!((doorbell.universe, doorbell.queues.len()), (7, 2));
         assert_eq!(doorbell.api.to_string(), crate::remote::roblox::API_URL);
         assert_eq!(state(&config, "doorbell for game servers"), Some(FeatureState::On));
+    }
+
+    #[test]
+    fn a_queue_too_short_for_one_message_is_refused_while_discord_is_on() {
+        assert!(build(&[("JOB_QUEUE_LENGTH", "24")]).unwrap().discord.is_none());
+        let on = [("CHANNEL_ID", "5"), ("DISCORD_TOKEN", "t")];
+        let with = |length| build(&[on.as_slice(), &[("JOB_QUEUE_LENGTH", length)]].concat());
+        assert!(with("24").unwrap_err().to_string().contains("JOB_QUEUE_LENGTH"));
+        assert!(with("25").unwrap().discord.is_some());
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod status;
 mod tables;
 
 pub use api::DiscordApi;
+pub use embed::MAX_EMBEDS;
 pub use pace::{Floors, MIN_INTERVAL};
 pub use poller::{NO_INTENT, NOTHING_SHOWN, Poller};
 pub use service::{Config, DiscordFeed};
