@@ -219,6 +219,7 @@ fn feed(scene: &Scene, url: &str) -> DiscordFeed {
         token: Secret::new(format!(" Bot {TOKEN}\n")),
         floors,
         queue: QueueName::default(),
+        contact: None,
         api: BaseUrl::parse("DISCORD_API_URL", url).unwrap(),
         patience: PATIENCE,
     };

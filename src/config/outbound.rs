@@ -6,7 +6,7 @@ use super::Reader;
 use crate::base::{Error, Result, Secret};
 use crate::domains::discord::{self, Floors, MAX_EMBEDS, MIN_INTERVAL};
 use crate::domains::doorbell;
-use crate::remote::{BaseUrl, TOTAL_TIMEOUT};
+use crate::remote::{BaseUrl, TOTAL_TIMEOUT, contact};
 
 /// Longest pause between polls that can be set, in seconds.
 const MAX_POLL_SECONDS: f64 = 3600.0;
@@ -22,6 +22,7 @@ pub fn discord(read: &Reader<'_>) -> Result<Option<discord::Config>> {
             .parse()
             .map_err(|error: Error| Error::invalid("config.invalid", format!("DISCORD_QUEUE: {}", error.detail())))?,
         api: BaseUrl::parse("DISCORD_API_URL", &read.text("DISCORD_API_URL")?)?,
+        contact: contact(&read.text("SERVICE_BASE_URL")?),
         patience: TOTAL_TIMEOUT,
     };
     if !read.missing(&["CHANNEL_ID", "DISCORD_TOKEN"])?.is_empty() {
@@ -100,6 +101,7 @@ mod tests {
         let discord = config.discord.as_ref().unwrap();
         assert_eq!((discord.channel, discord.floors.idle), (5, Duration::from_millis(250)));
         assert_eq!(discord.api.to_string(), crate::remote::discord::API_URL);
+        assert_eq!(discord.contact, None);
         let doorbell = config.doorbell.as_ref().unwrap();
         assert_eq!((doorbell.universe, doorbell.queues.len()), (7, 2));
         assert_eq!(doorbell.api.to_string(), crate::remote::roblox::API_URL);
@@ -109,10 +111,11 @@ mod tests {
     #[test]
     fn a_queue_too_short_for_one_message_is_refused_while_discord_is_on() {
         assert!(build(&[("JOB_QUEUE_LENGTH", "24")]).unwrap().discord.is_none());
-        let on = [("CHANNEL_ID", "5"), ("DISCORD_TOKEN", "t")];
+        let on = [("CHANNEL_ID", "5"), ("DISCORD_TOKEN", "t"), ("SERVICE_BASE_URL", "https://jobs.example.org/x")];
         let with = |length| build(&[on.as_slice(), &[("JOB_QUEUE_LENGTH", length)]].concat());
         assert!(with("24").unwrap_err().to_string().contains("JOB_QUEUE_LENGTH"));
-        assert!(with("25").unwrap().discord.is_some());
+        let config = with("25").unwrap().discord.unwrap();
+        assert_eq!(config.contact.as_deref(), Some("https://jobs.example.org"));
     }
 
     #[test]

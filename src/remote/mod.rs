@@ -41,8 +41,18 @@ pub const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Characters of a vendor's own words that are passed on.
 const MAX_WORDS: usize = 200;
 
-/// Where a vendor who asks for a contact finds the project.
-pub const PROJECT_URL: &str = "https://grps.example.com";
+/// Where a vendor who asks for a contact finds the project: the package's homepage or repository. A package that names neither has no
+/// address of its own, and the stand-in only keeps the form; operators give theirs with `SERVICE_BASE_URL` ([`contact`]).
+pub const PROJECT_URL: &str = {
+    let (homepage, repository) = (env!("CARGO_PKG_HOMEPAGE"), env!("CARGO_PKG_REPOSITORY"));
+    if !homepage.is_empty() {
+        homepage
+    } else if !repository.is_empty() {
+        repository
+    } else {
+        "https://grps.example.com"
+    }
+};
 
 /// What we call ourselves where the vendor does not say how.
 pub const USER_AGENT: &str = concat!("grps/", env!("CARGO_PKG_VERSION"));
@@ -78,6 +88,14 @@ impl BaseUrl {
         }
         Ok(Self { text: url.as_str().trim_end_matches('/').to_owned(), local })
     }
+}
+
+/// The origin of `url` when strangers can reach people by it: HTTPS and a host with a public name. What is no such address is no contact,
+/// so that a typing error keeps nobody from starting.
+pub fn contact(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
+    let public = url.domain().is_some_and(|name| name.contains('.') && !name.ends_with(".local"));
+    public.then(|| url.origin().ascii_serialization())
 }
 
 fn is_local(host: &str) -> bool {
@@ -283,6 +301,19 @@ mod tests {
         }
         let base = BaseUrl::parse("X", "http://127.0.0.1:9/api/").unwrap();
         assert_eq!(base.to_string(), "http://127.0.0.1:9/api");
+    }
+
+    #[test]
+    fn only_a_public_address_is_a_contact() {
+        assert_eq!(
+            contact("https://me:pw@jobs.example.org:8443/x?y").as_deref(),
+            Some("https://jobs.example.org:8443")
+        );
+        for none in
+            ["", "jobs", "http://jobs.example.org", "https://localhost", "https://10.0.0.1", "https://nas.local"]
+        {
+            assert_eq!(contact(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -62,12 +62,12 @@ pub struct Discord {
 }
 
 impl Discord {
-    /// `patience` is how long a request may take; [`super::TOTAL_TIMEOUT`] unless there is a reason.
+    /// Discord wants every bot to say in its User-Agent where its people can be found: `contact`, or the project. `patience` is how long a request may take; [`super::TOTAL_TIMEOUT`] unless there is a reason.
     ///
     /// # Errors
     /// `config.invalid` for a token that cannot be one; `remote.client`.
-    pub fn new(base: BaseUrl, token: &Secret, patience: Duration) -> Result<Self> {
-        let agent = format!("DiscordBot ({PROJECT_URL}, {})", env!("CARGO_PKG_VERSION"));
+    pub fn new(base: BaseUrl, token: &Secret, contact: Option<&str>, patience: Duration) -> Result<Self> {
+        let agent = format!("DiscordBot ({}, {})", contact.unwrap_or(PROJECT_URL), env!("CARGO_PKG_VERSION"));
         // People paste the header with the token.
         let bare = token.expose().trim();
         let bare = Secret::new(bare.strip_prefix("Bot ").unwrap_or(bare).trim());
