@@ -239,7 +239,7 @@ async fn who_does_not_answer_in_time_is_asked_again_later() {
     let status = feed.status();
     assert_eq!(
         (status.phase, status.failing.unwrap().what),
-        (Phase::Waiting, "Discord did not answer within 300ms".into())
+        (Phase::Waiting, "Discord did not answer within 3s".into())
     );
     scene.app.advance(1);
     poller.tick().await.unwrap();
