@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use grps::base::metrics::Metrics;
-use grps::base::{Secret, Time};
+use grps::base::{Clock, Secret, Time};
 use grps::domains::discord::{Config, DiscordFeed, Floors, Phase};
 use grps::domains::jobs::QueueName;
 use grps::remote::{BaseUrl, MAX_ANSWER};
@@ -89,6 +89,67 @@ async fn a_wrong_token_ends_it_until_the_next_start() {
 }
 
 #[tokio::test]
+async fn troubles_of_different_kinds_do_not_add_up() {
+    let mut scene = Scene::begun().await;
+    scene.fake.days(&vec![Day::Down; 12]);
+    scene.ticks(12).await;
+    scene.fake.days(&[Day::Limited("user", 0.3), Day::Forbidden]);
+    assert!(scene.tick().await < SECOND * 2);
+    assert_eq!(scene.tick().await, SECOND * 300);
+}
+
+#[tokio::test]
+async fn a_page_that_is_too_large_is_read_in_parts() {
+    let mut scene = Scene::begun().await;
+    for n in 0..100 {
+        // Six bytes a character on the way.
+        scene.fake.message(json!({"content": "\u{1}".repeat(16_000), "embeds": [{"title": format!("job {n}")}]}));
+    }
+    assert!(scene.tick().await >= SECOND);
+    assert_eq!(scene.state().await["failing"]["detail"], "Discord sent more than 8 MiB");
+    scene.ticks(5).await;
+    assert_eq!(scene.titles().await, (0..100).map(|n| format!("job {n}")).collect::<Vec<_>>());
+    assert_eq!(scene.state().await["failing"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_by_itself_is_rejected_and_stops_nobody() {
+    let mut scene = Scene::begun().await;
+    scene.post("job 0");
+    let id = scene.fake.message(json!({"content": "x".repeat(MAX_ANSWER), "embeds": [{"title": "lost"}]}));
+    scene.post("job 1");
+    scene.ticks(30).await;
+    scene.post("job 2");
+    scene.ticks(30).await;
+    assert_eq!(scene.titles().await, ["job 0", "job 1", "job 2"]);
+    let state = scene.state().await;
+    assert_eq!((&state["rejected"], &state["failing"]), (&json!(1), &Value::Null), "{state}");
+    assert_eq!(state["rejections"][0]["messageId"], id.to_string());
+    assert_eq!(state["rejections"][0]["reason"], "the message alone has more than 8 MiB");
+    assert_eq!(scene.fake.asked().last().unwrap().limit, 100, "whole pages again");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_loses_nothing_and_is_told_of() {
+    let mut scene = Scene::new(&[]).await;
+    let theirs = Clock::fake(scene.app.clock.now());
+    scene.fake.clock(&theirs);
+    scene.app.advance(600);
+    for n in 0..5 {
+        scene.tick().await;
+        scene.post(&format!("job {n}"));
+        theirs.advance(SECOND);
+    }
+    scene.tick().await;
+    assert_eq!(scene.jobs().await.len(), 5);
+    let warning = scene.state().await["warning"].as_str().unwrap().to_owned();
+    assert!(warning.contains("clock is 59") && warning.contains("ahead of Discord's"), "{warning}");
+    scene.fake.clock(&scene.app.clock);
+    scene.tick().await;
+    assert_eq!(scene.state().await["warning"], Value::Null);
+}
+
+#[tokio::test]
 async fn bad_requests_stay_far_below_what_bans_an_address() {
     for day in [
         Day::Unauthorized,
@@ -104,7 +165,7 @@ async fn bad_requests_stay_far_below_what_bans_an_address() {
             scene.tick().await;
         }
         let asked = scene.fake.asked().len() - first;
-        assert!((1..=12).contains(&asked), "{day:?}: {asked} in ten minutes; Discord bans at 10,000");
+        assert!((1..=16).contains(&asked), "{day:?}: {asked} in ten minutes; Discord bans at 10,000");
     }
 }
 
@@ -158,6 +219,7 @@ fn feed(scene: &Scene, url: &str) -> DiscordFeed {
         token: Secret::new(format!(" Bot {TOKEN}\n")),
         floors,
         queue: QueueName::default(),
+        contact: None,
         api: BaseUrl::parse("DISCORD_API_URL", url).unwrap(),
         patience: PATIENCE,
     };
@@ -177,7 +239,7 @@ async fn who_does_not_answer_in_time_is_asked_again_later() {
     let status = feed.status();
     assert_eq!(
         (status.phase, status.failing.unwrap().what),
-        (Phase::Waiting, "Discord did not answer within 300ms".into())
+        (Phase::Waiting, "Discord did not answer within 3s".into())
     );
     scene.app.advance(1);
     poller.tick().await.unwrap();

@@ -7,7 +7,7 @@ use grps::base::{Clock, Secret};
 use grps::domains::doorbell::{BUDGET_PER_MINUTE, BURST, Config, Doorbell};
 use grps::domains::jobs::{NewJob, QueueName, Take};
 use grps::remote::BaseUrl;
-use grps::remote::roblox::{Complaint, MAX_MESSAGE, Trouble};
+use grps::remote::roblox::{Complaint, MAX_MESSAGE, PUBLISH_SCOPE, Trouble};
 use grps::remote::{Roblox, Unanswered};
 use grps::workers::{Next, StatusBoard, Supervisor, Worker};
 use serde_json::json;
@@ -177,7 +177,7 @@ async fn every_bad_day_is_waited_out_and_the_ring_made_up_for() {
         scene.fake.days(std::slice::from_ref(&day));
         scene.put("default", 1).await;
         scene.tick().await;
-        let failing = scene.app.app.doorbell.failing().unwrap();
+        let failing = scene.app.app.doorbell.failing().unwrap().what;
         assert!(failing.contains(what), "{day:?}: {failing}");
         assert!(!failing.contains(KEY));
         scene.run(pause - Duration::from_millis(1)).await;
@@ -211,7 +211,29 @@ async fn roblox_being_away_keeps_nobody_from_putting_jobs_in() {
         assert_eq!(doorbell.failing(), None, "the jobs are in long before the ring has failed");
     });
     assert_eq!(ticked.unwrap(), Next::After(SECOND));
-    assert_eq!(doorbell.failing().as_deref(), Some("Roblox did not answer within 300ms"));
+    assert_eq!(doorbell.failing().unwrap().what, "Roblox did not answer within 3s");
+}
+
+#[tokio::test]
+async fn a_key_without_the_scope_is_told_which_one_it_lacks() {
+    let mut scene = Scene::new("default").await;
+    scene.fake.days(&[Day::Forbidden]);
+    scene.put("default", 1).await;
+    scene.tick().await;
+    let ready = scene.app.get("/health/ready").expect(200).await.json();
+    let check = ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "doorbell").unwrap();
+    assert!(check["ok"] == false && check["detail"].as_str().unwrap().contains(PUBLISH_SCOPE), "{check}");
+}
+
+#[tokio::test]
+async fn a_job_that_comes_as_another_goes_is_rung_for() {
+    let mut scene = Scene::new("default").await;
+    scene.put("default", 1).await;
+    scene.tick().await;
+    scene.take("default", 1).await;
+    scene.put("default", 1).await;
+    scene.run(SECOND * 2).await;
+    assert_eq!(scene.rings().len(), 2);
 }
 
 /// The whole way: a commit calls the worker at once, however long it meant to sleep.

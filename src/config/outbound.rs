@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Reader;
 use crate::base::{Error, Result, Secret};
-use crate::domains::discord::{self, Floors, MIN_INTERVAL};
+use crate::domains::discord::{self, Floors, MAX_EMBEDS, MIN_INTERVAL};
 use crate::domains::doorbell;
-use crate::remote::{BaseUrl, TOTAL_TIMEOUT};
+use crate::remote::{BaseUrl, TOTAL_TIMEOUT, contact};
 
 /// Longest pause between polls that can be set, in seconds.
 const MAX_POLL_SECONDS: f64 = 3600.0;
@@ -22,9 +22,19 @@ pub fn discord(read: &Reader<'_>) -> Result<Option<discord::Config>> {
             .parse()
             .map_err(|error: Error| Error::invalid("config.invalid", format!("DISCORD_QUEUE: {}", error.detail())))?,
         api: BaseUrl::parse("DISCORD_API_URL", &read.text("DISCORD_API_URL")?)?,
+        contact: contact(&read.text("SERVICE_BASE_URL")?),
         patience: TOTAL_TIMEOUT,
     };
-    Ok(read.missing(&["CHANNEL_ID", "DISCORD_TOKEN"])?.is_empty().then_some(config))
+    if !read.missing(&["CHANNEL_ID", "DISCORD_TOKEN"])?.is_empty() {
+        return Ok(None);
+    }
+    // A message's jobs are put in together: one that never fits would stop all that follow it.
+    if read.number("JOB_QUEUE_LENGTH", 1, u64::MAX)? < MAX_EMBEDS as u64 {
+        let detail = format!("JOB_QUEUE_LENGTH is too low for Discord: one message can bring {MAX_EMBEDS} jobs");
+        return Err(Error::invalid("config.invalid", detail)
+            .hint(format!("set it to {MAX_EMBEDS} or more, or leave CHANNEL_ID empty")));
+    }
+    Ok(Some(config))
 }
 
 /// As [`discord`].
@@ -91,10 +101,21 @@ mod tests {
         let discord = config.discord.as_ref().unwrap();
         assert_eq!((discord.channel, discord.floors.idle), (5, Duration::from_millis(250)));
         assert_eq!(discord.api.to_string(), crate::remote::discord::API_URL);
+        assert_eq!(discord.contact, None);
         let doorbell = config.doorbell.as_ref().unwrap();
         assert_eq!((doorbell.universe, doorbell.queues.len()), (7, 2));
         assert_eq!(doorbell.api.to_string(), crate::remote::roblox::API_URL);
         assert_eq!(state(&config, "doorbell for game servers"), Some(FeatureState::On));
+    }
+
+    #[test]
+    fn a_queue_too_short_for_one_message_is_refused_while_discord_is_on() {
+        assert!(build(&[("JOB_QUEUE_LENGTH", "24")]).unwrap().discord.is_none());
+        let on = [("CHANNEL_ID", "5"), ("DISCORD_TOKEN", "t"), ("SERVICE_BASE_URL", "https://jobs.example.org/x")];
+        let with = |length| build(&[on.as_slice(), &[("JOB_QUEUE_LENGTH", length)]].concat());
+        assert!(with("24").unwrap_err().to_string().contains("JOB_QUEUE_LENGTH"));
+        let config = with("25").unwrap().discord.unwrap();
+        assert_eq!(config.contact.as_deref(), Some("https://jobs.example.org"));
     }
 
     #[test]

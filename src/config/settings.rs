@@ -81,7 +81,12 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "`true` turns pages for people off; the API and its docs stay. There are none to turn off yet.",
     ),
-    plain("SERVICE_BASE_URL", "", "Our own address in commands that are printed; `http://127.0.0.1:$PORT` when empty."),
+    plain(
+        "SERVICE_BASE_URL",
+        "",
+        "Our own address in commands that are printed; `http://127.0.0.1:$PORT` when empty. Discord, which asks bots for a web address, is \
+         told it when it is public.",
+    ),
     plain("JOB_QUEUE_LENGTH", "1000000", "Jobs that may wait in one queue; more are refused."),
     plain("JOB_WAITERS", "10000", "Polls and sockets that may wait for a job at the same time."),
     plain("STORE_CACHE_MB", "128", "Memory for the store's page cache; budget 2 to 4 times it."),

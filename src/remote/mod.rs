@@ -15,8 +15,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Url};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
-use crate::base::{Error, Result, Secret};
+use crate::base::{Error, Result, Secret, Time};
 
 pub use discord::Discord;
 pub use roblox::Roblox;
@@ -30,7 +32,7 @@ pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an unused connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Largest answer that is read, in bytes. A hundred Discord messages with all their embeds full stay under it.
+/// Largest answer that is read, in bytes. A hundred Discord messages stay under it unless nearly all are full to the brim.
 pub const MAX_ANSWER: usize = 8 << 20;
 
 /// Longest wait a vendor can ask for; more is taken as this much.
@@ -39,8 +41,18 @@ pub const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Characters of a vendor's own words that are passed on.
 const MAX_WORDS: usize = 200;
 
-/// Where a vendor who asks for a contact finds the project.
-pub const PROJECT_URL: &str = "https://grps.example.com";
+/// Where a vendor who asks for a contact finds the project: the package's homepage or repository. A package that names neither has no
+/// address of its own, and the stand-in only keeps the form; operators give theirs with `SERVICE_BASE_URL` ([`contact`]).
+pub const PROJECT_URL: &str = {
+    let (homepage, repository) = (env!("CARGO_PKG_HOMEPAGE"), env!("CARGO_PKG_REPOSITORY"));
+    if !homepage.is_empty() {
+        homepage
+    } else if !repository.is_empty() {
+        repository
+    } else {
+        "https://grps.example.com"
+    }
+};
 
 /// What we call ourselves where the vendor does not say how.
 pub const USER_AGENT: &str = concat!("grps/", env!("CARGO_PKG_VERSION"));
@@ -78,6 +90,14 @@ impl BaseUrl {
     }
 }
 
+/// The origin of `url` when strangers can reach people by it: HTTPS and a host with a public name. What is no such address is no contact,
+/// so that a typing error keeps nobody from starting.
+pub fn contact(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
+    let public = url.domain().is_some_and(|name| name.contains('.') && !name.ends_with(".local"));
+    public.then(|| url.origin().ascii_serialization())
+}
+
 fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
@@ -100,8 +120,27 @@ pub(crate) struct Answer {
     pub body: Bytes,
 }
 
-/// There was no whole answer: no connection, no answer in time, or one that broke off or was too large. What was asked for may have
-/// happened all the same.
+/// Why there is no answer to read.
+pub(crate) enum Failed {
+    Unanswered(Unanswered),
+    /// It was larger than [`MAX_ANSWER`]: here is how it began.
+    TooLarge(Answer),
+}
+
+impl Failed {
+    /// For a vendor of whom less cannot be asked.
+    pub fn unanswered(self, vendor: &str) -> Unanswered {
+        match self {
+            Self::Unanswered(unanswered) => unanswered,
+            Self::TooLarge(answer) => Unanswered {
+                what: format!("{vendor} sent more than {} MiB", MAX_ANSWER >> 20),
+                cause: format!("status {}", answer.status),
+            },
+        }
+    }
+}
+
+/// There was no whole answer: no connection, no answer in time, or one that broke off. What was asked for may have happened all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unanswered {
     /// For people: says who did not answer and how.
@@ -147,14 +186,14 @@ impl Client {
     }
 
     /// Sends `request` and reads the answer to its end.
-    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Unanswered> {
-        let mut response = request.send().await.map_err(|error| self.unanswered(error))?;
+    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Failed> {
+        let silent = |error| Failed::Unanswered(self.unanswered(error));
+        let mut response = request.send().await.map_err(silent)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.unanswered(error))? {
+        while let Some(chunk) = response.chunk().await.map_err(silent)? {
             if body.len() + chunk.len() > MAX_ANSWER {
-                let what = format!("{} sent more than {} MiB", self.vendor, MAX_ANSWER >> 20);
-                return Err(Unanswered { what, cause: format!("status {status}") });
+                return Err(Failed::TooLarge(Answer { status, headers, body: body.freeze() }));
             }
             body.extend_from_slice(&chunk);
         }
@@ -182,15 +221,15 @@ impl Answer {
         serde_json::from_slice(&self.body).ok()
     }
 
+    /// What the vendor's clock showed, rounded down to a second.
+    pub fn date(&self) -> Option<Time> {
+        let at = OffsetDateTime::parse(self.header("date")?, &Rfc2822).ok()?;
+        Some(Time(at.unix_timestamp().saturating_mul(1000)))
+    }
+
     /// A header that holds seconds, decimals allowed.
     pub fn seconds(&self, name: &str) -> Option<Duration> {
         seconds(self.header(name)?.trim().parse().ok()?)
-    }
-}
-
-impl From<Unanswered> for Error {
-    fn from(unanswered: Unanswered) -> Self {
-        Error::remote("remote.unanswered", unanswered.what).context(unanswered.cause)
     }
 }
 
@@ -262,6 +301,19 @@ mod tests {
         }
         let base = BaseUrl::parse("X", "http://127.0.0.1:9/api/").unwrap();
         assert_eq!(base.to_string(), "http://127.0.0.1:9/api");
+    }
+
+    #[test]
+    fn only_a_public_address_is_a_contact() {
+        assert_eq!(
+            contact("https://me:pw@jobs.example.org:8443/x?y").as_deref(),
+            Some("https://jobs.example.org:8443")
+        );
+        for none in
+            ["", "jobs", "http://jobs.example.org", "https://localhost", "https://10.0.0.1", "https://nas.local"]
+        {
+            assert_eq!(contact(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Roblox Open Cloud, with an API key. One reader understands every shape of failure that its services have.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::{Answer, BaseUrl, Client, USER_AGENT, Unanswered, credential, words};
-use crate::base::{Error, Result, Secret};
+use crate::base::{Result, Secret};
 
 /// Where Open Cloud answers.
 pub const API_URL: &str = "https://apis.roblox.com";
@@ -36,8 +37,8 @@ pub struct Complaint {
 pub enum Trouble {
     /// 401: the key does not hold (any more): keys that nobody uses for 60 days expire.
     Unauthenticated(Complaint),
-    /// 403: the key may not do this, or not from this address.
-    Denied(Complaint),
+    /// 403: the key lacks the scope, or may not be used from this address.
+    Denied { scope: &'static str, complaint: Complaint },
     /// 404.
     Missing(Complaint),
     /// 429, with how long Roblox wants us to wait.
@@ -58,7 +59,7 @@ impl Trouble {
             Self::Unauthenticated(complaint) => {
                 ("Roblox does not accept ROBLOX_OPEN_CLOUD_API_KEY (401)".to_owned(), complaint)
             }
-            Self::Denied(complaint) => ("the Open Cloud key may not do this (403)".to_owned(), complaint),
+            Self::Denied { complaint, .. } => ("the Open Cloud key may not do this (403)".to_owned(), complaint),
             Self::Missing(complaint) => ("Roblox does not know what was asked for (404)".to_owned(), complaint),
             Self::Limited { complaint, .. } => ("Roblox's limit is reached (429)".to_owned(), complaint),
             Self::Down { status, complaint } => (format!("Roblox is not well ({status})"), complaint),
@@ -75,31 +76,21 @@ impl Trouble {
     }
 
     /// What a person can do about it; none where waiting is all there is.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Unauthenticated(_) => Some(
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::Unauthenticated(_) => Cow::Borrowed(
                 "make or renew the key in the Creator Dashboard (Open Cloud, API Keys); keys that are not used for 60 \
                  days expire by themselves",
             ),
-            Self::Denied(_) => Some(
-                "add the scope and the experience to the key in the Creator Dashboard, and this machine's address to \
-                 the addresses it may be used from",
-            ),
-            Self::Missing(_) => Some("check ROBLOX_UNIVERSE_ID: it is the experience's universe id, not its place id"),
-            _ => None,
-        }
-    }
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        let error = Error::remote("roblox.trouble", trouble.what());
-        let error = trouble.hint().into_iter().fold(error, Error::hint);
-        match trouble {
-            Trouble::Unanswered(Unanswered { cause, .. }) => error.context(cause),
-            Trouble::Limited { wait: Some(wait), .. } => error.retry_after(wait),
-            _ => error,
-        }
+            Self::Denied { scope, .. } => Cow::Owned(format!(
+                "add the scope {scope} for the experience to the key in the Creator Dashboard, and this machine's \
+                 address to the addresses it may be used from"
+            )),
+            Self::Missing(_) => {
+                Cow::Borrowed("check ROBLOX_UNIVERSE_ID: it is the experience's universe id, not its place id")
+            }
+            _ => return None,
+        })
     }
 }
 
@@ -129,17 +120,20 @@ impl Roblox {
     /// [`Trouble`].
     pub async fn publish_message(&self, universe: u64, topic: &str, message: &str) -> Result<(), Trouble> {
         let path = format!("/cloud/v2/universes/{universe}:publishMessage");
-        self.post(&path, &json!({"topic": topic, "message": message})).await.map(drop)
+        self.post(PUBLISH_SCOPE, &path, &json!({"topic": topic, "message": message})).await.map(drop)
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Result<Answer, Trouble> {
+    /// `scope` is what the key has to be allowed for it.
+    async fn post(&self, scope: &'static str, path: &str, body: &Value) -> Result<Answer, Trouble> {
         let request = self.client.post(path).header(API_KEY, self.key.clone()).json(body);
-        read(self.client.send(request).await.map_err(Trouble::Unanswered)?)
+        let answer =
+            self.client.send(request).await.map_err(|failed| Trouble::Unanswered(failed.unanswered("Roblox")))?;
+        read(answer, scope)
     }
 }
 
 /// Tells success from every kind of failure.
-fn read(answer: Answer) -> Result<Answer, Trouble> {
+fn read(answer: Answer, scope: &'static str) -> Result<Answer, Trouble> {
     let status = answer.status;
     if (200..=299).contains(&status) {
         return Ok(answer);
@@ -147,7 +141,7 @@ fn read(answer: Answer) -> Result<Answer, Trouble> {
     let complaint = complaint(&answer.body);
     Err(match status {
         401 => Trouble::Unauthenticated(complaint),
-        403 => Trouble::Denied(complaint),
+        403 => Trouble::Denied { scope, complaint },
         404 => Trouble::Missing(complaint),
         429 => Trouble::Limited { wait: wait(&answer), complaint },
         499..=599 => Trouble::Down { status, complaint },

@@ -167,8 +167,8 @@ fn board_failing(board: &StatusBoard, slot: usize) -> bool {
     board.read()[slot].failing.is_some()
 }
 
-/// The pause after `failures` earlier failures in a row.
-fn backoff(failures: u32) -> Duration {
+/// The pause after a failed tick with `failures` failed ones in a row before it.
+pub fn backoff(failures: u32) -> Duration {
     FIRST_BACKOFF.saturating_mul(2u32.saturating_pow(failures.min(16))).min(LONGEST_BACKOFF)
 }
 

@@ -6,40 +6,17 @@ use std::time::Duration;
 
 use grps::base::{Clock, Time};
 use grps::remote::discord::Snowflake;
-use poem::http::StatusCode;
 use poem::{Request, Response};
 use serde_json::{Value, json};
 
+use super::days::{bad, limited, list, problem};
 use super::{Fake, HANG, Served, header, lock, serve};
+
+pub use super::days::Day;
 
 /// The bot's id is in its token's first part.
 pub const TOKEN: &str = "OTk5.G4nF0o.not-a-real-token-but-long-enough-to-be-found-in-a-log";
 pub const CHANNEL: u64 = 175_928_847_299_117_063;
-
-/// One way for a request to end other than well.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Day {
-    /// 429 of this scope (`user`, `global`, `shared`) with this many seconds to wait.
-    Limited(&'static str, f64),
-    /// 429 with an HTML page, from the network in front; with seconds to wait or without.
-    Cloudflare(Option<u32>),
-    Unauthorized,
-    Forbidden,
-    /// 403 that is not Discord's own.
-    Blocked,
-    Missing,
-    /// The answer comes long after everybody has given up.
-    Hang,
-    Down,
-    /// 200 with something that is no JSON.
-    Garbage,
-    /// 200 with JSON that is no list.
-    NotAList,
-    /// At most this many messages, though more were asked for and are there.
-    Short(usize),
-    /// A redirect to somewhere else.
-    Moved,
-}
 
 /// A bucket as Discord keeps them.
 struct Bucket {
@@ -215,6 +192,14 @@ impl State {
     }
 }
 
+/// As in the header, which knows whole seconds only.
+fn http_date(at: Time) -> String {
+    let form = time::macros::format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    at.calendar().format(form).unwrap()
+}
+
 fn id_of(message: &Value) -> u64 {
     message["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or(0)
 }
@@ -243,7 +228,7 @@ fn reply(state: &mut State, request: &Request) -> (Response, bool) {
         (Some(Day::Short(most)), _) => list(&state.page(after, before, limit.min(*most))),
         (Some(day), _) => bad(day),
     };
-    for (name, value) in headers {
+    for (name, value) in headers.into_iter().chain([("date", http_date(state.clock.now()))]) {
         response.headers_mut().insert(name, value.parse().unwrap());
     }
     let status = response.status().as_u16();
@@ -276,53 +261,4 @@ fn check(request: &Request) -> Result<(Option<u64>, Option<u64>, usize), String>
         }
     }
     if after.is_some() && before.is_some() { Err("after and before".to_owned()) } else { Ok((after, before, limit)) }
-}
-
-fn list(page: &[Value]) -> Response {
-    Response::builder().content_type("application/json").body(Value::from(page).to_string())
-}
-
-fn problem(status: u16, code: u64, message: &str) -> Response {
-    let body = json!({"message": message, "code": code}).to_string();
-    Response::builder().status(StatusCode::from_u16(status).unwrap()).content_type("application/json").body(body)
-}
-
-fn html(status: u16, text: &str) -> Response {
-    let body = format!("<!DOCTYPE html><html><head><title>{text}</title></head><body>{text}</body></html>");
-    Response::builder().status(StatusCode::from_u16(status).unwrap()).content_type("text/html").body(body)
-}
-
-fn limited(scope: &str, wait: f64) -> Response {
-    let global = scope == "global";
-    let body = json!({"message": "You are being rate limited.", "retry_after": wait, "global": global}).to_string();
-    let mut builder = Response::builder().status(StatusCode::TOO_MANY_REQUESTS).content_type("application/json");
-    builder = builder.header("retry-after", (wait.ceil() as u64).to_string()).header("x-ratelimit-scope", scope);
-    if global {
-        builder = builder.header("x-ratelimit-global", "true");
-    }
-    builder.body(body)
-}
-
-fn bad(day: &Day) -> Response {
-    match day {
-        Day::Limited(scope, wait) => limited(scope, *wait),
-        Day::Cloudflare(wait) => {
-            let mut response = html(429, "Error 1015: you are being rate limited");
-            if let Some(wait) = wait {
-                response.headers_mut().insert("retry-after", (*wait).into());
-            }
-            response
-        }
-        Day::Unauthorized => problem(401, 0, "401: Unauthorized"),
-        Day::Forbidden => problem(403, 50001, "Missing Access"),
-        Day::Blocked => html(403, "Sorry, you have been blocked"),
-        Day::Missing => problem(404, 10003, "Unknown Channel"),
-        Day::Down => html(503, "Service Unavailable"),
-        Day::Garbage => Response::builder().content_type("application/json").body("[{\"id\": \"1"),
-        Day::NotAList => Response::builder().content_type("application/json").body("{\"messages\": []}"),
-        Day::Moved => {
-            Response::builder().status(StatusCode::FOUND).header("location", "http://127.0.0.1:1/elsewhere").body(())
-        }
-        Day::Hang | Day::Short(_) => list(&[]),
-    }
 }

@@ -1,6 +1,7 @@
 //! Vendors in miniature: real HTTP servers on this machine that answer as the vendor does, on good days and on every kind of bad one, and
 //! that remember what they were sent that the vendor would not have taken.
 
+pub mod days;
 pub mod discord;
 pub mod roblox;
 
@@ -13,8 +14,8 @@ use tokio::task::JoinHandle;
 /// Long enough that every client with a test's patience has given up.
 pub const HANG: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// What clients of tests wait for an answer.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
+/// What clients of tests wait for an answer: long enough that a busy machine gives one that is meant to come.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// A server that ends with its owner.
 pub struct Served {

@@ -72,7 +72,7 @@ struct DiscordView {
     last_message_at: Option<Timestamp>,
     rate_limit: RateLimitView,
     failing: Option<PollerFailure>,
-    /// What looks wrong with what the bot is shown.
+    /// What looks wrong though reading goes on.
     warning: Option<String>,
     /// Requests since the server's start; so are the next three.
     polls: u64,
@@ -109,8 +109,9 @@ impl DiscordApi {
 
 impl DiscordApi {
     async fn view(&self, limit: usize) -> Result<DiscordView> {
-        let Status { phase, last_poll, next_poll, interval, last_message, limits, failing, warning, counts } =
-            self.feed.status();
+        let status = self.feed.status();
+        let warning = status.warnings();
+        let Status { phase, last_poll, next_poll, interval, last_message, limits, failing, counts, .. } = status;
         let rejections = self.feed.rejections(limit).await?.into_iter().map(RejectionView::from).collect();
         Ok(DiscordView {
             state: phase.into(),
@@ -132,7 +133,7 @@ impl DiscordApi {
                 hint: failing.hint,
                 since: Timestamp(failing.since),
             }),
-            warning: warning.map(str::to_owned),
+            warning,
             polls: counts.polls,
             messages: counts.messages,
             jobs: counts.jobs,

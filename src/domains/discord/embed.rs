@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::content::{self, Content};
 use crate::remote::discord::Snowflake;
 
 /// What `source` says.
@@ -42,28 +43,13 @@ pub struct Reading {
     pub content: Content,
 }
 
-/// Whether a message shows what it holds. Discord blanks what bots without the Message Content intent may not see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Content {
-    /// Somebody else's message with something in it: the intent is on.
-    Shown,
-    /// Somebody else's ordinary message with nothing in it, which nobody can send.
-    Blank,
-    /// One that tells nothing either way: the bot's own, a join, a pin, a sticker.
-    #[default]
-    Unclear,
-}
-
-/// Types of messages that people write: plain, reply, and the two kinds of commands.
-const WRITTEN: [u64; 4] = [0, 19, 20, 23];
-
 /// Reads one message of `channel`; `max_payload` is the largest job in bytes, `own` the bot's user id.
 pub fn read(channel: u64, message: &Value, own: Option<Snowflake>, max_payload: usize) -> Reading {
     let Some(id) = Snowflake::read(&message["id"]) else {
         let refused = Refused { message: None, index: None, reason: "the message has no id".into() };
         return Reading { refused: vec![refused], ..Reading::default() };
     };
-    let mut reading = Reading { content: content(message, own), ..Reading::default() };
+    let mut reading = Reading { content: content::content(message, own), ..Reading::default() };
     let embeds: &[Value] = match &message["embeds"] {
         Value::Null => &[],
         Value::Array(embeds) => embeds,
@@ -139,27 +125,6 @@ fn free(taken: &Map<String, Value>, name: &str) -> String {
     let numbered = (2..).map(|number| format!("{name} ({number})"));
     let mut candidates = std::iter::once(name.to_owned()).chain(numbered);
     candidates.find(|candidate| !taken.contains_key(candidate)).unwrap_or_default()
-}
-
-fn content(message: &Value, own: Option<Snowflake>) -> Content {
-    let anything = |name: &str| match &message[name] {
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(_) => true,
-        _ => false,
-    };
-    let author = Snowflake::read(&message["author"]["id"]);
-    if author.is_none() || author == own {
-        return Content::Unclear;
-    }
-    if ["content", "embeds", "attachments", "components", "poll"].iter().any(|name| anything(name)) {
-        return Content::Shown;
-    }
-    let written = message["type"].as_u64().is_some_and(|kind| WRITTEN.contains(&kind));
-    // A sticker or a forwarded message is something, and stands outside what the intent blanks.
-    let other =
-        ["sticker_items", "stickers", "message_snapshots", "activity", "call"].iter().any(|name| anything(name));
-    if written && !other { Content::Blank } else { Content::Unclear }
 }
 
 /// What a value is, for a person.
@@ -256,26 +221,6 @@ mod tests {
         assert_eq!(reason(json!({"id": "3", "embeds": 5})).reason, "embeds is a number, not a list");
         let many = json!({"id": "3", "embeds": vec![json!({}); MAX_EMBEDS + 1]});
         assert_eq!((read_one(&many).found.len(), read_one(&many).refused.len()), (MAX_EMBEDS, 1));
-    }
-
-    #[test]
-    fn a_blanked_message_is_told_from_one_that_is_empty_by_nature() {
-        let of = |extra: Value| {
-            let mut message =
-                json!({"id": "1", "type": 0, "author": {"id": "5"}, "content": "", "embeds": [], "attachments": []});
-            message.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-            read_one(&message).content
-        };
-        assert_eq!(of(json!({})), Content::Blank);
-        assert_eq!(of(json!({"type": 19})), Content::Blank);
-        assert_eq!(of(json!({"content": "hello"})), Content::Shown);
-        assert_eq!(of(json!({"embeds": [{}]})), Content::Shown);
-        assert_eq!(of(json!({"attachments": [{}]})), Content::Shown);
-        assert_eq!(of(json!({"type": 7})), Content::Unclear);
-        assert_eq!(of(json!({"sticker_items": [{}]})), Content::Unclear);
-        assert_eq!(of(json!({"author": {"id": "99"}})), Content::Unclear);
-        assert_eq!(of(json!({"author": {"id": "99"}, "content": "mine"})), Content::Unclear);
-        assert_eq!(of(json!({"author": null})), Content::Unclear);
     }
 
     /// Any JSON at all, with the names that are looked at strewn in.

@@ -4,19 +4,26 @@
 //! and writes jobs, rejections and the cursor in the same commits. It begins at the newest message there is when it first sees a channel;
 //! from then on nothing is skipped, however long the server was off.
 //!
+//! A message is read once, as it was first shown: embeds that are edited in later, as bots do that answer "is thinking" first, are not
+//! seen. What is to become a job is posted whole.
+//!
 //! Invariants: a message is done exactly when the cursor says so, and then its jobs are in the queue; no message can stop the ones behind
 //! it; Discord is never asked sooner than it wants to be; the token is in no log, error or answer.
 
 mod api;
+mod commits;
+mod content;
 mod cursor;
 mod embed;
 mod pace;
+mod page;
 mod poller;
 mod service;
 mod status;
 mod tables;
 
 pub use api::DiscordApi;
+pub use embed::MAX_EMBEDS;
 pub use pace::{Floors, MIN_INTERVAL};
 pub use poller::{NO_INTENT, NOTHING_SHOWN, Poller};
 pub use service::{Config, DiscordFeed};

@@ -4,10 +4,15 @@
 //! | what happened | the next request |
 //! | --- | --- |
 //! | a page | after `DISCORD_POLL_SECONDS`; after `BURST_POLL_SECONDS` while messages come in; later where the bucket says so |
-//! | 429 | after what Discord asks for, at least [`FIRST_LIMITED`]; from the network in front of it [`FIRST_BARRED`], doubling |
+//! | 429 | after what Discord asks for and no sooner than [`FIRST_LIMITED`], doubling up to [`LONGEST_LIMITED`] |
+//! | 429 of the network in front of it | the same from [`FIRST_BARRED`], doubling up to [`LONGEST`] |
 //! | 401 | never: failed sign-ins count towards a ban of the address, and a token does not become right by itself |
 //! | 403, 404, other refusals | after [`FIRST_REFUSED`], doubling up to [`LONGEST`]: somebody may grant what is missing |
+//! | a page that is too large | after [`SMALLER`], for less |
 //! | 5xx, no answer, no JSON | after [`FIRST_DOWN`], doubling up to [`LONGEST_DOWN`] |
+//!
+//! Pauses double while the same kind of thing goes wrong. What went wrong before says nothing about another kind: a channel that Discord's
+//! bad morning had backed away from for an hour would be read an hour late.
 
 use std::time::Duration;
 
@@ -26,11 +31,17 @@ pub const MARGIN: Duration = Duration::from_millis(50);
 /// First pause after a 429 that says nothing or next to nothing.
 pub const FIRST_LIMITED: Duration = Duration::from_secs(1);
 
+/// Longest pause of ours after a 429 of Discord's own.
+pub const LONGEST_LIMITED: Duration = Duration::from_secs(60);
+
 /// First pause after the network in front of Discord turned us away.
 pub const FIRST_BARRED: Duration = Duration::from_secs(60);
 
 /// First pause after a refusal that only a person can change.
 pub const FIRST_REFUSED: Duration = Duration::from_secs(300);
+
+/// Pause before a smaller page is asked for: a page that is too large costs both sides something.
+pub const SMALLER: Duration = Duration::from_secs(1);
 
 /// First pause after Discord did not answer or not well.
 pub const FIRST_DOWN: Duration = Duration::from_secs(1);
@@ -64,18 +75,29 @@ pub enum Step {
 pub struct Pace {
     floors: Floors,
     last_new: Option<Time>,
-    /// Failures in a row.
+    /// What went wrong last; none after a page.
+    failing: Option<Ailment>,
+    /// How often in a row it was that.
     failures: u32,
+}
+
+/// Kinds of trouble that are backed away from alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ailment {
+    Limited,
+    Barred,
+    Refused,
+    Down,
 }
 
 impl Pace {
     pub fn new(floors: Floors) -> Self {
-        Self { floors, last_new: None, failures: 0 }
+        Self { floors, last_new: None, failing: None, failures: 0 }
     }
 
     /// After a page; `more` when there were new messages in it.
     pub fn page(&mut self, now: Time, more: bool, limits: &Limits) -> Duration {
-        self.failures = 0;
+        self.failing = None;
         if more {
             self.last_new = Some(now);
         }
@@ -84,24 +106,41 @@ impl Pace {
         floor.max(MIN_INTERVAL).max(bucket(limits, burst))
     }
 
+    /// After a page that was too large, before a smaller one.
+    pub fn smaller(&self, limits: &Limits) -> Duration {
+        SMALLER.max(self.floors.idle).max(bucket(limits, false))
+    }
+
     /// After anything else.
     pub fn trouble(&mut self, trouble: &Trouble) -> Step {
-        let failures = self.failures;
-        self.failures = failures.saturating_add(1);
-        let backoff = |first: Duration, longest: Duration| {
-            first.saturating_mul(2u32.saturating_pow(failures.min(20))).min(longest)
-        };
         let wait = match trouble {
             Trouble::Unauthenticated => return Step::Stop,
             Trouble::Limited { whose, wait } => {
                 // Another 429 after one that was waited out: somebody else draws on the same limit, so back away.
-                let first = if *whose == Limited::Network { FIRST_BARRED } else { FIRST_LIMITED };
-                wait.map_or(Duration::ZERO, |wait| wait + MARGIN).max(backoff(first, LONGEST))
+                let backoff = match whose {
+                    Limited::Network => self.backoff(Ailment::Barred, FIRST_BARRED, LONGEST),
+                    _ => self.backoff(Ailment::Limited, FIRST_LIMITED, LONGEST_LIMITED),
+                };
+                wait.map_or(Duration::ZERO, |wait| wait + MARGIN).max(backoff)
             }
-            Trouble::Denied { .. } | Trouble::Missing | Trouble::Refused { .. } => backoff(FIRST_REFUSED, LONGEST),
-            Trouble::Down { .. } | Trouble::Unanswered(_) | Trouble::Unreadable => backoff(FIRST_DOWN, LONGEST_DOWN),
+            Trouble::Denied { .. } | Trouble::Missing | Trouble::Refused { .. } => {
+                self.backoff(Ailment::Refused, FIRST_REFUSED, LONGEST)
+            }
+            Trouble::Down { .. } | Trouble::Unanswered(_) | Trouble::TooLarge { .. } | Trouble::Unreadable => {
+                self.backoff(Ailment::Down, FIRST_DOWN, LONGEST_DOWN)
+            }
         };
         Step::Wait(wait.max(self.floors.idle))
+    }
+
+    /// `first`, doubled for every time in a row that it was this.
+    fn backoff(&mut self, ailment: Ailment, first: Duration, longest: Duration) -> Duration {
+        if self.failing.replace(ailment) != Some(ailment) {
+            self.failures = 0;
+        }
+        let pause = first.saturating_mul(2u32.saturating_pow(self.failures.min(20))).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        pause
     }
 }
 
@@ -192,6 +231,24 @@ mod tests {
             let _ = pace.trouble(&Trouble::Unreadable);
         }
         assert_eq!(pace.trouble(&Trouble::Unreadable), Step::Wait(LONGEST_DOWN));
+    }
+
+    #[test]
+    fn one_kind_of_trouble_says_nothing_about_another() {
+        let mut pace = Pace::new(FLOORS);
+        let down = Trouble::Down { status: 503 };
+        for _ in 0..12 {
+            let _ = pace.trouble(&down);
+        }
+        assert_eq!(pace.trouble(&limited(Limited::User, Some(300))), Step::Wait(FIRST_LIMITED));
+        assert_eq!(pace.trouble(&Trouble::Missing), Step::Wait(FIRST_REFUSED));
+        assert_eq!(pace.trouble(&down), Step::Wait(FIRST_DOWN));
+        for _ in 0..20 {
+            let _ = pace.trouble(&limited(Limited::User, None));
+        }
+        assert_eq!(pace.trouble(&limited(Limited::User, Some(300))), Step::Wait(LONGEST_LIMITED));
+        let asked = Duration::from_secs(600);
+        assert_eq!(pace.trouble(&limited(Limited::User, Some(600_000))), Step::Wait(asked + MARGIN));
     }
 
     proptest! {

@@ -4,19 +4,16 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 
-use super::cursor::Cursor;
-use super::embed::{self, Content, Found, Reading, Refused};
+use super::content::Content;
+use super::cursor::{Cursor, Extent, Sweep};
 use super::pace::{Pace, Step};
+use super::page::{Page, Portion};
 use super::service::DiscordFeed;
-use super::status::Counts;
-use super::tables::{self, DISCORD_CURSORS};
-use crate::base::{Error, Kind, Result, Time};
-use crate::domains::jobs::{MAX_BATCH, MAX_PAYLOAD, NewJob};
-use crate::remote::discord::{Discord, MAX_MESSAGES, Messages, Snowflake, Start, Trouble};
-use crate::store::Tx;
-use crate::workers::{Next, Worker};
+use super::tables::DISCORD_CURSORS;
+use crate::base::{Result, Time};
+use crate::remote::discord::{Discord, Limits, MAX_MESSAGES, Messages, Snowflake, Start, Trouble};
+use crate::workers::{Next, Worker, backoff};
 
 /// Pause of a poller that has stopped; there is nothing it could do then.
 const STOPPED: Duration = Duration::from_secs(3600);
@@ -24,7 +21,7 @@ const STOPPED: Duration = Duration::from_secs(3600);
 /// How long no message comes before the search for latecomers ends and only what follows the newest message is asked for.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// How far back reading begins in a channel that shows nothing: what is posted while we look must not be missed, and clocks differ.
+/// How far back by Discord's clock reading begins in a channel that shows nothing: what is posted while we look must not be missed.
 const LOOK_BACK: Duration = Duration::from_secs(60);
 
 /// Shown when messages of others come empty.
@@ -48,42 +45,43 @@ pub struct Poller {
     stopped: bool,
     /// Since when no new message came.
     quiet: Option<Time>,
+    sweep: Sweep,
+    /// Messages to ask for. Halved when they are too much for an answer, doubled with each that is not.
+    limit: usize,
+    /// Ticks in a row that failed for reasons of ours.
+    faults: u32,
 }
 
-/// Messages that go into one commit.
-#[derive(Default)]
-struct Portion {
-    /// Rising.
-    ids: Vec<Snowflake>,
-    found: Vec<Found>,
-    refused: Vec<Refused>,
+/// What an answer says besides its messages.
+struct Told {
+    limits: Limits,
+    /// When it was asked, by Discord's clock if that is known.
+    at: Time,
+    /// Discord's clock.
+    date: Option<Time>,
 }
 
-impl Portion {
-    fn size(&self) -> usize {
-        self.found.len() + self.refused.len()
+impl Told {
+    fn new(asked: Time, limits: &Limits, date: Option<Time>) -> Self {
+        Self { limits: limits.clone(), at: date.unwrap_or(asked), date }
     }
-
-    fn add(&mut self, id: Option<Snowflake>, reading: Reading) {
-        self.ids.extend(id);
-        self.found.extend(reading.found);
-        self.refused.extend(reading.refused);
-    }
-}
-
-/// A page, sorted out.
-struct Page {
-    /// Messages that are not done, oldest first; those without an id in front.
-    readings: Vec<(Option<Snowflake>, Reading)>,
-    /// There may be more behind it.
-    full: bool,
-    /// The last message on it, done or not.
-    last: Option<Snowflake>,
 }
 
 impl Poller {
     pub(super) fn new(feed: DiscordFeed, discord: Discord, channel: u64, pace: Pace) -> Self {
-        Self { feed, discord, channel, pace, due: Time(i64::MIN), pause: Duration::ZERO, stopped: false, quiet: None }
+        Self {
+            feed,
+            discord,
+            channel,
+            pace,
+            due: Time(i64::MIN),
+            pause: Duration::ZERO,
+            stopped: false,
+            quiet: None,
+            sweep: Sweep::default(),
+            limit: MAX_MESSAGES,
+            faults: 0,
+        }
     }
 
     async fn poll(&mut self) -> Result<Next> {
@@ -96,36 +94,67 @@ impl Poller {
             self.due = now + self.pause;
         }
         if now < self.due {
+            // For ticks that come early, as after a fault. Otherwise the supervisor sleeps the pause, by a clock that nobody sets, so that a
+            // jump of this one shortens nothing.
             return Ok(Next::After(self.due.since(now)));
         }
+        self.ask(now).await?;
+        Ok(if self.stopped { Next::After(STOPPED) } else { Next::After(self.due.since(self.feed.clock.now())) })
+    }
+
+    async fn ask(&mut self, asked: Time) -> Result<()> {
         let cursor = self.feed.store.get(&DISCORD_CURSORS, &self.channel).await?;
         let (start, limit) = match &cursor {
             None => (Start::Newest, 1),
-            Some(cursor) => (Start::After(self.from(cursor, now)), MAX_MESSAGES),
+            Some(cursor) => (Start::After(self.from(cursor, asked)), self.limit),
         };
-        self.feed.board.asked(now);
+        self.feed.board.asked(asked);
         let answer = self.discord.messages(self.channel, start, limit).await;
         // Discord's time counts from its answer, not from our question.
         let now = self.feed.clock.now();
-        match answer {
-            Ok(messages) => match cursor {
-                None => self.begin(now, &messages).await?,
-                Some(cursor) => self.take(now, cursor, messages).await?,
-            },
-            Err(trouble) => self.trouble(now, &trouble),
+        match (answer, cursor) {
+            (Ok(Messages { messages, limits, at }), None) => {
+                let newest = messages.iter().filter_map(|message| Snowflake::read(&message["id"])).max();
+                self.begin(now, newest, &Told::new(now, &limits, at)).await
+            }
+            (Err(Trouble::TooLarge { first: Some(id), limits }), None) => {
+                self.begin(now, Some(id), &Told::new(now, &limits, None)).await
+            }
+            (Ok(Messages { messages, limits, at }), Some(cursor)) => {
+                self.limit = (limit * 2).min(MAX_MESSAGES);
+                let page = Page::sort(self.channel, self.discord.own_id(), &cursor, &messages, limit);
+                if page.last.is_none() && !messages.is_empty() {
+                    self.trouble(now, &Trouble::Unreadable);
+                    return Ok(());
+                }
+                self.take(now, cursor, page, &Told::new(asked, &limits, at)).await
+            }
+            (Err(Trouble::TooLarge { first: Some(id), limits }), Some(cursor)) if limit == 1 => {
+                let page = Page::unreadable(&cursor, id);
+                self.take(now, cursor, page, &Told::new(asked, &limits, None)).await
+            }
+            (Err(trouble), _) => {
+                self.trouble(now, &trouble);
+                Ok(())
+            }
         }
-        Ok(if self.stopped { Next::After(STOPPED) } else { Next::After(self.due.since(self.feed.clock.now())) })
     }
 
     fn from(&self, cursor: &Cursor, now: Time) -> Snowflake {
         let settled = self.quiet.is_some_and(|since| now.since(since) >= SETTLE);
-        if settled { cursor.newest() } else { cursor.after() }
+        self.sweep.position().unwrap_or(if settled { cursor.newest() } else { cursor.after() })
     }
 
     fn trouble(&mut self, now: Time, trouble: &Trouble) {
-        let pause = match self.pace.trouble(trouble) {
-            Step::Wait(pause) => Some(pause),
-            Step::Stop => None,
+        let pause = match trouble {
+            Trouble::TooLarge { limits, .. } if self.limit > 1 => {
+                self.limit /= 2;
+                Some(self.pace.smaller(limits))
+            }
+            _ => match self.pace.trouble(trouble) {
+                Step::Wait(pause) => Some(pause),
+                Step::Stop => None,
+            },
         };
         self.stopped = pause.is_none();
         self.pause = pause.unwrap_or_default();
@@ -138,11 +167,11 @@ impl Poller {
     }
 
     /// The first look at a channel: reading begins behind its newest message, so that an old channel's history is not taken for work.
-    async fn begin(&mut self, now: Time, messages: &Messages) -> Result<()> {
-        self.next(now, false, messages);
-        let newest = messages.messages.iter().filter_map(|message| Snowflake::read(&message["id"])).max();
-        let cursor = Cursor::starting_after(newest.unwrap_or(Snowflake::floor(now - LOOK_BACK)), now);
-        self.commit(None, &cursor, &Portion::default()).await?;
+    async fn begin(&mut self, now: Time, newest: Option<Snowflake>, told: &Told) -> Result<()> {
+        self.next(now, false, told);
+        // By Discord's clock, for it makes the ids: by ours, when that is fast, messages to come would pass for old ones.
+        let cursor = Cursor::starting_after(newest.unwrap_or(Snowflake::floor(told.at - LOOK_BACK)), now);
+        self.feed.commit(None, &cursor, &Portion::default()).await?;
         self.feed.board.change(|status| {
             status.last_message = newest;
             status.warning = newest.is_none().then_some(NOTHING_SHOWN);
@@ -153,45 +182,35 @@ impl Poller {
     }
 
     /// Takes in a page, in bounded commits.
-    async fn take(&mut self, now: Time, mut cursor: Cursor, messages: Messages) -> Result<()> {
-        let page = self.sort(&cursor, &messages.messages);
-        let more = page.readings.iter().any(|(id, _)| id.is_some());
-        if page.last.is_none() && !messages.messages.is_empty() {
-            self.trouble(now, &Trouble::Unreadable);
-            return Ok(());
-        }
-        self.next(now, more, &messages);
+    async fn take(&mut self, now: Time, mut cursor: Cursor, page: Page, told: &Told) -> Result<()> {
+        let more = page.is_news();
+        self.next(now, more, told);
         self.quiet = if more { None } else { self.quiet.or(Some(now)) };
-        self.warn(&page);
-        // Messages without an id are recorded beside others only: by themselves they would come again with every page.
-        let readings = if more { page.readings } else { Vec::new() };
-        for portion in portions(readings) {
-            cursor = self.store(now, cursor, portion, page.full).await?;
+        self.warn(&page.contents());
+        let Some(last) = page.last else {
+            self.sweep = Sweep::default();
+            self.well();
+            return Ok(());
+        };
+        let extent = Extent { last, full: page.full, at: told.at };
+        let shown = self.sweep.shown(&cursor, extent);
+        for portion in page.portions() {
+            cursor = self.feed.take_in(cursor, portion, shown, now).await?;
         }
-        if page.full && page.last.is_some_and(|last| last > cursor.after()) {
-            let next = cursor.with(page.last.as_slice(), true, now);
-            self.commit(Some(&cursor), &next, &Portion::default()).await?;
+        if extent.full {
+            let next = cursor.with(&[last], shown, now);
+            if next.after() > cursor.after() {
+                self.feed.commit(Some(&cursor), &next, &Portion::default()).await?;
+                cursor = next;
+            }
         }
+        self.sweep.next(&cursor, extent);
         self.well();
         Ok(())
     }
 
-    /// What of a page is not done yet. Discord lists newest first, and also for `after` the page is what follows it most closely.
-    fn sort(&self, cursor: &Cursor, messages: &[Value]) -> Page {
-        let mut listed: Vec<(Option<Snowflake>, &Value)> =
-            messages.iter().map(|message| (Snowflake::read(&message["id"]), message)).collect();
-        listed.sort_by_key(|(id, _)| *id);
-        listed.dedup_by(|a, b| a.0.is_some() && a.0 == b.0);
-        let last = listed.last().and_then(|(id, _)| *id);
-        listed.retain(|(id, _)| id.is_none_or(|id| !cursor.is_done(id)));
-        let read = |message| embed::read(self.channel, message, self.discord.own_id(), MAX_PAYLOAD);
-        let readings = listed.into_iter().map(|(id, message)| (id, read(message))).collect();
-        Page { readings, full: messages.len() >= MAX_MESSAGES, last }
-    }
-
     /// Notes whether messages show what they hold.
-    fn warn(&self, page: &Page) {
-        let contents: Vec<Content> = page.readings.iter().map(|(_, reading)| reading.content).collect();
+    fn warn(&self, contents: &[Content]) {
         let last = contents.iter().rfind(|content| **content != Content::Unclear);
         let mut news = false;
         self.feed.board.change(|status| match last {
@@ -205,82 +224,12 @@ impl Poller {
         }
     }
 
-    /// Stores a portion; gives the cursor behind it. What the queue does not take as a whole is tried message by message: what is refused
-    /// for good becomes a rejection, and a queue with little room is filled as far as it goes.
-    async fn store(&self, now: Time, cursor: Cursor, portion: Portion, full: bool) -> Result<Cursor> {
-        let next = cursor.with(&portion.ids, full, now);
-        match self.commit(Some(&cursor), &next, &portion).await {
-            Ok(()) => return Ok(next),
-            Err(error) if !is_final(&error) && error.kind() != Kind::Full => return Err(error),
-            Err(_) => {}
-        }
-        let mut cursor = cursor;
-        for (index, id) in portion.ids.iter().enumerate() {
-            let of = |message: Option<Snowflake>| message == Some(*id) || (index == 0 && message.is_none());
-            let mut one = Portion {
-                ids: vec![*id],
-                found: portion.found.iter().filter(|found| found.message == *id).cloned().collect(),
-                refused: portion.refused.iter().filter(|refused| of(refused.message)).cloned().collect(),
-            };
-            let next = cursor.with(&one.ids, full, now);
-            match self.commit(Some(&cursor), &next, &one).await {
-                Err(error) if is_final(&error) && !one.found.is_empty() => {
-                    tracing::warn!(
-                        ?error,
-                        message = id.0,
-                        "the queue refused jobs from Discord; they are listed as rejections"
-                    );
-                    let reason = error.detail().to_owned();
-                    one.refused.extend(one.found.drain(..).map(|found| Refused {
-                        message: Some(found.message),
-                        index: Some(found.index),
-                        reason: reason.clone(),
-                    }));
-                    self.commit(Some(&cursor), &next, &one).await?;
-                }
-                other => other?,
-            }
-            cursor = next;
-        }
-        Ok(cursor)
-    }
-
-    /// One commit: the jobs, the rejections, and the cursor that says they are done.
-    async fn commit(&self, from: Option<&Cursor>, to: &Cursor, portion: &Portion) -> Result<()> {
-        let DiscordFeed { store, jobs, queue, board, .. } = &self.feed;
-        let wanted = portion.found.iter().map(|found| {
-            let mut job = NewJob::new(queue.clone(), found.payload.as_str(), "discord");
-            job.key = Some(format!("discord:{}:{}", found.message.0, found.index));
-            job
-        });
-        let prepared = jobs.prepare(wanted.collect())?;
-        let (shared, channel) = (&prepared, self.channel);
-        let done = store
-            .transact(|tx: Tx| async move {
-                if tx.get(&DISCORD_CURSORS, &channel).await?.as_ref() != from {
-                    return Err(Error::busy("discord.cursor_moved", "somebody else reads the same channel"));
-                }
-                let enqueued = jobs.add(&tx, shared).await?;
-                tables::record(&tx, channel, &portion.refused, to.at).await?;
-                tx.put(&DISCORD_CURSORS, &channel, to);
-                Ok(enqueued.iter().filter(|enqueued| !enqueued.replayed).count())
-            })
-            .await;
-        prepared.settle(&done);
-        let counts = Counts {
-            polls: 0,
-            messages: portion.ids.len() as u64,
-            jobs: done? as u64,
-            rejections: portion.refused.len() as u64,
-        };
-        board.committed(counts, to.newest());
-        Ok(())
-    }
-
-    fn next(&mut self, now: Time, more: bool, messages: &Messages) {
-        let pause = self.pace.page(now, more, &messages.limits);
+    fn next(&mut self, now: Time, more: bool, told: &Told) {
+        let pause = self.pace.page(now, more, &told.limits);
         (self.due, self.pause) = (now + pause, pause);
-        self.feed.board.answered(now, messages.limits.clone(), pause);
+        if self.feed.board.answered(now, &told.limits, told.date, pause) {
+            tracing::warn!("reading jobs from Discord: {}", self.feed.status().warnings().unwrap_or_default());
+        }
     }
 
     fn well(&self) {
@@ -299,32 +248,13 @@ impl Worker for Poller {
         Box::pin(async {
             let done = self.poll().await;
             if let Err(error) = &done {
-                self.feed.board.fault(self.feed.clock.now(), error);
+                // What was read and not stored is read again.
+                self.sweep = Sweep::default();
+                let now = self.feed.clock.now();
+                self.feed.board.fault(now, error, self.due.max(now + backoff(self.faults)));
             }
+            self.faults = if done.is_err() { self.faults.saturating_add(1) } else { 0 };
             done
         })
     }
-}
-
-/// Splits messages, oldest first, so that each commit has at most [`MAX_BATCH`] jobs and rejections.
-fn portions(readings: Vec<(Option<Snowflake>, Reading)>) -> Vec<Portion> {
-    let mut out: Vec<Portion> = Vec::new();
-    for (id, reading) in readings {
-        let size = reading.found.len() + reading.refused.len();
-        match out.last_mut() {
-            // One without an id is recorded together with the next that has one: that moves the cursor.
-            Some(last) if last.ids.is_empty() || last.size() + size <= MAX_BATCH => last.add(id, reading),
-            _ => {
-                let mut portion = Portion::default();
-                portion.add(id, reading);
-                out.push(portion);
-            }
-        }
-    }
-    out
-}
-
-/// Whether the same jobs would be refused again and again.
-fn is_final(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Invalid | Kind::TooLarge)
 }

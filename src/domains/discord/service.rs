@@ -25,6 +25,8 @@ pub struct Config {
     pub queue: QueueName,
     /// `DISCORD_API_URL`.
     pub api: BaseUrl,
+    /// A web address of the operator's for Discord to find out who asks; the project's when there is none.
+    pub contact: Option<String>,
     /// How long a request may take.
     pub patience: Duration,
 }
@@ -52,7 +54,7 @@ impl DiscordFeed {
     /// `config.invalid` for a token that cannot be one; `remote.client`.
     pub fn new(store: Store, clock: Clock, jobs: Jobs, config: Option<&Config>, metrics: &Metrics) -> Result<Self> {
         let source = config.map(|config| -> Result<Source> {
-            let discord = Discord::new(config.api.clone(), &config.token, config.patience)?;
+            let discord = Discord::new(config.api.clone(), &config.token, config.contact.as_deref(), config.patience)?;
             Ok(Source { discord, channel: config.channel, floors: config.floors })
         });
         let source = source.transpose()?;

@@ -11,6 +11,9 @@ use crate::base::metrics::Metrics;
 use crate::base::{Error, Time};
 use crate::remote::discord::{Limits, Snowflake, Trouble};
 
+/// How far this machine's clock may be from Discord's before that is worth a word.
+pub const MAX_DRIFT: Duration = Duration::from_secs(30);
+
 /// What the poller is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
@@ -50,8 +53,25 @@ pub struct Status {
     pub failing: Option<Failing>,
     /// Something looks wrong with what the bot is shown.
     pub warning: Option<&'static str>,
+    /// Milliseconds by which this machine's clock is ahead of Discord's, when that is more than [`MAX_DRIFT`] either way.
+    pub drift: Option<i64>,
     /// Since the server's start.
     pub counts: Counts,
+}
+
+impl Status {
+    /// Everything that looks wrong though reading goes on.
+    pub fn warnings(&self) -> Option<String> {
+        let drift = self.drift.map(|ahead| {
+            let way = if ahead > 0 { "ahead of" } else { "behind" };
+            format!(
+                "this machine's clock is {} s {way} Discord's: let it be set by the network (NTP)",
+                ahead.abs() / 1000
+            )
+        });
+        let all: Vec<String> = self.warning.map(str::to_owned).into_iter().chain(drift).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,13 +135,21 @@ impl Board {
         });
     }
 
-    /// A page came; the next request is due after `pause`.
-    pub(super) fn answered(&self, now: Time, limits: Limits, pause: Duration) {
+    /// A page came, with what Discord's clock showed; the next request is due after `pause`. Whether it is news that the clocks differ.
+    pub(super) fn answered(&self, now: Time, limits: &Limits, date: Option<Time>, pause: Duration) -> bool {
+        let mut news = false;
         self.change(|status| {
-            status.limits = limits;
+            status.limits = limits.clone();
             status.interval = pause;
             status.next_poll = Some(now + pause);
+            if let Some(date) = date {
+                let ahead = now.0.saturating_sub(date.0);
+                let drift = (ahead.unsigned_abs() > MAX_DRIFT.as_millis() as u64).then_some(ahead);
+                news = drift.is_some() && status.drift.is_none();
+                status.drift = drift;
+            }
         });
+        news
     }
 
     /// What a page brought is committed.
@@ -158,10 +186,11 @@ impl Board {
         news
     }
 
-    /// We are in the way ourselves: a full queue, a full disk.
-    pub(super) fn fault(&self, now: Time, error: &Error) {
+    /// We are in the way ourselves, with a full queue, a full disk, until `next`.
+    pub(super) fn fault(&self, now: Time, error: &Error, next: Time) {
         let hint = error.hint_text().map(str::to_owned);
         self.failing(now, Phase::Waiting, error.detail().to_owned(), hint);
+        self.change(|status| status.next_poll = Some(next));
     }
 
     fn failing(&self, now: Time, phase: Phase, what: String, hint: Option<String>) -> bool {

@@ -1,5 +1,5 @@
-//! When to ring: pure, all times are handed in. A queue is rung for when more is ready in it than at the last look, and again from time to
-//! time while something stays ready, since a ring may get lost. Rings are coalesced per queue and budgeted over all.
+//! When to ring: pure, all times are handed in. A queue is rung for when something became ready in it since the last look, and again from
+//! time to time while something stays ready, since a ring may get lost. Rings are coalesced per queue and budgeted over all.
 
 use std::time::Duration;
 
@@ -45,9 +45,18 @@ pub struct Bells {
     failures: u32,
 }
 
+/// A queue as it is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sight {
+    /// Jobs that can be had.
+    pub ready: usize,
+    /// Differs when something became ready in between: one may come while another goes, and the count stays.
+    pub last_arrival: u64,
+}
+
 #[derive(Debug, Clone, Default)]
 struct Bell {
-    ready: usize,
+    last_arrival: u64,
     /// Something came that nobody was told of.
     due: bool,
     rung: Option<Time>,
@@ -59,14 +68,14 @@ impl Bells {
         Self { queues, credit: u64::from(BURST) * RING, counted: None, paused_until: Time(i64::MIN), failures: 0 }
     }
 
-    /// Takes a look: `ready` is how many jobs can be had of each queue. Gives the queues to ring for now, the longest unrung first. Each
+    /// Takes a look at each queue. Gives the queues to ring for now, the longest unrung first. Each
     /// that is rung for is told with [`Bells::rung`].
-    pub fn look(&mut self, now: Time, ready: &[usize]) -> Vec<usize> {
+    pub fn look(&mut self, now: Time, sights: &[Sight]) -> Vec<usize> {
         self.follow_back(now);
-        for (bell, ready) in self.queues.iter_mut().zip(ready) {
+        for (bell, sight) in self.queues.iter_mut().zip(sights) {
             let stale = bell.rung.is_none_or(|at| now.since(at) >= REMINDER);
-            bell.due = *ready > 0 && (bell.due || *ready > bell.ready || stale);
-            bell.ready = *ready;
+            bell.due = sight.ready > 0 && (bell.due || sight.last_arrival != bell.last_arrival || stale);
+            bell.last_arrival = sight.last_arrival;
         }
         self.refill(now);
         if now < self.paused_until {
@@ -93,7 +102,9 @@ impl Bells {
         let backoff = FIRST_DOWN.saturating_mul(2u32.saturating_pow(self.failures.min(16))).min(LONGEST_DOWN);
         self.failures = self.failures.saturating_add(1);
         let pause = match trouble {
-            Trouble::Unauthenticated(_) | Trouble::Denied(_) | Trouble::Missing(_) | Trouble::Refused { .. } => REFUSED,
+            Trouble::Unauthenticated(_) | Trouble::Denied { .. } | Trouble::Missing(_) | Trouble::Refused { .. } => {
+                REFUSED
+            }
             Trouble::Limited { wait, .. } => wait.unwrap_or_default().min(LONGEST).max(backoff),
             Trouble::Down { .. } | Trouble::Unanswered(_) => backoff,
         };
@@ -144,9 +155,18 @@ mod tests {
     use super::*;
     use crate::remote::roblox::Complaint;
 
-    /// Looks and has every ring taken.
+    /// Looks and has every ring taken. What is ready is as many jobs as ever came.
     fn ring(bells: &mut Bells, millis: i64, ready: &[usize]) -> Vec<usize> {
-        let queues = bells.look(Time(millis), ready);
+        let sights: Vec<Sight> = ready.iter().map(|ready| sight(*ready, *ready as u64)).collect();
+        ring_at(bells, millis, &sights)
+    }
+
+    fn sight(ready: usize, last_arrival: u64) -> Sight {
+        Sight { ready, last_arrival }
+    }
+
+    fn ring_at(bells: &mut Bells, millis: i64, sights: &[Sight]) -> Vec<usize> {
+        let queues = bells.look(Time(millis), sights);
         queues.iter().for_each(|queue| bells.rung(*queue, Time(millis)));
         queues
     }
@@ -161,7 +181,15 @@ mod tests {
         assert_eq!(bells.next(Time(30)), Some(Time(1_010)));
         assert_eq!(ring(&mut bells, 1_010, &[5]), [0]);
         assert_eq!(bells.next(Time(1_010)), None);
-        assert_eq!(ring(&mut bells, 5_000, &[3]), [0; 0]);
+        assert_eq!(ring_at(&mut bells, 5_000, &[sight(3, 5)]), [0; 0]);
+    }
+
+    #[test]
+    fn it_rings_for_another_job_though_the_count_is_the_same() {
+        let mut bells = Bells::new(1);
+        assert_eq!(ring_at(&mut bells, 0, &[sight(1, 1)]), [0]);
+        assert_eq!(ring_at(&mut bells, 2_000, &[sight(1, 1)]), [0; 0]);
+        assert_eq!(ring_at(&mut bells, 4_000, &[sight(1, 2)]), [0]);
     }
 
     #[test]
@@ -169,7 +197,7 @@ mod tests {
         let mut bells = Bells::new(1);
         ring(&mut bells, 0, &[1]);
         assert_eq!(ring(&mut bells, 100, &[2]), [0; 0]);
-        assert_eq!(ring(&mut bells, 1_000, &[0]), [0; 0]);
+        assert_eq!(ring_at(&mut bells, 1_000, &[sight(0, 2)]), [0; 0]);
     }
 
     #[test]
@@ -185,12 +213,12 @@ mod tests {
         let limited =
             |seconds| Trouble::Limited { wait: Some(Duration::from_secs(seconds)), complaint: Complaint::default() };
         let mut bells = Bells::new(2);
-        assert_eq!(bells.look(Time(0), &[1, 0]), [0]);
+        assert_eq!(bells.look(Time(0), &[sight(1, 1), sight(0, 0)]), [0]);
         assert_eq!(bells.failed(0, Time(0), &limited(7)), Duration::from_secs(7));
         assert_eq!(ring(&mut bells, 6_999, &[1, 1]), [0; 0]);
         assert_eq!(bells.next(Time(6_999)), Some(Time(7_000)));
         assert_eq!(ring(&mut bells, 7_000, &[1, 1]), [1, 0]);
-        let denied = Trouble::Denied(Complaint::default());
+        let denied = Trouble::Denied { scope: "x", complaint: Complaint::default() };
         assert_eq!(bells.failed(0, Time(7_000), &denied), REFUSED);
         let down = Trouble::Down { status: 503, complaint: Complaint::default() };
         let pauses: Vec<u64> = (0..9).map(|_| bells.failed(0, Time(0), &down).as_secs()).collect();

@@ -96,7 +96,15 @@ pub struct Doorbell {
     pub(super) ear: Ear,
     pub(super) meters: Meters,
     target: Option<Target>,
-    failing: Arc<Mutex<Option<String>>>,
+    failing: Arc<Mutex<Option<Failing>>>,
+}
+
+/// Why the last ring failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    pub what: String,
+    /// What to do about it; none where waiting is all there is.
+    pub hint: Option<String>,
 }
 
 #[derive(Clone)]
@@ -141,15 +149,15 @@ impl Doorbell {
     }
 
     /// Why the last ring failed; none when it did not.
-    pub fn failing(&self) -> Option<String> {
+    pub fn failing(&self) -> Option<Failing> {
         self.lock().clone()
     }
 
     /// Notes a failure; whether it is news.
     pub(super) fn trouble(&self, trouble: &Trouble) -> bool {
         self.meters.silent.set(1);
-        let what = trouble.what();
-        self.lock().replace(what.clone()) != Some(what)
+        let failing = Failing { what: trouble.what(), hint: trouble.hint().map(String::from) };
+        self.lock().replace(failing.clone()) != Some(failing)
     }
 
     /// Notes a success; whether that is news.
@@ -158,7 +166,7 @@ impl Doorbell {
         self.lock().take().is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Failing>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,11 +8,10 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::bell::Bells;
+use super::bell::{Bells, Sight};
 use super::service::{Doorbell, Target};
 use crate::base::{Result, Time};
 use crate::domains::jobs::{QueueName, QueueStats};
-use crate::remote::roblox::PUBLISH_SCOPE;
 use crate::workers::{Next, Worker};
 
 /// Longest pause between looks: delayed jobs become ready without a commit.
@@ -51,10 +50,11 @@ impl Ringer {
         let clock = self.doorbell.clock.clone();
         // Before the look: what comes after it calls again.
         self.doorbell.ear.listening.store(true, Ordering::Release);
-        let ready = self.ready();
-        for queue in self.bells.look(clock.now(), &ready) {
+        let sights = self.sights();
+        for queue in self.bells.look(clock.now(), &sights) {
             let topic = &self.target.topics[queue];
-            let message = json!({"queue": self.target.queues[queue].as_str(), "ready": ready[queue]}).to_string();
+            let message =
+                json!({"queue": self.target.queues[queue].as_str(), "ready": sights[queue].ready}).to_string();
             let outcome = self.target.roblox.publish_message(self.target.universe, topic, &message).await;
             let now = clock.now();
             match outcome {
@@ -69,15 +69,10 @@ impl Ringer {
                     let pause = self.bells.failed(queue, now, &trouble);
                     self.doorbell.meters.failures.inc();
                     if self.doorbell.trouble(&trouble) {
+                        let hint = trouble.hint();
                         let hint =
-                            trouble.hint().unwrap_or("it will be tried again; game servers find jobs by polling");
-                        tracing::warn!(
-                            ?pause,
-                            hint,
-                            scope = PUBLISH_SCOPE,
-                            "the doorbell of game servers: {}",
-                            trouble.what()
-                        );
+                            hint.as_deref().unwrap_or("it will be tried again; game servers find jobs by polling");
+                        tracing::warn!(?pause, hint, "the doorbell of game servers: {}", trouble.what());
                     }
                     break;
                 }
@@ -98,10 +93,12 @@ impl Ringer {
         }
     }
 
-    /// How many jobs can be had of each queue.
-    fn ready(&self) -> Vec<usize> {
+    fn sights(&self) -> Vec<Sight> {
         let stats: Vec<QueueStats> = self.doorbell.jobs.stats();
-        let of = |name: &QueueName| stats.iter().find(|stats| stats.queue == *name).map_or(0, |stats| stats.ready);
+        let of = |name: &QueueName| {
+            let stats = stats.iter().find(|stats| stats.queue == *name);
+            stats.map_or(Sight::default(), |stats| Sight { ready: stats.ready, last_arrival: stats.last_arrival })
+        };
         self.target.queues.iter().map(of).collect()
     }
 }

@@ -77,10 +77,16 @@ impl Checks {
             detail,
         };
         let status = self.discord.status();
-        let discord = status.failing.map(|failing| failing.what).or(status.warning.map(str::to_owned));
+        let with_hint = |what: String, hint: Option<String>| match hint {
+            Some(hint) => format!("{what}; {hint}"),
+            None => what,
+        };
+        let warnings = status.warnings();
+        let discord = status.failing.map(|failing| with_hint(failing.what, failing.hint)).or(warnings);
+        let doorbell = self.doorbell.failing().map(|failing| with_hint(failing.what, failing.hint));
         let mut out = Vec::new();
         out.extend(self.discord.channel().map(|_| check("discord", discord)));
-        out.extend(self.doorbell.is_on().then(|| check("doorbell", self.doorbell.failing())));
+        out.extend(self.doorbell.is_on().then(|| check("doorbell", doorbell)));
         out
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Shelves {
     pub ended: BTreeSet<(Time, Id)>,
     pub dead: BTreeSet<(Time, Id)>,
     pub claimed: HashSet<Id>,
+    /// Jobs that ever became ready, over all queues: a queue may go and come again.
+    arrivals: u64,
     /// The time everything above was last brought up to.
     reached: Time,
 }
@@ -55,8 +57,8 @@ pub(super) struct Lane {
     pub jobs: usize,
     /// Rung once for every job that becomes ready.
     pub bell: Arc<Notify>,
-    /// How many have become ready, ever.
-    pub arrivals: u64,
+    /// [`Shelves::arrivals`] when the last job became ready here.
+    last_arrival: u64,
 }
 
 impl Lane {
@@ -67,7 +69,7 @@ impl Lane {
             counts: HashMap::new(),
             jobs: 0,
             bell: Arc::new(Notify::new()),
-            arrivals: 0,
+            last_arrival: 0,
         }
     }
 
@@ -101,7 +103,7 @@ impl Lane {
             dead: self.count(Phase::Dead),
             expired: self.count(Phase::Expired),
             oldest_ready: firsts.map(since).min(),
-            arrivals: self.arrivals,
+            last_arrival: self.last_arrival,
         }
     }
 }
@@ -163,7 +165,8 @@ impl Shelves {
             self.mortal.insert((at, id));
         }
         if lane.ready.insert((Reverse(card.priority), id)) {
-            lane.arrivals += 1;
+            self.arrivals += 1;
+            lane.last_arrival = self.arrivals;
             lane.bell.notify_one();
         }
     }

@@ -16,8 +16,8 @@ pub struct QueueStats {
     pub expired: usize,
     /// Since when the oldest ready job has been ready, about; none when none is.
     pub oldest_ready: Option<Time>,
-    /// How many jobs have become ready since the start.
-    pub arrivals: u64,
+    /// Rises when a job becomes ready, and means nothing else.
+    pub last_arrival: u64,
 }
 
 impl QueueStats {

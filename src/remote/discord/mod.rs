@@ -1,48 +1,26 @@
 //! Discord's HTTP API, version 10, as a bot: reading a channel. A user's token is not accepted by design: automating a person's account
 //! breaks Discord's terms (requirement B24).
 
+mod first;
+mod snowflake;
+mod trouble;
+
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::Value;
 
-use super::{Answer, BaseUrl, Client, PROJECT_URL, Unanswered, credential, seconds, words};
-use crate::base::{Error, Result, Secret, Time};
+use super::{Answer, BaseUrl, Client, Failed, PROJECT_URL, credential, seconds, words};
+use crate::base::{Result, Secret, Time};
+
+pub use snowflake::Snowflake;
+pub use trouble::{Limited, Trouble};
 
 /// Where Discord answers, with the version: without one it would speak a version of long ago.
 pub const API_URL: &str = "https://discord.com/api/v10";
 
 /// Messages of one page at most; Discord's own bound.
 pub const MAX_MESSAGES: usize = 100;
-
-/// The first millisecond of Discord's ids, in Unix time.
-const EPOCH: i64 = 1_420_070_400_000;
-
-/// Bits of an id below its milliseconds.
-const LOW_BITS: u32 = 22;
-
-/// An id of Discord's: sorts by time, to the millisecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Snowflake(pub u64);
-
-impl Snowflake {
-    /// The smallest id that could have been made at `at`.
-    pub fn floor(at: Time) -> Self {
-        Self((at.0.saturating_sub(EPOCH).max(0) as u64) << LOW_BITS)
-    }
-
-    pub fn made_at(self) -> Time {
-        Time(EPOCH + (self.0 >> LOW_BITS) as i64)
-    }
-
-    /// Reads the text form, and a plain number to be on the safe side.
-    pub fn read(value: &Value) -> Option<Self> {
-        match value {
-            Value::String(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok().map(Self),
-            other => other.as_u64().map(Self),
-        }
-    }
-}
 
 /// Which messages to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +36,8 @@ pub enum Start {
 pub struct Messages {
     pub messages: Vec<Value>,
     pub limits: Limits,
+    /// What Discord's clock showed, rounded down to a second.
+    pub at: Option<Time>,
 }
 
 /// What Discord says of the bucket a request fell into.
@@ -73,106 +53,6 @@ pub struct Limits {
     pub reset_after: Option<Duration>,
 }
 
-/// Whose limit was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limited {
-    /// This route's, for this bot.
-    User,
-    /// The bot's, over everything it does.
-    Global,
-    /// The channel's, which others use up, too.
-    Shared,
-    /// The network in front of Discord turned us away: our address has sent too many bad requests.
-    Network,
-}
-
-/// Why there is no page. See [`Trouble::what`] and [`Trouble::hint`] for what to tell people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
-    /// 401: the token does not hold.
-    Unauthenticated,
-    /// 403, with Discord's own code where there was one.
-    Denied { code: Option<u64>, said: String },
-    /// 404: there is no such channel, or the bot is not in its server.
-    Missing,
-    /// 429.
-    Limited { whose: Limited, wait: Option<Duration> },
-    /// 5xx.
-    Down { status: u16 },
-    /// No whole answer.
-    Unanswered(Unanswered),
-    /// A 200 whose body is no list of messages.
-    Unreadable,
-    /// Any other status; asking again unchanged is pointless.
-    Refused { status: u16, said: String },
-}
-
-/// Code of 403: the bot does not see the channel.
-const MISSING_ACCESS: u64 = 50001;
-/// Code of 403: the bot sees the channel and may not read it.
-const MISSING_PERMISSION: u64 = 50013;
-
-impl Trouble {
-    /// What happened, in a sentence.
-    pub fn what(&self) -> String {
-        match self {
-            Self::Unauthenticated => "Discord does not accept DISCORD_TOKEN (401)".to_owned(),
-            Self::Denied { code: Some(MISSING_ACCESS | MISSING_PERMISSION), .. } => {
-                "the bot may not read the channel CHANNEL_ID (403)".to_owned()
-            }
-            Self::Denied { said, .. } if said.is_empty() => "Discord turned the request away (403)".to_owned(),
-            Self::Denied { said, .. } => format!("Discord turned the request away (403): {said}"),
-            Self::Missing => "there is no channel CHANNEL_ID that this bot could know of (404)".to_owned(),
-            Self::Limited { whose, .. } => match whose {
-                Limited::User => "Discord's limit of this route is reached (429)".to_owned(),
-                Limited::Global => "Discord's global limit of this bot is reached (429)".to_owned(),
-                Limited::Shared => "others have used up the channel's limit (429)".to_owned(),
-                Limited::Network => "the network in front of Discord turns this address away (429)".to_owned(),
-            },
-            Self::Down { status } => format!("Discord is not well ({status})"),
-            Self::Unanswered(unanswered) => unanswered.what.clone(),
-            Self::Unreadable => "Discord answered with something that is no list of messages".to_owned(),
-            Self::Refused { status, said } if said.is_empty() => format!("Discord refused the request ({status})"),
-            Self::Refused { status, said } => format!("Discord refused the request ({status}): {said}"),
-        }
-    }
-
-    /// What a person can do about it; none where waiting is all there is.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Unauthenticated => Some(
-                "reset the token in the developer portal (Bot, Reset Token), put the new one into DISCORD_TOKEN and \
-                 restart; polling has stopped, because failed sign-ins count towards a ban of this address",
-            ),
-            Self::Denied { .. } => Some(
-                "let the bot's role View Channel and Read Message History in that channel, and make sure that the \
-                 bot was invited to the server",
-            ),
-            Self::Missing => Some(
-                "check CHANNEL_ID (Discord's developer mode, right click on the channel, Copy Channel ID) and invite \
-                 the bot to that server",
-            ),
-            Self::Limited { whose: Limited::Network, .. } => {
-                Some("wait; if it stays, another program on this address sends Discord bad requests")
-            }
-            Self::Refused { .. } => Some("check CHANNEL_ID and DISCORD_API_URL"),
-            _ => None,
-        }
-    }
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        let error = Error::remote("discord.trouble", trouble.what());
-        let error = trouble.hint().into_iter().fold(error, Error::hint);
-        match trouble {
-            Trouble::Unanswered(Unanswered { cause, .. }) => error.context(cause),
-            Trouble::Limited { wait: Some(wait), .. } => error.retry_after(wait),
-            _ => error,
-        }
-    }
-}
-
 /// A bot's access to Discord. Cheap to clone.
 #[derive(Clone)]
 pub struct Discord {
@@ -182,12 +62,12 @@ pub struct Discord {
 }
 
 impl Discord {
-    /// `patience` is how long a request may take; [`super::TOTAL_TIMEOUT`] unless there is a reason.
+    /// Discord wants every bot to say in its User-Agent where its people can be found: `contact`, or the project. `patience` is how long a request may take; [`super::TOTAL_TIMEOUT`] unless there is a reason.
     ///
     /// # Errors
     /// `config.invalid` for a token that cannot be one; `remote.client`.
-    pub fn new(base: BaseUrl, token: &Secret, patience: Duration) -> Result<Self> {
-        let agent = format!("DiscordBot ({PROJECT_URL}, {})", env!("CARGO_PKG_VERSION"));
+    pub fn new(base: BaseUrl, token: &Secret, contact: Option<&str>, patience: Duration) -> Result<Self> {
+        let agent = format!("DiscordBot ({}, {})", contact.unwrap_or(PROJECT_URL), env!("CARGO_PKG_VERSION"));
         // People paste the header with the token.
         let bare = token.expose().trim();
         let bare = Secret::new(bare.strip_prefix("Bot ").unwrap_or(bare).trim());
@@ -213,8 +93,15 @@ impl Discord {
             path.push_str(&format!("&after={id}"));
         }
         let request = self.client.get(&path).header(AUTHORIZATION, self.authorization.clone());
-        let answer = self.client.send(request).await.map_err(Trouble::Unanswered)?;
-        read(&answer)
+        match self.client.send(request).await {
+            Ok(answer) => read(&answer),
+            Err(Failed::TooLarge(answer)) if answer.status == 200 => {
+                Err(Trouble::TooLarge { first: first::first_id(&answer.body), limits: limits(&answer) })
+            }
+            // Too much of a refusal is one all the same.
+            Err(Failed::TooLarge(answer)) => read(&answer),
+            Err(Failed::Unanswered(unanswered)) => Err(Trouble::Unanswered(unanswered)),
+        }
     }
 }
 
@@ -229,7 +116,9 @@ fn read(answer: &Answer) -> Result<Messages, Trouble> {
     let json = answer.json();
     let said = || words(json.as_ref().and_then(|json| json["message"].as_str()).unwrap_or_default());
     match (answer.status, &json) {
-        (200, Some(Value::Array(messages))) => Ok(Messages { messages: messages.clone(), limits: limits(answer) }),
+        (200, Some(Value::Array(messages))) => {
+            Ok(Messages { messages: messages.clone(), limits: limits(answer), at: answer.date() })
+        }
         (200..=299, _) => Err(Trouble::Unreadable),
         (401, _) => Err(Trouble::Unauthenticated),
         (403, _) => Err(Trouble::Denied { code: json.as_ref().and_then(|json| json["code"].as_u64()), said: said() }),
@@ -307,6 +196,13 @@ mod tests {
     }
 
     #[test]
+    fn discords_clock_is_read() {
+        let at = |date: &'static str| read(&answer(200, &[("date", date)], "[]")).unwrap().at;
+        assert_eq!(at("Sat, 01 Mar 2025 18:15:44 GMT"), Some(Time(1_740_852_944_000)));
+        assert_eq!((at("today"), at("Sat, 01 Mar 99999999 18:15:44 GMT")), (None, None));
+    }
+
+    #[test]
     fn every_429_says_whose_limit_and_how_long() {
         let body = r#"{"message":"slow","retry_after":64.57,"global":false}"#;
         let of = |whose, millis: Option<u64>| Trouble::Limited { whose, wait: millis.map(Duration::from_millis) };
@@ -335,19 +231,6 @@ mod tests {
         assert!(
             denied.what().contains("may not read") && denied.hint().is_some_and(|hint| hint.contains("View Channel"))
         );
-    }
-
-    #[test]
-    fn ids_tell_their_time() {
-        let at = Time(1_740_852_944_789);
-        assert_eq!(Snowflake::floor(at).made_at(), at);
-        assert_eq!(Snowflake::floor(Time(0)), Snowflake(0));
-        assert_eq!(Snowflake::read(&Value::from("175928847299117063")), Some(Snowflake(175_928_847_299_117_063)));
-        for none in
-            [Value::from(""), Value::from("+1"), Value::from("99999999999999999999"), Value::from(-1), Value::Null]
-        {
-            assert_eq!(Snowflake::read(&none), None, "{none}");
-        }
     }
 
     #[test]
