@@ -46,7 +46,8 @@ pub struct Socket {
     heard: Stopwatch,
     /// How long it may be quiet before the first ping: less than the rest, by chance, so that sockets opened together do not ping together.
     first: Duration,
-    asked: bool,
+    /// Since the ping that waits for an answer.
+    asked: Option<Stopwatch>,
     /// A message was begun and not finished: nothing more can be written.
     torn: bool,
 }
@@ -61,7 +62,7 @@ impl Socket {
             .max_frame_size(Some(MAX_MESSAGE));
         let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
         let first = patience.ping.mul_f64(0.5 + fastrand::f64() / 2.0);
-        Self { stream, patience, stage, heard: Stopwatch::start(), first, asked: false, torn: false }
+        Self { stream, patience, stage, heard: Stopwatch::start(), first, asked: None, torn: false }
     }
 
     /// Sends one text message. Await it to the end: a message that was begun and given up leaves a socket that can only be dropped.
@@ -133,8 +134,11 @@ impl Socket {
             return Err(End::Gone);
         }
         loop {
-            let limit = if self.asked { self.first + self.patience.pong } else { self.first };
-            let wait = limit.saturating_sub(self.heard.elapsed());
+            // An answer has its time from the ping on: who was busy with something else may have asked late.
+            let wait = match &self.asked {
+                Some(asked) => self.patience.pong.saturating_sub(asked.elapsed()),
+                None => self.first.saturating_sub(self.heard.elapsed()),
+            };
             let message = tokio::select! {
                 biased;
                 _ = self.stage.wait_for(|stage| *stage != Stage::Open) => return Err(End::Stopping),
@@ -146,7 +150,7 @@ impl Socket {
                 continue;
             };
             let message = message.ok_or(End::Gone)??;
-            (self.heard, self.first, self.asked) = (Stopwatch::start(), self.patience.ping, false);
+            (self.heard, self.first, self.asked) = (Stopwatch::start(), self.patience.ping, None);
             match message {
                 Message::Text(text) => return Ok(Incoming::Text(text.as_str().to_owned())),
                 Message::Binary(_) => return Ok(Incoming::Binary),
@@ -158,10 +162,10 @@ impl Socket {
 
     /// A quiet peer is pinged once; one that was pinged already has run out of time.
     fn ask(&mut self) -> Result<(), End> {
-        if self.asked {
+        if self.asked.is_some() {
             return Err(End::Silent);
         }
-        self.asked = true;
+        self.asked = Some(Stopwatch::start());
         // Written at once when the peer takes it; when it does not, it is about to be silent.
         self.stream.start_send_unpin(Message::Ping(Bytes::new()))?;
         Ok(())

@@ -44,7 +44,7 @@ fn quick() -> Config {
     }
 }
 
-/// Sends back what it gets; `flood` gets messages of 64 KiB without end, `later` and `policy` are shown out.
+/// Sends back what it gets, after 400 ms for `busy`; `flood` gets messages of 64 KiB without end, `later` and `policy` are shown out.
 fn echo<'a>(socket: &'a mut Socket) -> BoxFuture<'a, End> {
     Box::pin(async move {
         loop {
@@ -53,6 +53,9 @@ fn echo<'a>(socket: &'a mut Socket) -> BoxFuture<'a, End> {
                 Ok(Incoming::Binary) => return End::Unsupported("text only".into()),
                 Err(end) => return end,
             };
+            if text == "busy" {
+                sleep(Duration::from_millis(400)).await;
+            }
             let end = match text.as_str() {
                 "flood" => loop {
                     if let Err(end) = socket.send(&"x".repeat(64 * 1024)).await {
@@ -287,6 +290,18 @@ async fn a_peer_that_does_not_answer_pings_is_closed() {
     assert!(tail.ends_with(b"\x89\x00\x88\x15\x03\xf0no answer to pings"[5..].as_ref()), "{tail:?}");
     assert!(watch.elapsed() >= Duration::from_millis(300), "{:?}", watch.elapsed());
     assert_eq!(running.ended("silent"), 1);
+}
+
+#[tokio::test]
+async fn a_peer_has_its_time_from_the_ping_on_however_late_it_is_sent() {
+    let running = start(Config { socket_ping_ms: 200, socket_pong_ms: 150, ..quick() });
+    let mut client = running.open().await;
+    // Nobody reads here for longer than quiet and answer may take together.
+    assert_eq!(say(&mut client, "busy").await, "busy");
+    sleep(Duration::from_millis(50)).await; // of the 150 it has for its answer
+    assert_eq!(next(&mut client).await.unwrap().unwrap(), Message::Ping(Vec::new().into()));
+    assert_eq!(say(&mut client, "still here").await, "still here");
+    assert_eq!(running.ended("silent"), 0);
 }
 
 #[tokio::test]
