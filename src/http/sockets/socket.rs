@@ -30,6 +30,10 @@ const MAX_COPIED: usize = 4096;
 /// How long the closing handshake may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a write that is under way when the server stops may still take. With what is left to do afterwards it stays within
+/// [`super::DRAIN_DEADLINE`].
+const LAST_WRITE: Duration = Duration::from_secs(1);
+
 /// What a peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
@@ -68,7 +72,8 @@ impl Socket {
     /// Sends one text message. Await it to the end: a message that was begun and given up leaves a socket that can only be dropped.
     ///
     /// # Errors
-    /// [`End::Slow`] when the peer did not take it within the write deadline, [`End::Gone`] when it is not there any more.
+    /// [`End::Slow`] when the peer did not take it within the write deadline, [`End::Stopping`] when it did not while the server stops,
+    /// [`End::Gone`] when it is not there any more.
     pub async fn send(&mut self, text: &str) -> Result<(), End> {
         self.send_parts(&[text]).await
     }
@@ -82,47 +87,14 @@ impl Socket {
             return Err(End::Gone);
         }
         self.torn = true;
-        let limit = self.patience.write;
-        match timeout(limit, self.write(parts)).await {
-            Ok(Ok(())) => self.torn = false,
-            Ok(Err(())) => return Err(End::Gone),
-            Err(_) => return Err(End::Slow),
+        tokio::select! {
+            biased;
+            written = write(&mut self.stream, parts) => written.map_err(|()| End::Gone)?,
+            () = sleep(self.patience.write) => return Err(End::Slow),
+            () = overdue(&mut self.stage) => return Err(End::Stopping),
         }
+        self.torn = false;
         Ok(())
-    }
-
-    async fn write(&mut self, parts: &[&str]) -> Result<(), ()> {
-        // A pong that waits must not end up inside our frame.
-        self.stream.flush().await.map_err(drop)?;
-        let (mut head, mut length) = ([0u8; 10], 2);
-        head[0] = 0x81; // final, text
-        let total: usize = parts.iter().map(|part| part.len()).sum();
-        match total {
-            short @ ..=125 => head[1] = short as u8,
-            medium @ ..=0xffff => {
-                head[1] = 126;
-                head[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
-                length = 4;
-            }
-            long => {
-                head[1] = 127;
-                head[2..10].copy_from_slice(&(long as u64).to_be_bytes());
-                length = 10;
-            }
-        }
-        let io = self.stream.get_mut();
-        let mut whole = head[..length].to_vec();
-        for part in parts {
-            if whole.len() + part.len() > MAX_COPIED {
-                io.write_all(&whole).await.map_err(drop)?;
-                whole.clear();
-                io.write_all(part.as_bytes()).await.map_err(drop)?;
-            } else {
-                whole.extend_from_slice(part.as_bytes());
-            }
-        }
-        io.write_all(&whole).await.map_err(drop)?;
-        io.flush().await.map_err(drop)
     }
 
     /// The next message. Answers pings, sends its own to a quiet peer, and may be dropped and called again without losing anything.
@@ -195,4 +167,44 @@ impl Socket {
         };
         let _ = timeout(CLOSE_WAIT, farewell).await;
     }
+}
+
+async fn write(stream: &mut WebSocketStream<Upgraded>, parts: &[&str]) -> Result<(), ()> {
+    // A pong that waits must not end up inside our frame.
+    stream.flush().await.map_err(drop)?;
+    let (mut head, mut length) = ([0u8; 10], 2);
+    head[0] = 0x81; // final, text
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    match total {
+        short @ ..=125 => head[1] = short as u8,
+        medium @ ..=0xffff => {
+            head[1] = 126;
+            head[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
+            length = 4;
+        }
+        long => {
+            head[1] = 127;
+            head[2..10].copy_from_slice(&(long as u64).to_be_bytes());
+            length = 10;
+        }
+    }
+    let io = stream.get_mut();
+    let mut whole = head[..length].to_vec();
+    for part in parts {
+        if whole.len() + part.len() > MAX_COPIED {
+            io.write_all(&whole).await.map_err(drop)?;
+            whole.clear();
+            io.write_all(part.as_bytes()).await.map_err(drop)?;
+        } else {
+            whole.extend_from_slice(part.as_bytes());
+        }
+    }
+    io.write_all(&whole).await.map_err(drop)?;
+    io.flush().await.map_err(drop)
+}
+
+/// Resolves when a write should have been done, since the server stops.
+async fn overdue(stage: &mut watch::Receiver<Stage>) {
+    let _ = stage.wait_for(|stage| *stage != Stage::Open).await;
+    sleep(LAST_WRITE).await;
 }

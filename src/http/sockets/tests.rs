@@ -359,3 +359,13 @@ async fn a_stop_tells_everyone_to_come_back_and_is_quick() {
     let visitor = Visitor { mode: "echo", caller: "test".into(), request_id: "id".into() };
     assert_eq!(sockets.seat(visitor).err().unwrap().code(), "sockets.stopping");
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_peers_that_do_not_read() {
+    let running = start(Config { socket_write_deadline_ms: 60_000, ..quick() });
+    let mut deaf = running.open().await;
+    deaf.send(Message::text("flood")).await.unwrap();
+    sleep(Duration::from_millis(300)).await; // until everything between the two is full
+    assert_eq!(running.sockets.drain().await, 0, "it was cut instead of ended");
+    assert_eq!(running.ended("stopping"), 1);
+}
