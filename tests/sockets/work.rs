@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Client, Live, QUIET, live};
+use super::{Client, HANG, Live, QUIET, live};
 use crate::harness::Setup;
 
 fn answer(kind: &str, job: &Value) -> Value {
@@ -86,6 +86,21 @@ async fn answers_over_a_work_socket_are_those_of_http() {
     assert_eq!((&third["id"], &third["attempt"]), (id, &json!(3)));
     client.say(answer("ack", &again)).await;
     assert_eq!(client.json().await["code"], "jobs.lease_lost");
+}
+
+#[tokio::test]
+async fn an_ack_counts_though_its_sender_leaves() {
+    let live = Live::new().await;
+    let put = live.put("default", ["{}".to_owned()]).await;
+    let mut leaver = live.open("/ws?mode=work&lease=30").await;
+    let job = leaver.json().await;
+    leaver.0.feed(Message::text(answer("ack", &job).to_string())).await.unwrap();
+    leaver.0.feed(Message::Close(None)).await.unwrap();
+    leaver.0.flush().await.unwrap();
+    assert!(matches!(leaver.next().await, Message::Text(_) | Message::Close(_)));
+    while let Some(Ok(_)) = timeout(HANG, leaver.0.next()).await.unwrap() {}
+    let status = live.app.get(&format!("/job/{}", put[0])).gateway().expect(200).await.json();
+    assert_eq!(status["state"], "done");
 }
 
 #[tokio::test]
