@@ -63,6 +63,12 @@ async fn answers_over_a_work_socket_are_those_of_http() {
     client.say(json!({ "type": "extend", "id": job["id"], "leaseToken": job["leaseToken"], "lease": 300 })).await;
     let extended = json!({ "type": "extended", "id": job["id"], "leaseExpiresAt": "2025-03-01T18:20:44Z" });
     assert_eq!(client.json().await, extended);
+    for lease in [0, 3601] {
+        client.say(json!({ "type": "extend", "id": job["id"], "leaseToken": job["leaseToken"], "lease": lease })).await;
+        let refused = client.json().await;
+        assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &job["id"]), "{refused}");
+        assert_eq!(refused["code"], "sockets.message_invalid", "and the lease runs on as it did");
+    }
     for _ in 0..2 {
         client.say(answer("ack", &job)).await;
         assert_eq!(client.json().await, json!({ "type": "acked", "id": job["id"] }), "a repeated ack is the same ack");

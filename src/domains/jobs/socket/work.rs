@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::super::{Job, Jobs, QueueName, Take, envelope};
-use super::wire::{self, Message, Said};
-use crate::base::{Clock, Error, Id, Result, Time};
+use super::wire::{self, Message, Refused, Said};
+use crate::base::{Clock, Id, Result, Time};
 use crate::http::sockets::{End, Incoming, Socket};
 
 /// Messages of one consumer that are being carried out; the next one is read when one of them is done.
@@ -97,7 +97,7 @@ impl Work {
                 () = stopped(&mut stopping) => return Err(End::Stopping),
                 heard = socket.receive(), if under_way.len() < MAX_UNDER_WAY => match self.read(heard?) {
                     Ok(message) => under_way.push(self.carry_out(message)),
-                    Err(error) => self.strike(socket, &error).await?,
+                    Err(refused) => self.strike(socket, &refused).await?,
                 },
                 Some(outcome) = under_way.next(), if !under_way.is_empty() => {
                     let answer = self.settle(outcome);
@@ -147,17 +147,17 @@ impl Work {
         }
     }
 
-    fn read(&mut self, heard: Incoming) -> Result<Message> {
+    fn read(&mut self, heard: Incoming) -> std::result::Result<Message, Refused> {
         match heard {
             Incoming::Text(text) => wire::read(&text),
-            Incoming::Binary => Err(wire::invalid("messages are JSON in text frames, not binary ones")),
+            Incoming::Binary => Err(wire::invalid("messages are JSON in text frames, not binary ones").into()),
         }
     }
 
-    /// Answers what could not be read, and ends the socket of someone who goes on like that.
-    async fn strike(&mut self, socket: &mut Socket, error: &Error) -> Result<(), End> {
-        socket.send(&wire::failed(None, error)).await?;
-        self.strikes += 1;
+    /// Answers what is not carried out, and ends the socket of someone who goes on without saying what it is about.
+    async fn strike(&mut self, socket: &mut Socket, refused: &Refused) -> Result<(), End> {
+        socket.send(&wire::failed(refused.id, &refused.error)).await?;
+        self.strikes += usize::from(refused.id.is_none());
         match self.strikes < MAX_STRIKES {
             true => Ok(()),
             false => Err(End::Policy("too many messages that cannot be read".into())),
@@ -171,7 +171,7 @@ impl Work {
             let Message { id, token, said } = message;
             let result = match &said {
                 Said::Ack => jobs.ack(id, &token).await,
-                Said::Nack { .. } => jobs.nack(id, &token, said.clone().into()).await,
+                Said::Nack(nack) => jobs.nack(id, &token, nack.clone()).await,
                 Said::Extend { lease } => jobs.extend(id, &token, lease.unwrap_or(usual)).await,
             };
             Outcome { id, said, result }
@@ -194,7 +194,7 @@ impl Work {
                 self.held.remove(&id);
                 wire::done("acked", id, None)
             }
-            Said::Nack { .. } => {
+            Said::Nack(_) => {
                 self.held.remove(&id);
                 wire::done("nacked", id, None)
             }
