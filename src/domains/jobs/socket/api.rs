@@ -6,6 +6,7 @@ use std::time::Duration;
 use poem_openapi::param::Query;
 use poem_openapi::{Enum, Object, OpenApi};
 
+use super::super::api::QueueIn;
 use super::super::{Jobs, QueueName};
 use super::mirror::{Mirrors, View};
 use super::work::{Terms, Work};
@@ -84,8 +85,7 @@ impl SocketApi {
         /// What the socket is for; `mirror` when not given.
         mode: Query<Option<Mode>>,
         /// The queue to follow or to take from; `default` when not given.
-        #[oai(validator(max_length = 64))]
-        queue: Query<Option<String>>,
+        queue: Query<Option<QueueIn>>,
         /// Mirror: whether frames say more than the job itself.
         envelope: Query<Option<Flag>>,
         /// Mirror: the last sequence seen; `0` for everything still kept.
@@ -99,7 +99,7 @@ impl SocketApi {
         lease: Query<Option<u32>>,
         upgrade: Upgrade,
     ) -> poem::Result<Switching> {
-        let queue = queue.0.map_or_else(|| Ok(QueueName::default()), |name| name.parse())?;
+        let queue = queue.0.map_or_else(QueueName::default, |queue| queue.0);
         let holder = caller.id.clone();
         let visit = |mode| Visitor { mode, caller: caller.id, request_id: context.request_id };
         if mode.0 == Some(Mode::Work) {
