@@ -1,5 +1,9 @@
 //! Who may open a socket: keys in headers and queries, tickets, strict mode; and what the refused are told.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::{KEY, KEY_ESCAPED, Live, live};
 use crate::harness::{Setup, TestApp};
 
@@ -60,6 +64,26 @@ async fn a_ticket_opens_one_socket_and_not_for_long() {
     // A ticket is for sockets alone.
     let other = live.ticket().await;
     live.app.get(&format!("/job/next?ticket={other}")).refused(401, "auth.credentials_missing").await;
+}
+
+#[tokio::test]
+async fn a_ticket_outlives_what_is_refused_for_another_reason() {
+    let live = live(Setup::new().set("MAX_SOCKETS", "1")).await;
+    let ticket = live.ticket().await;
+    let target = format!("/ws?ticket={ticket}");
+    let one = live.open("/ws").await;
+    live.refused(&target, &[], 503, "sockets.full").await;
+    drop(one);
+    for method in ["HEAD", "GET"] {
+        live.app.request(method, &target).expect(426).await;
+    }
+    live.app.get(&format!("/health?ticket={ticket}")).expect(200).await;
+    assert_eq!(live.try_open(&format!("{target}&credit=0"), &[]).await.err().unwrap().0, 422);
+    assert_eq!(live.try_open(&format!("{target}&after=x"), &[]).await.err().unwrap().0, 422);
+    while live.app.app.sockets.open() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(live.try_open(&target, &[]).await.is_ok());
 }
 
 #[tokio::test]

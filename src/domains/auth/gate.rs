@@ -69,6 +69,21 @@ impl Auth {
         }
     }
 
+    /// Uses up the ticket that `caller` came with; other credentials stay good. Done last of all, when nothing can be refused any more: a
+    /// browser whose socket is refused for another reason can try again with the same ticket.
+    ///
+    /// # Errors
+    /// `auth.ticket_invalid` when somebody else was faster.
+    pub fn use_up(&self, caller: &Caller, context: &Context) -> Result<()> {
+        match caller.strength {
+            Strength::Ticket => {
+                let ticket = schemes::in_query(&context.target, "ticket").unwrap_or_default();
+                self.tickets.redeem(ticket, context.now)
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn identify(&self, accepted: &[Scheme], scope: Scope, evidence: &Evidence<'_>) -> Result<Caller> {
         let Some(scheme) = presented(evidence, accepted) else {
             if self.config.open_ingest && scope == Scope::Ingest {
@@ -94,7 +109,7 @@ impl Auth {
             Scheme::GatewayKey => self.compat_only(schemes::gateway_key(&self.config, evidence)?),
             Scheme::QueryKey => self.compat_only(schemes::query_key(&self.config, evidence)?),
             Scheme::Ticket => {
-                self.tickets.redeem(schemes::in_query(evidence.target, "ticket").unwrap_or_default(), evidence.now)
+                self.tickets.holder(schemes::in_query(evidence.target, "ticket").unwrap_or_default(), evidence.now)
             }
             Scheme::ApiKey => {
                 let given = evidence.headers.get("x-grps-api-key").and_then(|value| value.to_str().ok()).unwrap_or("");

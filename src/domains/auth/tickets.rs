@@ -51,18 +51,30 @@ impl Tickets {
         Ok(ticket)
     }
 
-    /// Uses a ticket up.
+    /// Who a ticket stands for. It stays good: what it is shown for may yet be refused.
     ///
     /// # Errors
     /// `auth.ticket_invalid` for one that is unknown, used or expired; which of these is not told.
-    pub fn redeem(&self, ticket: &str, now: Time) -> Result<Caller> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(ticket));
-        match held.filter(|held| now < held.until) {
-            Some(Ticket { caller, scopes, .. }) => Ok(Caller { id: caller, scopes, strength: Strength::Key }),
-            None => Err(Error::unauthenticated("auth.ticket_invalid", "This ticket is unknown, used or expired")
-                .hint("each ticket opens one socket, within 30 seconds: ask POST /ws/tickets for a new one before every connection")),
-        }
+    pub fn holder(&self, ticket: &str, now: Time) -> Result<Caller> {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = waiting.get(&hash(ticket)).filter(|held| now < held.until).ok_or_else(invalid)?;
+        Ok(Caller { id: held.caller.clone(), scopes: held.scopes, strength: Strength::Ticket })
     }
+
+    /// Uses a ticket up. Of several who show the same one at once, one succeeds.
+    ///
+    /// # Errors
+    /// As [`Tickets::holder`].
+    pub fn redeem(&self, ticket: &str, now: Time) -> Result<()> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(ticket));
+        held.filter(|held| now < held.until).map(drop).ok_or_else(invalid)
+    }
+}
+
+pub(super) fn invalid() -> Error {
+    Error::unauthenticated("auth.ticket_invalid", "This ticket is unknown, used or expired").hint(
+        "each ticket opens one socket, within 30 seconds: ask POST /ws/tickets for a new one before every connection",
+    )
 }
 
 fn hash(ticket: &str) -> [u8; 32] {
@@ -86,8 +98,12 @@ mod tests {
         let first = tickets.issue(&caller(), start).unwrap();
         let late = tickets.issue(&caller(), start).unwrap();
         assert_eq!(first.expose().len(), 64);
-        let shown = tickets.redeem(first.expose(), start + Duration::from_millis(29_999)).unwrap();
-        assert_eq!((shown.id.as_str(), shown.scopes), ("k1", caller().scopes));
+        for _ in 0..2 {
+            let shown = tickets.holder(first.expose(), start + Duration::from_millis(29_999)).unwrap();
+            assert_eq!((shown.id.as_str(), shown.scopes), ("k1", caller().scopes), "looking at it does not use it up");
+        }
+        tickets.redeem(first.expose(), start + Duration::from_millis(29_999)).unwrap();
+        assert_eq!(tickets.holder(late.expose(), start + TICKET_LIFE).unwrap_err().code(), "auth.ticket_invalid");
         for (ticket, at) in [(first.expose(), start), (late.expose(), start + TICKET_LIFE), ("", start)] {
             let refused = tickets.redeem(ticket, at).unwrap_err();
             assert_eq!(refused.code(), "auth.ticket_invalid");

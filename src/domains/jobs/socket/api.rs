@@ -12,7 +12,7 @@ use super::mirror::{Mirrors, View};
 use super::work::{Terms, Work};
 use crate::base::{Clock, Error, Id, Result};
 use crate::domains::auth::{Auth, Caller, TICKET_LIFE};
-use crate::http::sockets::{Switching, Upgrade, Visitor};
+use crate::http::sockets::{Seat, Switching, Upgrade, Visitor};
 use crate::http::{Area, Context, Json, Sockets};
 
 /// What a socket is for.
@@ -101,9 +101,8 @@ impl SocketApi {
     ) -> poem::Result<Switching> {
         let queue = queue.0.map_or_else(QueueName::default, |queue| queue.0);
         let holder = caller.id.clone();
-        let visit = |mode| Visitor { mode, caller: caller.id, request_id: context.request_id };
         if mode.0 == Some(Mode::Work) {
-            let seat = self.sockets.seat(visit("work"))?;
+            let seat = self.seat("work", caller, context)?;
             let (credit, lease) = (credit.0.unwrap_or(1) as usize, Duration::from_secs(lease.0.unwrap_or(30).into()));
             let work = Work::new(self.jobs.clone(), self.clock.clone(), Terms { queue, credit, lease, holder });
             return Ok(self.sockets.accept(seat, upgrade, move |socket| Box::pin(work.run(socket))));
@@ -116,7 +115,7 @@ impl SocketApi {
             envelope: after.is_some() || matches!(envelope.0, Some(Flag::One | Flag::True)),
             resumes: after.is_some(),
         };
-        let seat = self.sockets.seat(visit("mirror"))?;
+        let seat = self.seat("mirror", caller, context)?;
         let mirrors = self.mirrors.clone();
         Ok(self.sockets.accept(seat, upgrade, move |socket| Box::pin(mirrors.run(socket, view))))
     }
@@ -130,6 +129,16 @@ impl SocketApi {
         let ticket = self.auth.tickets().issue(&caller, context.now)?;
         let expires_in = TICKET_LIFE.as_secs() as u32;
         Ok(Json(TicketView { ticket: ticket.expose().to_owned(), expires_in }))
+    }
+}
+
+impl SocketApi {
+    /// A place for the caller's socket.
+    fn seat(&self, mode: &'static str, caller: Caller, context: Context) -> Result<Seat> {
+        let visitor = Visitor { mode, caller: caller.id.clone(), request_id: context.request_id.clone() };
+        let seat = self.sockets.seat(visitor)?;
+        self.auth.use_up(&caller, &context)?;
+        Ok(seat)
     }
 }
 
