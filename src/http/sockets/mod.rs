@@ -15,7 +15,8 @@ mod upgrade;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, pending};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -95,7 +96,16 @@ pub struct Seat {
     visitor: Visitor,
     since: Stopwatch,
     sockets: Sockets,
+    until: BoxFuture<'static, End>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    /// Ends the socket when `end` resolves, before anything else is sent or read.
+    pub fn until(mut self, end: BoxFuture<'static, End>) -> Self {
+        self.until = end;
+        self
+    }
 }
 
 impl Drop for Seat {
@@ -136,18 +146,25 @@ impl Sockets {
                 .retry_after(FULL_WAIT)
         })?;
         self.gauge(visitor.mode).inc();
-        Ok(Seat { visitor, since: Stopwatch::start(), sockets: self.clone(), _permit: permit })
+        Ok(Seat {
+            visitor,
+            since: Stopwatch::start(),
+            sockets: self.clone(),
+            until: pending().boxed(),
+            _permit: permit,
+        })
     }
 
     /// The answer that turns `upgrade` into a socket. `work` then has it until it gives back why it ended; the closing is done here.
-    pub fn accept<W>(&self, seat: Seat, upgrade: Upgrade, work: W) -> Switching
+    pub fn accept<W>(&self, mut seat: Seat, upgrade: Upgrade, work: W) -> Switching
     where
         W: for<'a> FnOnce(&'a mut Socket) -> BoxFuture<'a, End> + Send + 'static,
     {
         let sockets = self.clone();
         upgrade.switch(move |stream| async move {
             let mut stage = sockets.0.stage.subscribe();
-            let mut socket = Socket::open(stream, sockets.0.patience, stage.clone()).await;
+            let until = std::mem::replace(&mut seat.until, pending().boxed());
+            let mut socket = Socket::open(stream, sockets.0.patience, stage.clone(), until).await;
             let end = tokio::select! {
                 biased;
                 end = work(&mut socket) => end,

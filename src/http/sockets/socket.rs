@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::future::{BoxFuture, Fuse};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use poem::Upgraded;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -47,6 +48,8 @@ pub struct Socket {
     stream: WebSocketStream<Upgraded>,
     patience: Patience,
     stage: watch::Receiver<Stage>,
+    /// Resolves when it has to end whatever its peer does.
+    until: Fuse<BoxFuture<'static, End>>,
     heard: Stopwatch,
     /// How long it may be quiet before the first ping: less than the rest, by chance, so that sockets opened together do not ping together.
     first: Duration,
@@ -57,7 +60,12 @@ pub struct Socket {
 }
 
 impl Socket {
-    pub(super) async fn open(stream: Upgraded, patience: Patience, stage: watch::Receiver<Stage>) -> Self {
+    pub(super) async fn open(
+        stream: Upgraded,
+        patience: Patience,
+        stage: watch::Receiver<Stage>,
+        until: BoxFuture<'static, End>,
+    ) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -66,7 +74,16 @@ impl Socket {
             .max_frame_size(Some(MAX_MESSAGE));
         let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
         let first = patience.ping.mul_f64(0.5 + fastrand::f64() / 2.0);
-        Self { stream, patience, stage, heard: Stopwatch::start(), first, asked: None, torn: false }
+        Self {
+            stream,
+            patience,
+            stage,
+            until: until.fuse(),
+            heard: Stopwatch::start(),
+            first,
+            asked: None,
+            torn: false,
+        }
     }
 
     /// Sends one text message. Await it to the end: a message that was begun and given up leaves a socket that can only be dropped.
@@ -85,6 +102,10 @@ impl Socket {
     pub async fn send_parts(&mut self, parts: &[&str]) -> Result<(), End> {
         if self.torn {
             return Err(End::Gone);
+        }
+        // Someone who reads a long page would otherwise get the rest of it.
+        if let Some(end) = (&mut self.until).now_or_never() {
+            return Err(end);
         }
         self.torn = true;
         tokio::select! {
@@ -114,6 +135,7 @@ impl Socket {
             let message = tokio::select! {
                 biased;
                 _ = self.stage.wait_for(|stage| *stage != Stage::Open) => return Err(End::Stopping),
+                end = &mut self.until => return Err(end),
                 message = self.stream.next() => Some(message),
                 () = sleep(wait) => None,
             };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use poem_openapi::param::Query;
 use poem_openapi::{Enum, Object, OpenApi};
 
@@ -11,8 +12,8 @@ use super::super::{Jobs, QueueName};
 use super::mirror::{Mirrors, View};
 use super::work::{Terms, Work};
 use crate::base::{Clock, Error, Id, Result};
-use crate::domains::auth::{Auth, Caller, TICKET_LIFE};
-use crate::http::sockets::{Seat, Switching, Upgrade, Visitor};
+use crate::domains::auth::{Auth, Caller, Scope, TICKET_LIFE};
+use crate::http::sockets::{End, Seat, Switching, Upgrade, Visitor};
 use crate::http::{Area, Context, Json, Sockets};
 
 /// What a socket is for.
@@ -138,7 +139,8 @@ impl SocketApi {
         let visitor = Visitor { mode, caller: caller.id.clone(), request_id: context.request_id.clone() };
         let seat = self.sockets.seat(visitor)?;
         self.auth.use_up(&caller, &context)?;
-        Ok(seat)
+        let ended = self.auth.ended(caller, Scope::JobsConsume);
+        Ok(seat.until(ended.map(|()| End::Policy("the key this was opened with is revoked".into())).boxed()))
     }
 }
 
