@@ -18,6 +18,9 @@ pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 /// Unused tickets at most, in some 2 MB.
 pub const MAX_TICKETS: usize = 10_000;
 
+/// Unused tickets of one caller at most, so that one key leaves room for the others.
+pub const MAX_TICKETS_EACH: usize = 1_000;
+
 /// When to come back when there is no room.
 const FULL_WAIT: Duration = Duration::from_secs(5);
 
@@ -35,7 +38,8 @@ impl Tickets {
     /// A ticket that stands for `caller` once: 256 random bits in hex.
     ///
     /// # Errors
-    /// `auth.tickets_full` when [`MAX_TICKETS`] wait to be used.
+    /// `auth.tickets_full` when [`MAX_TICKETS`] wait to be used, `auth.tickets_of_caller_full` when [`MAX_TICKETS_EACH`] of this caller's
+    /// do.
     pub fn issue(&self, caller: &Caller, now: Time) -> Result<Secret> {
         let ticket = Secret::generate()?;
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,6 +49,13 @@ impl Tickets {
         if waiting.len() >= MAX_TICKETS {
             let detail = format!("{MAX_TICKETS} tickets wait to be used, as many as may");
             return Err(Error::busy("auth.tickets_full", detail).retry_after(FULL_WAIT));
+        }
+        let own = waiting.values().filter(|ticket| now < ticket.until && ticket.caller == caller.id).count();
+        if own >= MAX_TICKETS_EACH {
+            let detail = format!("{own} tickets of the credential \"{}\" wait to be used, as many as may", caller.id);
+            return Err(Error::limited("auth.tickets_of_caller_full", detail)
+                .hint("ask for a ticket right before each connection; unused ones end after 30 seconds")
+                .retry_after(FULL_WAIT));
         }
         let held = Ticket { caller: caller.id.clone(), scopes: caller.scopes, until: now + TICKET_LIFE };
         waiting.insert(hash(ticket.expose()), held);
@@ -89,7 +100,11 @@ mod tests {
     use crate::domains::auth::Scope;
 
     fn caller() -> Caller {
-        Caller { id: "k1".into(), scopes: Scopes::of(&[Scope::JobsConsume]), strength: Strength::Signed }
+        named("k1")
+    }
+
+    fn named(id: &str) -> Caller {
+        Caller { id: id.into(), scopes: Scopes::of(&[Scope::JobsConsume]), strength: Strength::Signed }
     }
 
     #[test]
@@ -114,8 +129,14 @@ mod tests {
     #[test]
     fn unused_tickets_are_bounded_and_expired_ones_make_room() {
         let (tickets, start) = (Tickets::default(), Time(0));
-        for _ in 0..MAX_TICKETS {
-            tickets.issue(&caller(), start).unwrap();
+        for caller in 0..MAX_TICKETS / MAX_TICKETS_EACH {
+            let caller = named(&caller.to_string());
+            for _ in 0..MAX_TICKETS_EACH {
+                tickets.issue(&caller, start).unwrap();
+            }
+            if tickets.0.lock().unwrap().len() < MAX_TICKETS {
+                assert_eq!(tickets.issue(&caller, start).unwrap_err().code(), "auth.tickets_of_caller_full");
+            }
         }
         assert_eq!(tickets.issue(&caller(), start).unwrap_err().code(), "auth.tickets_full");
         assert!(tickets.issue(&caller(), start + TICKET_LIFE).is_ok());

@@ -258,6 +258,25 @@ async fn seats_are_counted_and_given_back() {
     assert_eq!(running.ended("gone"), 2);
 }
 
+#[test]
+fn one_caller_gets_a_part_of_the_seats() {
+    let sockets = Sockets::new(&Config { max_sockets: 400, ..quick() }, &Metrics::default());
+    let seat = |caller: &str| {
+        sockets.seat(Visitor { mode: "echo", caller: caller.into(), request_id: "id".into() }).map_err(|error| {
+            assert_eq!(error.kind(), crate::base::Kind::Limited);
+            error.code().to_owned()
+        })
+    };
+    let mut greedy: Vec<Seat> = (0..100).map(|_| seat("greedy").unwrap()).collect();
+    assert_eq!(seat("greedy").err().unwrap(), "sockets.caller_full");
+    assert_eq!(sockets.open(), 100, "a refused one holds no seat");
+    let other = seat("other").unwrap();
+    greedy.pop();
+    greedy.push(seat("greedy").unwrap());
+    drop((greedy, other));
+    assert!(sockets.callers().is_empty() && sockets.open() == 0);
+}
+
 #[tokio::test]
 async fn a_consumer_that_does_not_read_is_cut_and_others_go_on() {
     let running = start(quick());
