@@ -222,15 +222,34 @@ async fn what_is_no_handshake_is_told_what_is_missing() {
 
 #[tokio::test]
 async fn pages_of_other_origins_are_refused_before_the_upgrade() {
-    let running = start(quick());
-    let with = |origin: &str| format!("{HANDSHAKE}origin: {origin}\r\n\r\n");
-    for own in
-        ["http://localhost:3000", "https://grps.example.com", "https://server.example:80", "http://SERVER.example:80"]
-    {
-        assert!(running.raw(&with(own)).await.starts_with("HTTP/1.1 101"), "{own}");
+    let running = start(Config { base_url: "https://Server.example:80".into(), ..quick() });
+    let with =
+        |host: &str, origin: &str| format!("{}origin: {origin}\r\n\r\n", HANDSHAKE.replace("server.example:80", host));
+    for (host, own) in [
+        ("server.example:80", "http://localhost:3000"),
+        ("server.example:80", "https://grps.example.com"),
+        ("server.example:80", "https://server.example:80"),
+        ("server.example:80", "http://SERVER.example:80"),
+        ("localhost:8000", "http://localhost:8000"),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("192.168.1.5:8000", "http://192.168.1.5:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
+    ] {
+        assert!(running.raw(&with(host, own)).await.starts_with("HTTP/1.1 101"), "{own}");
     }
-    for foreign in ["https://evil.example", "null", "http://server.example", "", "http://"] {
-        let answer = running.raw(&with(foreign)).await;
+    for (host, foreign) in [
+        ("server.example:80", "https://evil.example"),
+        ("server.example:80", "null"),
+        ("server.example:80", "http://server.example"),
+        ("server.example:80", ""),
+        ("server.example:80", "http://"),
+        ("localhost:8000", "http://localhost:9999"),
+        // Names that were made to point here.
+        ("evil.example:8000", "http://evil.example:8000"),
+        ("127.0.0.1.evil.example", "http://127.0.0.1.evil.example"),
+        ("localhost.evil.example", "http://localhost.evil.example"),
+    ] {
+        let answer = running.raw(&with(host, foreign)).await;
         assert!(
             answer.starts_with("HTTP/1.1 403") && answer.contains("cors.origin_not_allowed"),
             "{foreign}: {answer}"
