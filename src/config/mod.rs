@@ -192,6 +192,7 @@ fn http_section(read: &Reader<'_>) -> Result<http::Config> {
         rate_limit_window_seconds: read.number("RATE_LIMIT_WINDOW_SECONDS", 1, 86_400)? as u32,
         trusted_proxies: Proxies::parse(&read.text("TRUSTED_PROXIES")?)?,
         allowed_origins: origins,
+        base_url: read.text("SERVICE_BASE_URL")?,
         ..http::Config::default()
     })
 }

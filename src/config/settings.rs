@@ -68,7 +68,11 @@ pub const SETTINGS: &[Setting] = &[
     plain("RATE_LIMIT_WINDOW_SECONDS", "60", "Length of that window."),
     plain("MAX_BODY_BYTES", "1048576", "Largest request body."),
     plain("MAX_CONNECTIONS", "10000", "Connections held open at once."),
-    plain("MAX_SOCKETS", "10000", "Open WebSockets at most; each is an open file and about 10 KB."),
+    plain(
+        "MAX_SOCKETS",
+        "10000",
+        "Open WebSockets at most, a quarter of them for one key; each is an open file and about 10 KB.",
+    ),
     plain(
         "ALLOWED_ORIGINS",
         "https://grps.example.com,http://localhost:3000",

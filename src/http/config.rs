@@ -25,6 +25,8 @@ pub struct Config {
     pub trusted_proxies: Proxies,
     /// `ALLOWED_ORIGINS` (comma list), else `CORS_ALLOW_ORIGINS` (JSON list): which web pages may call us from a browser.
     pub allowed_origins: Origins,
+    /// `SERVICE_BASE_URL`: our own address as browsers know it; a page from there may open WebSockets. Empty: none is known.
+    pub base_url: String,
     /// Open connections at most. Past it, new ones get a 503 and are closed.
     pub max_connections: usize,
     /// How long a client may take to send its request line and headers once it has begun, in ms.
@@ -55,6 +57,7 @@ impl Default for Config {
             rate_limit_window_seconds: 60,
             trusted_proxies: Proxies::default(),
             allowed_origins: Origins::default(),
+            base_url: String::new(),
             max_connections: 10_000,
             header_deadline_ms: 10_000,
             idle_deadline_ms: 75_000,

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use poem::http::uri::Authority;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint, IntoResponse, PathPattern, Request, Response};
 
@@ -52,6 +53,7 @@ pub struct Front<E> {
     contract: Arc<Contract>,
     clock: Clock,
     origins: Origins,
+    own_host: Option<Authority>,
     proxies: Proxies,
     limiter: Option<Limiter>,
     recorder: Recorder,
@@ -94,6 +96,7 @@ impl<E: Endpoint> Front<E> {
             contract,
             clock,
             origins: config.allowed_origins.clone(),
+            own_host: config.base_url.parse::<Uri>().ok().and_then(|url| url.authority().cloned()),
             proxies: config.trusted_proxies.clone(),
             limiter: Limiter::new(config.rate_limit_requests, config.rate_limit_window_seconds),
             recorder: Recorder::new(metrics),
@@ -193,15 +196,22 @@ impl<E: Endpoint> Front<E> {
     }
 
     /// Whether a page of another origin wants a WebSocket. Browsers ask no preflight for those, so this is where it is refused. Programs
-    /// name no origin, or (several libraries do) that of the server itself.
+    /// name no origin, or (several libraries do) that of the server itself. An origin that equals `Host` proves little by itself: a page
+    /// whose name was made to point here has it too (DNS rebinding). So the host must be one no stranger's page can have: an address, this
+    /// machine, or the name in `SERVICE_BASE_URL`.
     fn is_foreign_socket(&self, request: &Request, caller: &Caller) -> bool {
         let Some(origin) = caller.origin.as_ref().filter(|_| request.headers().contains_key(header::UPGRADE)) else {
             return false;
         };
         let host = request.headers().get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
         let named = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map_or("", |(_, host)| host);
-        let own = !named.is_empty() && named.as_bytes().eq_ignore_ascii_case(host);
+        let own =
+            named.as_bytes().eq_ignore_ascii_case(host) && (client::is_beyond_names(named) || self.is_ours(named));
         !own && !self.origins.allows(origin.as_bytes())
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        self.own_host.as_ref().is_some_and(|own| own.as_str().eq_ignore_ascii_case(host))
     }
 
     /// Headers every response carries.

@@ -2,7 +2,8 @@
 //!
 //! [`Server`] accepts connections and cuts those that drip, stall or outstay; [`Front`] is the one outermost layer around the routes
 //! (request id, client address, limits, body, deadlines, CORS, metrics, access log, panics); [`Json`] reads and writes bodies;
-//! [`Sockets`] are connections that became WebSockets; [`failure`] alone knows status codes; [`spec`] turns poem-openapi's output into the published contract, [`Site`] serves it.
+//! [`Sockets`] are connections that became WebSockets; [`failure`] alone knows status codes; [`spec`] turns poem-openapi's output into the
+//! published contract, [`Site`] serves it.
 //!
 //! Not here: who the caller is. The gate of `domains::auth` stands between [`Front`] and the routes and reads [`Context`].
 

@@ -1,5 +1,9 @@
 //! Who may open a socket: keys in headers and queries, tickets, strict mode; and what the refused are told.
 
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
 use super::{KEY, KEY_ESCAPED, Live, live};
 use crate::harness::{Setup, TestApp};
 
@@ -60,6 +64,54 @@ async fn a_ticket_opens_one_socket_and_not_for_long() {
     // A ticket is for sockets alone.
     let other = live.ticket().await;
     live.app.get(&format!("/job/next?ticket={other}")).refused(401, "auth.credentials_missing").await;
+}
+
+#[tokio::test]
+async fn a_ticket_outlives_what_is_refused_for_another_reason() {
+    let live = live(Setup::new().set("MAX_SOCKETS", "1")).await;
+    let ticket = live.ticket().await;
+    let target = format!("/ws?ticket={ticket}");
+    let one = live.open("/ws").await;
+    live.refused(&target, &[], 503, "sockets.full").await;
+    drop(one);
+    for method in ["HEAD", "GET"] {
+        live.app.request(method, &target).expect(426).await;
+    }
+    live.app.get(&format!("/health?ticket={ticket}")).expect(200).await;
+    assert_eq!(live.try_open(&format!("{target}&credit=0"), &[]).await.err().unwrap().0, 422);
+    assert_eq!(live.try_open(&format!("{target}&after=x"), &[]).await.err().unwrap().0, 422);
+    while live.app.app.sockets.open() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(live.try_open(&target, &[]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_revoked_key_loses_its_sockets_and_tickets_at_once() {
+    let live = Live::new().await;
+    let wanted = r#"{"name":"bot","scopes":["jobs:consume"],"compat":true}"#;
+    let made = live.app.post("/admin/api/keys", wanted).operator().expect(200).await.json();
+    let (kid, secret) = (made["key"]["kid"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let key = [("x-grps-api-key", secret)];
+    let answer = live.app.post("/ws/tickets", "").header("x-grps-api-key", secret).expect(200).await.json();
+    let mut tickets = vec![answer["ticket"].as_str().unwrap().to_owned()];
+    let answer = live.app.post("/ws/tickets", "").header("x-grps-api-key", secret).expect(200).await.json();
+    tickets.push(answer["ticket"].as_str().unwrap().to_owned());
+    let mut clients = Vec::new();
+    for target in ["/ws", "/ws?mode=work"] {
+        clients.push(live.try_open(target, &key).await.ok().unwrap());
+    }
+    clients.push(live.try_open(&format!("/ws?ticket={}", tickets.remove(0)), &[]).await.ok().unwrap());
+    let mut other = live.open("/ws").await;
+    live.app.request("DELETE", &format!("/admin/api/keys/{kid}")).operator().expect(200).await;
+    live.put("default", ["{}".to_owned()]).await;
+    for client in &mut clients {
+        let (code, reason) = timeout(Duration::from_secs(5), client.closed()).await.unwrap();
+        assert!(code == 1008 && reason.contains("revoked"), "{code} {reason}");
+    }
+    live.refused(&format!("/ws?ticket={}", tickets[0]), &[], 401, "auth.ticket_invalid").await;
+    live.refused("/ws", &key, 401, "auth.key_invalid").await;
+    assert_eq!(other.text().await, "{}", "those of other keys go on");
 }
 
 #[tokio::test]

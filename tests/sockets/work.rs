@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Client, Live, QUIET, live};
+use super::{Client, HANG, Live, QUIET, live};
 use crate::harness::Setup;
 
 fn answer(kind: &str, job: &Value) -> Value {
@@ -63,6 +63,12 @@ async fn answers_over_a_work_socket_are_those_of_http() {
     client.say(json!({ "type": "extend", "id": job["id"], "leaseToken": job["leaseToken"], "lease": 300 })).await;
     let extended = json!({ "type": "extended", "id": job["id"], "leaseExpiresAt": "2025-03-01T18:20:44Z" });
     assert_eq!(client.json().await, extended);
+    for lease in [0, 3601] {
+        client.say(json!({ "type": "extend", "id": job["id"], "leaseToken": job["leaseToken"], "lease": lease })).await;
+        let refused = client.json().await;
+        assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &job["id"]), "{refused}");
+        assert_eq!(refused["code"], "sockets.message_invalid", "and the lease runs on as it did");
+    }
     for _ in 0..2 {
         client.say(answer("ack", &job)).await;
         assert_eq!(client.json().await, json!({ "type": "acked", "id": job["id"] }), "a repeated ack is the same ack");
@@ -86,6 +92,21 @@ async fn answers_over_a_work_socket_are_those_of_http() {
     assert_eq!((&third["id"], &third["attempt"]), (id, &json!(3)));
     client.say(answer("ack", &again)).await;
     assert_eq!(client.json().await["code"], "jobs.lease_lost");
+}
+
+#[tokio::test]
+async fn an_ack_counts_though_its_sender_leaves() {
+    let live = Live::new().await;
+    let put = live.put("default", ["{}".to_owned()]).await;
+    let mut leaver = live.open("/ws?mode=work&lease=30").await;
+    let job = leaver.json().await;
+    leaver.0.feed(Message::text(answer("ack", &job).to_string())).await.unwrap();
+    leaver.0.feed(Message::Close(None)).await.unwrap();
+    leaver.0.flush().await.unwrap();
+    assert!(matches!(leaver.next().await, Message::Text(_) | Message::Close(_)));
+    while let Some(Ok(_)) = timeout(HANG, leaver.0.next()).await.unwrap() {}
+    let status = live.app.get(&format!("/job/{}", put[0])).gateway().expect(200).await.json();
+    assert_eq!(status["state"], "done");
 }
 
 #[tokio::test]

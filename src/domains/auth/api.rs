@@ -134,7 +134,7 @@ impl KeysApi {
 
     /// Give a key a new secret
     ///
-    /// The secret before it stays live until the next rotation. The key may do no more than the caller.
+    /// The secret before it stays live until the next rotation. Open WebSockets of the key go on. The key may do no more than the caller.
     #[oai(path = "/admin/api/keys/:kid/rotate", method = "post", operation_id = "rotateKey")]
     async fn rotate(&self, caller: Caller, context: Context, kid: Path<String>) -> poem::Result<Json<IssuedView>> {
         let issued = self.auth.keys().rotate(&kid.0, &caller, &context.request_id).await?;
@@ -142,6 +142,8 @@ impl KeysApi {
     }
 
     /// End a key at once
+    ///
+    /// Its open WebSockets and its tickets end with it.
     #[oai(path = "/admin/api/keys/:kid", method = "delete", operation_id = "revokeKey")]
     async fn revoke(&self, caller: Caller, context: Context, kid: Path<String>) -> poem::Result<Json<KeyView>> {
         let key = self.auth.keys().revoke(&kid.0, &caller, &context.request_id).await?;

@@ -12,6 +12,8 @@ pub enum Strength {
     Open,
     /// A secret travelled with the request (A2).
     Key,
+    /// A ticket, which is not used up yet: whoever opens what it is for does that, with [`super::Auth::use_up`].
+    Ticket,
     /// Something was signed, but the same signature works again (A1, A3).
     Replayable,
     /// This very request was signed, once (A6).

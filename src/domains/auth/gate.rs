@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt, pending};
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::{Endpoint, Request};
 
@@ -14,7 +15,7 @@ use super::nonce::Nonces;
 use super::schemes::{self, Evidence};
 use super::scope::{Scope, Scopes};
 use super::table::{self, Access};
-use super::tickets::Tickets;
+use super::tickets::{self, Tickets};
 use crate::base::clock::Stopwatch;
 use crate::base::{Error, Result, Secret, Time};
 use crate::http::{Context, Scheme};
@@ -22,7 +23,10 @@ use crate::http::{Context, Scheme};
 /// The key id of the operator's own secret, which may do everything.
 pub const OPERATOR: &str = "operator";
 
-/// Proves callers. Shared by the gate and, later, by sockets.
+/// When a key is looked at again that could not be looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Proves callers. Shared by the gate and by sockets.
 pub struct Auth {
     config: Config,
     keys: Keys,
@@ -69,6 +73,50 @@ impl Auth {
         }
     }
 
+    /// Uses up the ticket that `caller` came with; other credentials stay good. Done last of all, when nothing can be refused any more: a
+    /// browser whose socket is refused for another reason can try again with the same ticket.
+    ///
+    /// # Errors
+    /// `auth.ticket_invalid` when somebody else was faster.
+    pub fn use_up(&self, caller: &Caller, context: &Context) -> Result<()> {
+        match caller.strength {
+            Strength::Ticket => {
+                let ticket = schemes::in_query(&context.target, "ticket").unwrap_or_default();
+                self.tickets.redeem(ticket, context.now)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the credential that `caller` was proven with may do by now; none once its key is revoked.
+    async fn standing(&self, caller: &Caller) -> Result<Option<Scopes>> {
+        match Keys::makes(&caller.id) {
+            true => self.keys.scopes(&caller.id).await,
+            false => Ok(Some(caller.scopes)),
+        }
+    }
+
+    /// Resolves once the key that `caller` was proven with is revoked, or lacks `scope`: for what goes on after its request, as sockets do.
+    /// Never for credentials from the environment, which change with a restart only.
+    pub fn ended(self: &Arc<Self>, caller: Caller, scope: Scope) -> BoxFuture<'static, ()> {
+        if !Keys::makes(&caller.id) {
+            return pending().boxed();
+        }
+        let auth = self.clone();
+        async move {
+            let mut revocations = auth.keys.revocations();
+            loop {
+                match auth.standing(&caller).await {
+                    Ok(scopes) if scopes.is_none_or(|scopes| !scopes.has(scope)) => return,
+                    Ok(_) => drop(revocations.changed().await),
+                    // A store in trouble revokes nothing; but whether it was this key has to be found out.
+                    Err(_) => drop(tokio::time::timeout(LOOK_AGAIN, revocations.changed()).await),
+                }
+            }
+        }
+        .boxed()
+    }
+
     async fn identify(&self, accepted: &[Scheme], scope: Scope, evidence: &Evidence<'_>) -> Result<Caller> {
         let Some(scheme) = presented(evidence, accepted) else {
             if self.config.open_ingest && scope == Scope::Ingest {
@@ -94,7 +142,10 @@ impl Auth {
             Scheme::GatewayKey => self.compat_only(schemes::gateway_key(&self.config, evidence)?),
             Scheme::QueryKey => self.compat_only(schemes::query_key(&self.config, evidence)?),
             Scheme::Ticket => {
-                self.tickets.redeem(schemes::in_query(evidence.target, "ticket").unwrap_or_default(), evidence.now)
+                let ticket = schemes::in_query(evidence.target, "ticket").unwrap_or_default();
+                let caller = self.tickets.holder(ticket, evidence.now)?;
+                let scopes = self.standing(&caller).await?.ok_or_else(tickets::invalid)?;
+                Ok(Caller { scopes, ..caller })
             }
             Scheme::ApiKey => {
                 let given = evidence.headers.get("x-grps-api-key").and_then(|value| value.to_str().ok()).unwrap_or("");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::caller::{Caller, Strength};
 use super::scope::Scopes;
@@ -76,11 +77,14 @@ pub struct Keys {
     used: Mutex<HashMap<(String, usize), Time>>,
     /// Held while a key is made, so that nobody else makes one between counting and writing.
     creating: tokio::sync::Mutex<()>,
+    /// Revocations so far; moves once one is on disk.
+    revocations: watch::Sender<u64>,
 }
 
 impl Keys {
     pub fn new(store: Store, clock: Clock, ids: Ids, sealer: Sealer) -> Self {
-        Self { store, clock, ids, sealer, used: Mutex::default(), creating: tokio::sync::Mutex::default() }
+        let (used, creating) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { store, clock, ids, sealer, used, creating, revocations: watch::Sender::new(0) }
     }
 
     /// Makes a key for `by`; its secret is in the answer and nowhere else in clear.
@@ -183,13 +187,34 @@ impl Keys {
     pub async fn revoke(&self, kid: &str, by: &Caller, request_id: &str) -> Result<Key> {
         let at = self.clock.now();
         let trail = Trail { id: self.ids.next(), at, actor: Actor::of(by.id.as_str()), request_id };
-        self.change(kid, &trail, "key.revoked", |key| {
+        let edit = |key: &mut Key| {
             key.revoked_at.get_or_insert(at);
             key.sealed.clear();
             key.last_used.clear();
             Ok(())
-        })
-        .await
+        };
+        let key = self.change(kid, &trail, "key.revoked", edit).await?;
+        self.revocations.send_modify(|count| *count += 1);
+        Ok(key)
+    }
+
+    /// Moves whenever a key was revoked, whichever it was.
+    pub fn revocations(&self) -> watch::Receiver<u64> {
+        self.revocations.subscribe()
+    }
+
+    /// Whether `kid` has the form of the ids of keys made here; credentials from the environment have other ones.
+    pub fn makes(kid: &str) -> bool {
+        kid.len() == 9 && kid.starts_with('c')
+    }
+
+    /// What the key may do; none when it is unknown or revoked.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn scopes(&self, kid: &str) -> Result<Option<Scopes>> {
+        let stored = self.store.get(&KEYS, &kid.to_owned()).await?;
+        stored.filter(|key| key.revoked_at.is_none()).map(|key| key.scopes()).transpose()
     }
 
     /// All keys, oldest id first; never more than [`MAX_KEYS`].
@@ -257,8 +282,7 @@ impl Keys {
     }
 
     async fn open(&self, kid: &str) -> Result<(Vec<Secret>, Scopes, Option<Key>)> {
-        let looks_right = kid.len() == 9 && kid.starts_with('c');
-        let stored = if looks_right { self.store.get(&KEYS, &kid.to_owned()).await? } else { None };
+        let stored = if Self::makes(kid) { self.store.get(&KEYS, &kid.to_owned()).await? } else { None };
         let Some(key) = stored.filter(|key| key.revoked_at.is_none()) else {
             return Ok((Vec::new(), Scopes::default(), None));
         };

@@ -23,6 +23,5 @@ pub use keys::{Issued, KEYS, Key, KeyUses, Keys, MAX_KEYS, Wanted};
 pub use schemes::{Evidence, Signable, fingerprint, message, sign};
 pub use scope::{Scope, Scopes};
 pub use seal::Sealer;
-
 pub use table::{Access, Rule, TABLE, access_markdown, find, security};
-pub use tickets::{MAX_TICKETS, TICKET_LIFE, Tickets};
+pub use tickets::{MAX_TICKETS, MAX_TICKETS_EACH, TICKET_LIFE, Tickets};

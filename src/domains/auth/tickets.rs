@@ -18,6 +18,9 @@ pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 /// Unused tickets at most, in some 2 MB.
 pub const MAX_TICKETS: usize = 10_000;
 
+/// Unused tickets of one caller at most, so that one key leaves room for the others.
+pub const MAX_TICKETS_EACH: usize = 1_000;
+
 /// When to come back when there is no room.
 const FULL_WAIT: Duration = Duration::from_secs(5);
 
@@ -35,7 +38,8 @@ impl Tickets {
     /// A ticket that stands for `caller` once: 256 random bits in hex.
     ///
     /// # Errors
-    /// `auth.tickets_full` when [`MAX_TICKETS`] wait to be used.
+    /// `auth.tickets_full` when [`MAX_TICKETS`] wait to be used, `auth.tickets_of_caller_full` when [`MAX_TICKETS_EACH`] of this caller's
+    /// do.
     pub fn issue(&self, caller: &Caller, now: Time) -> Result<Secret> {
         let ticket = Secret::generate()?;
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,23 +50,42 @@ impl Tickets {
             let detail = format!("{MAX_TICKETS} tickets wait to be used, as many as may");
             return Err(Error::busy("auth.tickets_full", detail).retry_after(FULL_WAIT));
         }
+        let own = waiting.values().filter(|ticket| now < ticket.until && ticket.caller == caller.id).count();
+        if own >= MAX_TICKETS_EACH {
+            let detail = format!("{own} tickets of the credential \"{}\" wait to be used, as many as may", caller.id);
+            return Err(Error::limited("auth.tickets_of_caller_full", detail)
+                .hint("ask for a ticket right before each connection; unused ones end after 30 seconds")
+                .retry_after(FULL_WAIT));
+        }
         let held = Ticket { caller: caller.id.clone(), scopes: caller.scopes, until: now + TICKET_LIFE };
         waiting.insert(hash(ticket.expose()), held);
         Ok(ticket)
     }
 
-    /// Uses a ticket up.
+    /// Who a ticket stands for. It stays good: what it is shown for may yet be refused.
     ///
     /// # Errors
     /// `auth.ticket_invalid` for one that is unknown, used or expired; which of these is not told.
-    pub fn redeem(&self, ticket: &str, now: Time) -> Result<Caller> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(ticket));
-        match held.filter(|held| now < held.until) {
-            Some(Ticket { caller, scopes, .. }) => Ok(Caller { id: caller, scopes, strength: Strength::Key }),
-            None => Err(Error::unauthenticated("auth.ticket_invalid", "This ticket is unknown, used or expired")
-                .hint("each ticket opens one socket, within 30 seconds: ask POST /ws/tickets for a new one before every connection")),
-        }
+    pub fn holder(&self, ticket: &str, now: Time) -> Result<Caller> {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = waiting.get(&hash(ticket)).filter(|held| now < held.until).ok_or_else(invalid)?;
+        Ok(Caller { id: held.caller.clone(), scopes: held.scopes, strength: Strength::Ticket })
     }
+
+    /// Uses a ticket up. Of several who show the same one at once, one succeeds.
+    ///
+    /// # Errors
+    /// As [`Tickets::holder`].
+    pub fn redeem(&self, ticket: &str, now: Time) -> Result<()> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(ticket));
+        held.filter(|held| now < held.until).map(drop).ok_or_else(invalid)
+    }
+}
+
+pub(super) fn invalid() -> Error {
+    Error::unauthenticated("auth.ticket_invalid", "This ticket is unknown, used or expired").hint(
+        "each ticket opens one socket, within 30 seconds: ask POST /ws/tickets for a new one before every connection",
+    )
 }
 
 fn hash(ticket: &str) -> [u8; 32] {
@@ -77,7 +100,11 @@ mod tests {
     use crate::domains::auth::Scope;
 
     fn caller() -> Caller {
-        Caller { id: "k1".into(), scopes: Scopes::of(&[Scope::JobsConsume]), strength: Strength::Signed }
+        named("k1")
+    }
+
+    fn named(id: &str) -> Caller {
+        Caller { id: id.into(), scopes: Scopes::of(&[Scope::JobsConsume]), strength: Strength::Signed }
     }
 
     #[test]
@@ -86,8 +113,12 @@ mod tests {
         let first = tickets.issue(&caller(), start).unwrap();
         let late = tickets.issue(&caller(), start).unwrap();
         assert_eq!(first.expose().len(), 64);
-        let shown = tickets.redeem(first.expose(), start + Duration::from_millis(29_999)).unwrap();
-        assert_eq!((shown.id.as_str(), shown.scopes), ("k1", caller().scopes));
+        for _ in 0..2 {
+            let shown = tickets.holder(first.expose(), start + Duration::from_millis(29_999)).unwrap();
+            assert_eq!((shown.id.as_str(), shown.scopes), ("k1", caller().scopes), "looking at it does not use it up");
+        }
+        tickets.redeem(first.expose(), start + Duration::from_millis(29_999)).unwrap();
+        assert_eq!(tickets.holder(late.expose(), start + TICKET_LIFE).unwrap_err().code(), "auth.ticket_invalid");
         for (ticket, at) in [(first.expose(), start), (late.expose(), start + TICKET_LIFE), ("", start)] {
             let refused = tickets.redeem(ticket, at).unwrap_err();
             assert_eq!(refused.code(), "auth.ticket_invalid");
@@ -98,8 +129,14 @@ mod tests {
     #[test]
     fn unused_tickets_are_bounded_and_expired_ones_make_room() {
         let (tickets, start) = (Tickets::default(), Time(0));
-        for _ in 0..MAX_TICKETS {
-            tickets.issue(&caller(), start).unwrap();
+        for caller in 0..MAX_TICKETS / MAX_TICKETS_EACH {
+            let caller = named(&caller.to_string());
+            for _ in 0..MAX_TICKETS_EACH {
+                tickets.issue(&caller, start).unwrap();
+            }
+            if tickets.0.lock().unwrap().len() < MAX_TICKETS {
+                assert_eq!(tickets.issue(&caller, start).unwrap_err().code(), "auth.tickets_of_caller_full");
+            }
         }
         assert_eq!(tickets.issue(&caller(), start).unwrap_err().code(), "auth.tickets_full");
         assert!(tickets.issue(&caller(), start + TICKET_LIFE).is_ok());

@@ -52,6 +52,12 @@ pub fn is_local(request: &Request) -> bool {
         && hosts.chain(named).all(|host| host.is_some_and(|host| is_this_machine(&host)))
 }
 
+/// Whether `host`, with its port, is an address or this machine: what no DNS entry leads to.
+pub fn is_beyond_names(host: &str) -> bool {
+    let host = host.parse::<Authority>();
+    host.is_ok_and(|host| is_this_machine(&host) || host.host().trim_matches(['[', ']']).parse::<IpAddr>().is_ok())
+}
+
 fn is_this_machine(host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']);
     let loopback = |address: IpAddr| address.to_canonical().is_loopback();

@@ -12,10 +12,12 @@ mod socket;
 mod tests;
 mod upgrade;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, pending};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -35,6 +37,12 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
 
 /// When a client that found no seat may try again.
 const FULL_WAIT: Duration = Duration::from_secs(5);
+
+/// What part of all seats one caller may have, so that one key that leaks or loops leaves room for the others.
+const CALLER_SHARE: usize = 4;
+
+/// As many seats a caller may have in any case, where there are few.
+const CALLER_LEAST: usize = 64;
 
 /// How long a peer may be quiet or slow.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +73,8 @@ struct Inner {
     patience: Patience,
     max: usize,
     seats: Arc<Semaphore>,
+    /// Seats by caller; whoever has none is not listed.
+    callers: Mutex<HashMap<String, usize>>,
     stage: watch::Sender<Stage>,
     open: Family<ByMode, Gauge>,
     ended: Family<ByReason, Counter>,
@@ -95,12 +105,22 @@ pub struct Seat {
     visitor: Visitor,
     since: Stopwatch,
     sockets: Sockets,
+    until: BoxFuture<'static, End>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    /// Ends the socket when `end` resolves, before anything else is sent or read.
+    pub fn until(mut self, end: BoxFuture<'static, End>) -> Self {
+        self.until = end;
+        self
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.sockets.gauge(self.visitor.mode).dec();
+        self.sockets.leave(&self.visitor.caller);
     }
 }
 
@@ -115,6 +135,7 @@ impl Sockets {
             },
             max,
             seats: Arc::new(Semaphore::new(max)),
+            callers: Mutex::default(),
             stage: watch::channel(Stage::Open).0,
             open: metrics.register("sockets_open", "Open WebSockets", Family::default()),
             ended: metrics.register("sockets_ended", "WebSockets that ended, by reason", Family::default()),
@@ -124,7 +145,8 @@ impl Sockets {
     /// Takes a seat, before the upgrade is answered.
     ///
     /// # Errors
-    /// `sockets.full` past `MAX_SOCKETS`, `sockets.stopping` once the server shuts down: both worth another try.
+    /// `sockets.full` past `MAX_SOCKETS`, `sockets.caller_full` past one caller's part of them, `sockets.stopping` once the server shuts
+    /// down: all worth another try.
     pub fn seat(&self, visitor: Visitor) -> Result<Seat> {
         if *self.0.stage.borrow() != Stage::Open {
             return Err(Error::busy("sockets.stopping", "the server restarts; reconnect").retry_after(FULL_WAIT));
@@ -135,19 +157,55 @@ impl Sockets {
                 .hint("reconnect after Retry-After; the server's owner can raise MAX_SOCKETS")
                 .retry_after(FULL_WAIT)
         })?;
+        self.enter(&visitor.caller)?;
         self.gauge(visitor.mode).inc();
-        Ok(Seat { visitor, since: Stopwatch::start(), sockets: self.clone(), _permit: permit })
+        Ok(Seat {
+            visitor,
+            since: Stopwatch::start(),
+            sockets: self.clone(),
+            until: pending().boxed(),
+            _permit: permit,
+        })
+    }
+
+    fn enter(&self, caller: &str) -> Result<()> {
+        let most = (self.0.max / CALLER_SHARE).max(CALLER_LEAST);
+        let mut callers = self.callers();
+        let seats = callers.entry(caller.to_owned()).or_default();
+        if *seats >= most {
+            let detail = format!("the credential \"{caller}\" has {seats} WebSockets open, as many as one may");
+            return Err(Error::limited("sockets.caller_full", detail)
+                .hint("close some, or use another key for the rest; one key gets a quarter of MAX_SOCKETS")
+                .retry_after(FULL_WAIT));
+        }
+        *seats += 1;
+        Ok(())
+    }
+
+    fn leave(&self, caller: &str) {
+        let mut callers = self.callers();
+        if let Some(seats) = callers.get_mut(caller) {
+            *seats -= 1;
+            if *seats == 0 {
+                callers.remove(caller);
+            }
+        }
+    }
+
+    fn callers(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The answer that turns `upgrade` into a socket. `work` then has it until it gives back why it ended; the closing is done here.
-    pub fn accept<W>(&self, seat: Seat, upgrade: Upgrade, work: W) -> Switching
+    pub fn accept<W>(&self, mut seat: Seat, upgrade: Upgrade, work: W) -> Switching
     where
         W: for<'a> FnOnce(&'a mut Socket) -> BoxFuture<'a, End> + Send + 'static,
     {
         let sockets = self.clone();
         upgrade.switch(move |stream| async move {
             let mut stage = sockets.0.stage.subscribe();
-            let mut socket = Socket::open(stream, sockets.0.patience, stage.clone()).await;
+            let until = std::mem::replace(&mut seat.until, pending().boxed());
+            let mut socket = Socket::open(stream, sockets.0.patience, stage.clone(), until).await;
             let end = tokio::select! {
                 biased;
                 end = work(&mut socket) => end,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::future::{BoxFuture, Fuse};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use poem::Upgraded;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -30,6 +31,10 @@ const MAX_COPIED: usize = 4096;
 /// How long the closing handshake may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a write that is under way when the server stops may still take. With what is left to do afterwards it stays within
+/// [`super::DRAIN_DEADLINE`].
+const LAST_WRITE: Duration = Duration::from_secs(1);
+
 /// What a peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
@@ -43,16 +48,24 @@ pub struct Socket {
     stream: WebSocketStream<Upgraded>,
     patience: Patience,
     stage: watch::Receiver<Stage>,
+    /// Resolves when it has to end whatever its peer does.
+    until: Fuse<BoxFuture<'static, End>>,
     heard: Stopwatch,
     /// How long it may be quiet before the first ping: less than the rest, by chance, so that sockets opened together do not ping together.
     first: Duration,
-    asked: bool,
+    /// Since the ping that waits for an answer.
+    asked: Option<Stopwatch>,
     /// A message was begun and not finished: nothing more can be written.
     torn: bool,
 }
 
 impl Socket {
-    pub(super) async fn open(stream: Upgraded, patience: Patience, stage: watch::Receiver<Stage>) -> Self {
+    pub(super) async fn open(
+        stream: Upgraded,
+        patience: Patience,
+        stage: watch::Receiver<Stage>,
+        until: BoxFuture<'static, End>,
+    ) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -61,13 +74,23 @@ impl Socket {
             .max_frame_size(Some(MAX_MESSAGE));
         let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
         let first = patience.ping.mul_f64(0.5 + fastrand::f64() / 2.0);
-        Self { stream, patience, stage, heard: Stopwatch::start(), first, asked: false, torn: false }
+        Self {
+            stream,
+            patience,
+            stage,
+            until: until.fuse(),
+            heard: Stopwatch::start(),
+            first,
+            asked: None,
+            torn: false,
+        }
     }
 
     /// Sends one text message. Await it to the end: a message that was begun and given up leaves a socket that can only be dropped.
     ///
     /// # Errors
-    /// [`End::Slow`] when the peer did not take it within the write deadline, [`End::Gone`] when it is not there any more.
+    /// [`End::Slow`] when the peer did not take it within the write deadline, [`End::Stopping`] when it did not while the server stops,
+    /// [`End::Gone`] when it is not there any more.
     pub async fn send(&mut self, text: &str) -> Result<(), End> {
         self.send_parts(&[text]).await
     }
@@ -80,48 +103,19 @@ impl Socket {
         if self.torn {
             return Err(End::Gone);
         }
+        // Someone who reads a long page would otherwise get the rest of it.
+        if let Some(end) = (&mut self.until).now_or_never() {
+            return Err(end);
+        }
         self.torn = true;
-        let limit = self.patience.write;
-        match timeout(limit, self.write(parts)).await {
-            Ok(Ok(())) => self.torn = false,
-            Ok(Err(())) => return Err(End::Gone),
-            Err(_) => return Err(End::Slow),
+        tokio::select! {
+            biased;
+            written = write(&mut self.stream, parts) => written.map_err(|()| End::Gone)?,
+            () = sleep(self.patience.write) => return Err(End::Slow),
+            () = overdue(&mut self.stage) => return Err(End::Stopping),
         }
+        self.torn = false;
         Ok(())
-    }
-
-    async fn write(&mut self, parts: &[&str]) -> Result<(), ()> {
-        // A pong that waits must not end up inside our frame.
-        self.stream.flush().await.map_err(drop)?;
-        let (mut head, mut length) = ([0u8; 10], 2);
-        head[0] = 0x81; // final, text
-        let total: usize = parts.iter().map(|part| part.len()).sum();
-        match total {
-            short @ ..=125 => head[1] = short as u8,
-            medium @ ..=0xffff => {
-                head[1] = 126;
-                head[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
-                length = 4;
-            }
-            long => {
-                head[1] = 127;
-                head[2..10].copy_from_slice(&(long as u64).to_be_bytes());
-                length = 10;
-            }
-        }
-        let io = self.stream.get_mut();
-        let mut whole = head[..length].to_vec();
-        for part in parts {
-            if whole.len() + part.len() > MAX_COPIED {
-                io.write_all(&whole).await.map_err(drop)?;
-                whole.clear();
-                io.write_all(part.as_bytes()).await.map_err(drop)?;
-            } else {
-                whole.extend_from_slice(part.as_bytes());
-            }
-        }
-        io.write_all(&whole).await.map_err(drop)?;
-        io.flush().await.map_err(drop)
     }
 
     /// The next message. Answers pings, sends its own to a quiet peer, and may be dropped and called again without losing anything.
@@ -133,11 +127,15 @@ impl Socket {
             return Err(End::Gone);
         }
         loop {
-            let limit = if self.asked { self.first + self.patience.pong } else { self.first };
-            let wait = limit.saturating_sub(self.heard.elapsed());
+            // An answer has its time from the ping on: who was busy with something else may have asked late.
+            let wait = match &self.asked {
+                Some(asked) => self.patience.pong.saturating_sub(asked.elapsed()),
+                None => self.first.saturating_sub(self.heard.elapsed()),
+            };
             let message = tokio::select! {
                 biased;
                 _ = self.stage.wait_for(|stage| *stage != Stage::Open) => return Err(End::Stopping),
+                end = &mut self.until => return Err(end),
                 message = self.stream.next() => Some(message),
                 () = sleep(wait) => None,
             };
@@ -146,7 +144,7 @@ impl Socket {
                 continue;
             };
             let message = message.ok_or(End::Gone)??;
-            (self.heard, self.first, self.asked) = (Stopwatch::start(), self.patience.ping, false);
+            (self.heard, self.first, self.asked) = (Stopwatch::start(), self.patience.ping, None);
             match message {
                 Message::Text(text) => return Ok(Incoming::Text(text.as_str().to_owned())),
                 Message::Binary(_) => return Ok(Incoming::Binary),
@@ -158,10 +156,10 @@ impl Socket {
 
     /// A quiet peer is pinged once; one that was pinged already has run out of time.
     fn ask(&mut self) -> Result<(), End> {
-        if self.asked {
+        if self.asked.is_some() {
             return Err(End::Silent);
         }
-        self.asked = true;
+        self.asked = Some(Stopwatch::start());
         // Written at once when the peer takes it; when it does not, it is about to be silent.
         self.stream.start_send_unpin(Message::Ping(Bytes::new()))?;
         Ok(())
@@ -191,4 +189,44 @@ impl Socket {
         };
         let _ = timeout(CLOSE_WAIT, farewell).await;
     }
+}
+
+async fn write(stream: &mut WebSocketStream<Upgraded>, parts: &[&str]) -> Result<(), ()> {
+    // A pong that waits must not end up inside our frame.
+    stream.flush().await.map_err(drop)?;
+    let (mut head, mut length) = ([0u8; 10], 2);
+    head[0] = 0x81; // final, text
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    match total {
+        short @ ..=125 => head[1] = short as u8,
+        medium @ ..=0xffff => {
+            head[1] = 126;
+            head[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
+            length = 4;
+        }
+        long => {
+            head[1] = 127;
+            head[2..10].copy_from_slice(&(long as u64).to_be_bytes());
+            length = 10;
+        }
+    }
+    let io = stream.get_mut();
+    let mut whole = head[..length].to_vec();
+    for part in parts {
+        if whole.len() + part.len() > MAX_COPIED {
+            io.write_all(&whole).await.map_err(drop)?;
+            whole.clear();
+            io.write_all(part.as_bytes()).await.map_err(drop)?;
+        } else {
+            whole.extend_from_slice(part.as_bytes());
+        }
+    }
+    io.write_all(&whole).await.map_err(drop)?;
+    io.flush().await.map_err(drop)
+}
+
+/// Resolves when a write should have been done, since the server stops.
+async fn overdue(stage: &mut watch::Receiver<Stage>) {
+    let _ = stage.wait_for(|stage| *stage != Stage::Open).await;
+    sleep(LAST_WRITE).await;
 }

@@ -44,7 +44,7 @@ fn quick() -> Config {
     }
 }
 
-/// Sends back what it gets; `flood` gets messages of 64 KiB without end, `later` and `policy` are shown out.
+/// Sends back what it gets, after 400 ms for `busy`; `flood` gets messages of 64 KiB without end, `later` and `policy` are shown out.
 fn echo<'a>(socket: &'a mut Socket) -> BoxFuture<'a, End> {
     Box::pin(async move {
         loop {
@@ -53,6 +53,9 @@ fn echo<'a>(socket: &'a mut Socket) -> BoxFuture<'a, End> {
                 Ok(Incoming::Binary) => return End::Unsupported("text only".into()),
                 Err(end) => return end,
             };
+            if text == "busy" {
+                sleep(Duration::from_millis(400)).await;
+            }
             let end = match text.as_str() {
                 "flood" => loop {
                     if let Err(end) = socket.send(&"x".repeat(64 * 1024)).await {
@@ -219,15 +222,34 @@ async fn what_is_no_handshake_is_told_what_is_missing() {
 
 #[tokio::test]
 async fn pages_of_other_origins_are_refused_before_the_upgrade() {
-    let running = start(quick());
-    let with = |origin: &str| format!("{HANDSHAKE}origin: {origin}\r\n\r\n");
-    for own in
-        ["http://localhost:3000", "https://grps.example.com", "https://server.example:80", "http://SERVER.example:80"]
-    {
-        assert!(running.raw(&with(own)).await.starts_with("HTTP/1.1 101"), "{own}");
+    let running = start(Config { base_url: "https://Server.example:80".into(), ..quick() });
+    let with =
+        |host: &str, origin: &str| format!("{}origin: {origin}\r\n\r\n", HANDSHAKE.replace("server.example:80", host));
+    for (host, own) in [
+        ("server.example:80", "http://localhost:3000"),
+        ("server.example:80", "https://grps.example.com"),
+        ("server.example:80", "https://server.example:80"),
+        ("server.example:80", "http://SERVER.example:80"),
+        ("localhost:8000", "http://localhost:8000"),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("192.168.1.5:8000", "http://192.168.1.5:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
+    ] {
+        assert!(running.raw(&with(host, own)).await.starts_with("HTTP/1.1 101"), "{own}");
     }
-    for foreign in ["https://evil.example", "null", "http://server.example", "", "http://"] {
-        let answer = running.raw(&with(foreign)).await;
+    for (host, foreign) in [
+        ("server.example:80", "https://evil.example"),
+        ("server.example:80", "null"),
+        ("server.example:80", "http://server.example"),
+        ("server.example:80", ""),
+        ("server.example:80", "http://"),
+        ("localhost:8000", "http://localhost:9999"),
+        // Names that were made to point here.
+        ("evil.example:8000", "http://evil.example:8000"),
+        ("127.0.0.1.evil.example", "http://127.0.0.1.evil.example"),
+        ("localhost.evil.example", "http://localhost.evil.example"),
+    ] {
+        let answer = running.raw(&with(host, foreign)).await;
         assert!(
             answer.starts_with("HTTP/1.1 403") && answer.contains("cors.origin_not_allowed"),
             "{foreign}: {answer}"
@@ -253,6 +275,25 @@ async fn seats_are_counted_and_given_back() {
     drop(third); // without a word
     running.settles(1).await;
     assert_eq!(running.ended("gone"), 2);
+}
+
+#[test]
+fn one_caller_gets_a_part_of_the_seats() {
+    let sockets = Sockets::new(&Config { max_sockets: 400, ..quick() }, &Metrics::default());
+    let seat = |caller: &str| {
+        sockets.seat(Visitor { mode: "echo", caller: caller.into(), request_id: "id".into() }).map_err(|error| {
+            assert_eq!(error.kind(), crate::base::Kind::Limited);
+            error.code().to_owned()
+        })
+    };
+    let mut greedy: Vec<Seat> = (0..100).map(|_| seat("greedy").unwrap()).collect();
+    assert_eq!(seat("greedy").err().unwrap(), "sockets.caller_full");
+    assert_eq!(sockets.open(), 100, "a refused one holds no seat");
+    let other = seat("other").unwrap();
+    greedy.pop();
+    greedy.push(seat("greedy").unwrap());
+    drop((greedy, other));
+    assert!(sockets.callers().is_empty() && sockets.open() == 0);
 }
 
 #[tokio::test]
@@ -287,6 +328,18 @@ async fn a_peer_that_does_not_answer_pings_is_closed() {
     assert!(tail.ends_with(b"\x89\x00\x88\x15\x03\xf0no answer to pings"[5..].as_ref()), "{tail:?}");
     assert!(watch.elapsed() >= Duration::from_millis(300), "{:?}", watch.elapsed());
     assert_eq!(running.ended("silent"), 1);
+}
+
+#[tokio::test]
+async fn a_peer_has_its_time_from_the_ping_on_however_late_it_is_sent() {
+    let running = start(Config { socket_ping_ms: 200, socket_pong_ms: 150, ..quick() });
+    let mut client = running.open().await;
+    // Nobody reads here for longer than quiet and answer may take together.
+    assert_eq!(say(&mut client, "busy").await, "busy");
+    sleep(Duration::from_millis(50)).await; // of the 150 it has for its answer
+    assert_eq!(next(&mut client).await.unwrap().unwrap(), Message::Ping(Vec::new().into()));
+    assert_eq!(say(&mut client, "still here").await, "still here");
+    assert_eq!(running.ended("silent"), 0);
 }
 
 #[tokio::test]
@@ -343,4 +396,14 @@ async fn a_stop_tells_everyone_to_come_back_and_is_quick() {
     assert!(TcpStream::connect(address).await.is_err());
     let visitor = Visitor { mode: "echo", caller: "test".into(), request_id: "id".into() };
     assert_eq!(sockets.seat(visitor).err().unwrap().code(), "sockets.stopping");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_peers_that_do_not_read() {
+    let running = start(Config { socket_write_deadline_ms: 60_000, ..quick() });
+    let mut deaf = running.open().await;
+    deaf.send(Message::text("flood")).await.unwrap();
+    sleep(Duration::from_millis(300)).await; // until everything between the two is full
+    assert_eq!(running.sockets.drain().await, 0, "it was cut instead of ended");
+    assert_eq!(running.ended("stopping"), 1);
 }

@@ -6,4 +6,5 @@ mod wire;
 
 pub use gateway::GatewayApi;
 pub use operators::QueuesApi;
+pub(in crate::domains::jobs) use wire::QueueIn;
 pub use wire::{around, envelope};

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use poem_openapi::param::Query;
 use poem_openapi::{Enum, Object, OpenApi};
 
+use super::super::api::QueueIn;
 use super::super::{Jobs, QueueName};
 use super::mirror::{Mirrors, View};
 use super::work::{Terms, Work};
 use crate::base::{Clock, Error, Id, Result};
-use crate::domains::auth::{Auth, Caller, TICKET_LIFE};
-use crate::http::sockets::{Switching, Upgrade, Visitor};
+use crate::domains::auth::{Auth, Caller, Scope, TICKET_LIFE};
+use crate::http::sockets::{End, Seat, Switching, Upgrade, Visitor};
 use crate::http::{Area, Context, Json, Sockets};
 
 /// What a socket is for.
@@ -84,8 +86,7 @@ impl SocketApi {
         /// What the socket is for; `mirror` when not given.
         mode: Query<Option<Mode>>,
         /// The queue to follow or to take from; `default` when not given.
-        #[oai(validator(max_length = 64))]
-        queue: Query<Option<String>>,
+        queue: Query<Option<QueueIn>>,
         /// Mirror: whether frames say more than the job itself.
         envelope: Query<Option<Flag>>,
         /// Mirror: the last sequence seen; `0` for everything still kept.
@@ -99,11 +100,10 @@ impl SocketApi {
         lease: Query<Option<u32>>,
         upgrade: Upgrade,
     ) -> poem::Result<Switching> {
-        let queue = queue.0.map_or_else(|| Ok(QueueName::default()), |name| name.parse())?;
+        let queue = queue.0.map_or_else(QueueName::default, |queue| queue.0);
         let holder = caller.id.clone();
-        let visit = |mode| Visitor { mode, caller: caller.id, request_id: context.request_id };
         if mode.0 == Some(Mode::Work) {
-            let seat = self.sockets.seat(visit("work"))?;
+            let seat = self.seat("work", caller, context)?;
             let (credit, lease) = (credit.0.unwrap_or(1) as usize, Duration::from_secs(lease.0.unwrap_or(30).into()));
             let work = Work::new(self.jobs.clone(), self.clock.clone(), Terms { queue, credit, lease, holder });
             return Ok(self.sockets.accept(seat, upgrade, move |socket| Box::pin(work.run(socket))));
@@ -116,7 +116,7 @@ impl SocketApi {
             envelope: after.is_some() || matches!(envelope.0, Some(Flag::One | Flag::True)),
             resumes: after.is_some(),
         };
-        let seat = self.sockets.seat(visit("mirror"))?;
+        let seat = self.seat("mirror", caller, context)?;
         let mirrors = self.mirrors.clone();
         Ok(self.sockets.accept(seat, upgrade, move |socket| Box::pin(mirrors.run(socket, view))))
     }
@@ -130,6 +130,17 @@ impl SocketApi {
         let ticket = self.auth.tickets().issue(&caller, context.now)?;
         let expires_in = TICKET_LIFE.as_secs() as u32;
         Ok(Json(TicketView { ticket: ticket.expose().to_owned(), expires_in }))
+    }
+}
+
+impl SocketApi {
+    /// A place for the caller's socket.
+    fn seat(&self, mode: &'static str, caller: Caller, context: Context) -> Result<Seat> {
+        let visitor = Visitor { mode, caller: caller.id.clone(), request_id: context.request_id.clone() };
+        let seat = self.sockets.seat(visitor)?;
+        self.auth.use_up(&caller, &context)?;
+        let ended = self.auth.ended(caller, Scope::JobsConsume);
+        Ok(seat.until(ended.map(|()| End::Policy("the key this was opened with is revoked".into())).boxed()))
     }
 }
 

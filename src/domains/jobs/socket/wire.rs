@@ -6,11 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::{Copy, Nack};
+use super::super::job::MAX_DELAY;
+use super::super::{Copy, MAX_LEASE, Nack};
 use crate::base::{Error, Id, Result, Time};
-
-/// Longest wait a consumer may ask for with `retryIn`, in seconds; what the queue allows may be less.
-const MAX_RETRY_SECONDS: f64 = 31.0 * 86_400.0;
 
 /// A job's envelope in a mirror, up to its payload.
 pub fn mirrored(job: &Copy) -> String {
@@ -85,26 +83,55 @@ enum Kind {
     Extend,
 }
 
+/// A message that is not carried out, and the job it is about where that much could be read.
+#[derive(Debug)]
+pub struct Refused {
+    pub id: Option<Id>,
+    pub error: Error,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { id: None, error }
+    }
+}
+
 /// Reads a consumer's message. Fields it does not know are ignored (requirement X6).
 ///
 /// # Errors
 /// `sockets.message_invalid` with what is wrong and what is expected.
-pub fn read(text: &str) -> Result<Message> {
+pub fn read(text: &str) -> std::result::Result<Message, Refused> {
     let raw: Raw =
         serde_json::from_str(text).map_err(|error| invalid(format!("this message cannot be read: {error}")))?;
     let id = raw.id.parse().map_err(|_| invalid("id must be the id of a job, 16 hex characters"))?;
+    let about = |error| Refused { id: Some(id), error };
     let said = match raw.kind {
         Kind::Ack => Said::Ack,
         Kind::Nack => {
-            let wait = raw.retry_in.map(|seconds| match (0.0..=MAX_RETRY_SECONDS).contains(&seconds) {
-                true => Ok(Duration::from_secs_f64(seconds)),
-                false => Err(invalid(format!("retryIn must be 0 to {MAX_RETRY_SECONDS} seconds"))),
-            });
-            Said::Nack(Nack { reason: raw.reason, retry_in: wait.transpose()?, dead: raw.dead, released: raw.released })
+            let retry_in = raw.retry_in.map(retry_wait).transpose().map_err(about)?;
+            Said::Nack(Nack { reason: raw.reason, retry_in, dead: raw.dead, released: raw.released })
         }
-        Kind::Extend => Said::Extend { lease: raw.lease.map(Duration::from_secs) },
+        Kind::Extend => Said::Extend { lease: raw.lease.map(lease_length).transpose().map_err(about)? },
     };
     Ok(Message { id, token: raw.lease_token, said })
+}
+
+/// The limit is that of `POST /job/{id}/nack`.
+fn retry_wait(seconds: f64) -> Result<Duration> {
+    let most = MAX_DELAY.as_secs();
+    match (0.0..=most as f64).contains(&seconds) {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err(invalid(format!("retryIn must be 0 to {most} seconds"))),
+    }
+}
+
+/// The limits are those of `POST /job/{id}/extend`.
+fn lease_length(seconds: u64) -> Result<Duration> {
+    let most = MAX_LEASE.as_secs();
+    match (1..=most).contains(&seconds) {
+        true => Ok(Duration::from_secs(seconds)),
+        false => Err(invalid(format!("lease must be 1 to {most} seconds"))),
+    }
 }
 
 /// The refusal of a message that says nothing we know.
@@ -148,7 +175,24 @@ mod tests {
             r#"{"type":"nack","id":"0000000000000010","leaseToken":"t","retryIn":1e300}"#,
             r#"{"type":"extend","id":"0000000000000010","leaseToken":"t","lease":-1}"#,
         ] {
-            assert_eq!(read(bad).unwrap_err().code(), "sockets.message_invalid", "{bad}");
+            assert_eq!(read(bad).unwrap_err().error.code(), "sockets.message_invalid", "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_have_the_limits_they_have_over_http() {
+        let text = |kind: &str, name: &str, seconds: u64| {
+            format!(r#"{{"type":"{kind}","id":"0000000000000010","leaseToken":"t","{name}":{seconds}}}"#)
+        };
+        for (kind, name, good, bad) in [
+            ("extend", "lease", [1, 3600], [0, 3601]),
+            ("nack", "retryIn", [0, 30 * 86_400], [30 * 86_400 + 1, u64::MAX]),
+        ] {
+            good.iter().for_each(|seconds| drop(read(&text(kind, name, *seconds)).unwrap()));
+            for seconds in bad {
+                let Refused { id, error } = read(&text(kind, name, seconds)).unwrap_err();
+                assert!(id == Some(Id(0x10)) && error.detail().contains(name), "{seconds}: {error:?}");
+            }
         }
     }
 

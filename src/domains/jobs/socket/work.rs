@@ -9,11 +9,11 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::super::{Job, Jobs, MAX_TAKE, MAX_WAIT, QueueName, Take, envelope};
-use super::wire::{self, Message, Said};
-use crate::base::{Clock, Error, Id, Result, Time};
+use super::wire::{self, Message, Refused, Said};
+use crate::base::{Clock, Id, Result, Time};
 use crate::http::sockets::{End, Incoming, Socket};
 
 /// Messages of one consumer that are being carried out; the next one is read when one of them is done.
@@ -31,6 +31,10 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How often a consumer with no credit left is looked at for leases that ended.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long what was read may take to be carried out once the socket is over. With what the socket itself may take to end, it stays
+/// within what a stop allows.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// What a consumer asked for.
 pub struct Terms {
     pub queue: QueueName,
@@ -41,6 +45,9 @@ pub struct Terms {
 }
 
 type Taking = BoxFuture<'static, Result<Vec<Job>>>;
+
+/// Messages that are being carried out, at most [`MAX_UNDER_WAY`].
+type UnderWay = FuturesUnordered<BoxFuture<'static, Outcome>>;
 
 /// One consumer.
 pub struct Work {
@@ -66,15 +73,18 @@ impl Work {
 
     /// Hands out jobs until the socket ends.
     pub async fn run(mut self, socket: &mut Socket) -> End {
-        match self.serve(socket).await {
+        let mut under_way = FuturesUnordered::new();
+        let end = match self.serve(socket, &mut under_way).await {
             Ok(never) => match never {},
             Err(end) => end,
-        }
+        };
+        // Many consumers ack and leave. Nobody waits for these answers, but a job whose ack was dropped would be done a second time.
+        let _ = timeout(FAREWELL, under_way.for_each(|_| async {})).await;
+        end
     }
 
-    async fn serve(&mut self, socket: &mut Socket) -> Result<Infallible, End> {
+    async fn serve(&mut self, socket: &mut Socket, under_way: &mut UnderWay) -> Result<Infallible, End> {
         let mut stopping: watch::Receiver<bool> = self.jobs.stopping();
-        let mut under_way: FuturesUnordered<BoxFuture<'static, Outcome>> = FuturesUnordered::new();
         // Never dropped while it waits: jobs it took at that moment would be leased to nobody.
         let mut taking: Option<Taking> = None;
         loop {
@@ -87,7 +97,7 @@ impl Work {
                 () = stopped(&mut stopping) => return Err(End::Stopping),
                 heard = socket.receive(), if under_way.len() < MAX_UNDER_WAY => match self.read(heard?) {
                     Ok(message) => under_way.push(self.carry_out(message)),
-                    Err(error) => self.strike(socket, &error).await?,
+                    Err(refused) => self.strike(socket, &refused).await?,
                 },
                 Some(outcome) = under_way.next(), if !under_way.is_empty() => {
                     let answer = self.settle(outcome);
@@ -137,17 +147,17 @@ impl Work {
         }
     }
 
-    fn read(&mut self, heard: Incoming) -> Result<Message> {
+    fn read(&mut self, heard: Incoming) -> std::result::Result<Message, Refused> {
         match heard {
             Incoming::Text(text) => wire::read(&text),
-            Incoming::Binary => Err(wire::invalid("messages are JSON in text frames, not binary ones")),
+            Incoming::Binary => Err(wire::invalid("messages are JSON in text frames, not binary ones").into()),
         }
     }
 
-    /// Answers what could not be read, and ends the socket of someone who goes on like that.
-    async fn strike(&mut self, socket: &mut Socket, error: &Error) -> Result<(), End> {
-        socket.send(&wire::failed(None, error)).await?;
-        self.strikes += 1;
+    /// Answers what is not carried out, and ends the socket of someone who goes on without saying what it is about.
+    async fn strike(&mut self, socket: &mut Socket, refused: &Refused) -> Result<(), End> {
+        socket.send(&wire::failed(refused.id, &refused.error)).await?;
+        self.strikes += usize::from(refused.id.is_none());
         match self.strikes < MAX_STRIKES {
             true => Ok(()),
             false => Err(End::Policy("too many messages that cannot be read".into())),
