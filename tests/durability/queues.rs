@@ -235,7 +235,7 @@ async fn the_queue_does_what_the_model_does() {
         if step.is_multiple_of(200) {
             pair.compare().await;
         }
-        if step.is_multiple_of(5_000) {
+        if step.is_multiple_of((campaign.rounds / 20).max(1)) {
             // Everything in memory is gone.
             pair.jobs = open(&pair.store, &pair.clock).await;
             pair.note("restart");
