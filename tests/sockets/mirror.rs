@@ -87,6 +87,31 @@ async fn a_gap_is_announced_and_then_it_goes_on() {
     client.quiet().await;
 }
 
+#[tokio::test]
+async fn consumers_that_do_not_read_keep_nobody_from_catching_up() {
+    let live = Live::new().await;
+    // More than is kept in memory, and more than lies between a server and a client that does not read.
+    let big = json!({ "x": "x".repeat(60_000) }).to_string();
+    for _ in 0..20 {
+        live.put("default", vec![big.clone(); 10]).await;
+    }
+    let mut deaf = Vec::new();
+    for _ in 0..DEAF {
+        deaf.push(live.open("/ws?after=0").await);
+    }
+    sleep(QUIET).await;
+    let mut client = live.open("/ws?after=0").await;
+    let all = async {
+        for _ in 0..200 {
+            client.json().await;
+        }
+    };
+    timeout(Duration::from_secs(8), all).await.expect("it waits for those that do not read");
+}
+
+/// More than may read old jobs from the store at once.
+const DEAF: usize = 20;
+
 const PRODUCERS: usize = 4;
 const CONSUMERS: usize = 6;
 const EACH: usize = 300;

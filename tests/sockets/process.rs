@@ -76,7 +76,8 @@ fn a_thousand_idle_sockets_weigh_little() {
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
         held.push(socket);
     }
-    let each = resident(&server).saturating_sub(before) as f64 / SOCKETS as f64;
+    // Under memory pressure it may even have shrunk.
+    let each = (resident(&server) as f64 - before as f64) / SOCKETS as f64;
     println!("{each:.1} KB a socket");
     assert!(each < 30.0, "{each:.1} KB a socket");
     server.stop();

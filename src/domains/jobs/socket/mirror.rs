@@ -9,13 +9,20 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::super::{Copy, Jobs, Place};
+use super::super::{Copy, Jobs, Place, Released};
 use super::wire;
 use crate::base::Id;
 use crate::http::sockets::{End, Socket};
 
-/// Mirrors that hold a page read from the store at the same time; pages of recent jobs are shared and need no turn.
+/// Mirrors that read a page from the store at the same time; pages of recent jobs are shared and need no turn.
 const CATCHING_UP: usize = 16;
+
+/// Mirrors that hold such a page while they hand it out. Past that, a mirror holds one job and reads the rest again: slow consumers take
+/// neither much memory nor others' turns.
+const PAGES_HELD: usize = 64;
+
+/// Payload bytes of a page that is held.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// How long one of them may take to hand its page to its consumer.
 const PAGE_DEADLINE: Duration = Duration::from_secs(30);
@@ -38,11 +45,12 @@ pub struct View {
 pub struct Mirrors {
     jobs: Jobs,
     turns: Arc<Semaphore>,
+    held: Arc<Semaphore>,
 }
 
 impl Mirrors {
     pub fn new(jobs: Jobs) -> Self {
-        Self { jobs, turns: Arc::new(Semaphore::new(CATCHING_UP)) }
+        Self { jobs, turns: Arc::new(Semaphore::new(CATCHING_UP)), held: Arc::new(Semaphore::new(PAGES_HELD)) }
     }
 
     /// Shows jobs until the socket ends.
@@ -84,22 +92,29 @@ impl Mirrors {
             true => Some(self.turn(socket).await?),
             false => None,
         };
-        let page = self.jobs.tail().after(&mut view.place).await?;
+        let mut page = self.jobs.tail().after(&mut view.place).await?;
         let own = page.stored;
+        page.jobs.retain(|job| job.queue == view.place.queue);
+        let held = own.then(|| self.held.try_acquire().ok()).flatten();
+        if own {
+            cut(&mut page, if held.is_some() { PAGE_BYTES } else { 0 });
+        }
+        drop(turn);
         if page.lost {
             let next = page.jobs.first().map_or(page.cursor, |job| job.id);
             self.announce(socket, view, next).await?;
         }
         let show = async {
-            for job in page.jobs.into_iter().filter(|job| job.queue == view.place.queue) {
+            for job in page.jobs {
                 show(socket, &job, view.envelope).await?;
             }
             Ok(())
         };
-        match turn {
-            Some(_) => timeout(PAGE_DEADLINE, show).await.unwrap_or(Err(End::Slow))?,
-            None => show.await?,
+        match own {
+            true => timeout(PAGE_DEADLINE, show).await.unwrap_or(Err(End::Slow))?,
+            false => show.await?,
         }
+        drop(held);
         view.place.cursor = view.place.cursor.max(page.cursor);
         for _ in 0..HEARD_PER_PAGE {
             match socket.receive().now_or_never() {
@@ -129,6 +144,20 @@ impl Mirrors {
             return socket.send(&wire::gap(view.place.cursor, next)).await;
         }
         Err(End::Later("you fell behind what is kept; reconnect".into()))
+    }
+}
+
+/// Leaves the first jobs of a page, in some `bytes`, and one in any case; the rest is behind its cursor then.
+fn cut(page: &mut Released, bytes: usize) {
+    let mut total = 0;
+    let fits = page.jobs.iter().take_while(|job| {
+        total += job.payload.len();
+        total <= bytes
+    });
+    let fits = fits.count().max(1);
+    if let Some(last) = page.jobs.get(fits - 1).filter(|_| fits < page.jobs.len()) {
+        page.cursor = last.id;
+        page.jobs.truncate(fits);
     }
 }
 
