@@ -7,6 +7,7 @@ use std::array;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use super::engine::Row;
 
@@ -16,7 +17,7 @@ const STRIPES: usize = 64;
 const ENTRY_OVERHEAD: usize = 200;
 
 pub(super) struct Cache {
-    rows: moka::sync::Cache<Bytes, Option<Bytes>>,
+    rows: moka::sync::Cache<Bytes, Option<Bytes>, RandomState>,
     stripes: [Mutex<u64>; STRIPES],
 }
 
@@ -38,7 +39,10 @@ impl Cache {
             let bytes = key.len() + value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD;
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        let rows = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
+        let rows = moka::sync::Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(weigh)
+            .build_with_hasher(RandomState::default());
         Self { rows, stripes: array::from_fn(|_| Mutex::new(0)) }
     }
 

@@ -9,7 +9,6 @@
 //! Nothing has happened before the append, so a group that fails earlier is only refused. A fault after it leaves open what is on disk: the
 //! store takes no more writes until it has been opened again, which is also done here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -410,7 +409,7 @@ fn refused(error: Error) -> Refusal {
 fn decide<'a>(keyspace: &Keyspace, group: &'a [Pending]) -> Result<(Vec<bool>, Writes<'a>)> {
     keyspace.with(|database| {
         let mut keep = Vec::with_capacity(group.len());
-        let mut writes: Writes<'a> = HashMap::new();
+        let mut writes = Writes::default();
         for pending in group {
             let holds = holds(database, &writes, &pending.batch)?;
             if holds {

@@ -10,6 +10,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use super::database::{Database, Prepared};
 use crate::base::{Error, Result};
@@ -24,7 +25,7 @@ const OPTIMISTIC_READS: usize = 3;
 const REPAIR_WAIT: Duration = Duration::from_secs(2);
 
 /// The writes of one group: the last one of each key.
-pub type Writes<'a> = HashMap<&'a Bytes, &'a Option<Bytes>>;
+pub type Writes<'a> = HashMap<&'a Bytes, &'a Option<Bytes>, RandomState>;
 
 pub struct Keyspace {
     /// None while it is being opened again.
