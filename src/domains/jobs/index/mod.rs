@@ -1,6 +1,6 @@
 //! The jobs in memory, as order needs them: what is to be had in each queue, first priority, then age; what waits for a time; what is over.
 //! It is the fold of the committed rows of [`super::tables::JOBS`], fed in commit order before a commit is acknowledged, and rebuilt from
-//! them at start. A million jobs take some 300 MB.
+//! them at start. A million jobs take about 130 MB.
 //!
 //! Rows decide, the index proposes: a taker *claims* what stands first, so that no two try the same, and then commits. A claim ends when its
 //! taker is through, or gone.
