@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use grps::config::SETTINGS;
+
 fn between(text: &str, name: &str) -> String {
     let (open, close) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
     let inner = text.split_once(&open).and_then(|(_, rest)| rest.split_once(&close)).map(|(inner, _)| inner);
@@ -27,4 +29,16 @@ fn the_readmes_settings_are_the_programs() {
 #[test]
 fn the_readmes_access_table_is_the_programs() {
     check("access", &grps::domains::auth::access_markdown(), "config print --access");
+}
+
+/// A blueprint that sets what nobody reads, or starts two servers on one disk, would be found out by its user.
+#[test]
+fn the_blueprint_for_render_sets_what_there_is() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/render.yaml")).unwrap();
+    let keys = text.lines().filter_map(|line| line.trim().strip_prefix("- key: "));
+    let keys: Vec<&str> = keys.filter_map(|rest| rest.split(' ').next()).collect();
+    assert!(keys.len() > 3 && keys.iter().all(|key| SETTINGS.iter().any(|setting| setting.name == *key)), "{keys:?}");
+    for line in ["numInstances: 1", "mountPath: /data", "healthCheckPath: /health/live", "runtime: docker"] {
+        assert!(text.contains(line), "{line}");
+    }
 }
