@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use grps::base::Id;
+use grps::base::metrics::Metrics;
+use grps::base::{Id, Ids};
+use grps::domains::audit::Actor;
+use grps::domains::jobs::{Asker, Config, Jobs, NewJob, QueueName};
 use serde_json::{Value, json};
 
 use crate::harness::{Setup, TestApp};
@@ -314,4 +317,17 @@ async fn a_mirror_is_told_once_of_what_is_gone_and_only_of_its_own_queue() {
     assert_eq!(follow(&app, "a", first).await, (400, 0));
     assert_eq!(follow(&app, "b", Id(0)).await, (390, 0), "who asks for all that is kept misses nothing");
     assert_eq!(follow(&app, "b", first).await, (390, 1));
+}
+
+#[tokio::test]
+async fn a_job_that_waits_can_be_had_at_once_though_its_queue_is_over_a_lowered_limit() {
+    let app = TestApp::new().await;
+    let id: Id = put(&app, "/job?delay=60", "{}").await.parse().unwrap();
+    put(&app, "/job", "{}").await;
+    let (clock, limit) = (app.clock.clone(), Config { queue_length: 1, ..Config::default() });
+    let jobs = Jobs::open(&app.app.store, clock.clone(), Ids::new(clock), limit, &Metrics::default()).await.unwrap();
+    let asker = Asker { actor: Actor::of("test"), request_id: "test".into() };
+    assert_eq!(jobs.requeue(id, &asker).await.unwrap().ready_at, None);
+    let refused = jobs.submit(vec![NewJob::new(QueueName::default(), "{}", "test")]).await.unwrap_err();
+    assert_eq!(refused.code(), "jobs.queue_full");
 }

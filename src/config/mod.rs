@@ -428,7 +428,7 @@ fn mask(secret: &str) -> String {
 mod tests {
     use super::*;
 
-    fn build(settings: &[(&str, &str)]) -> Result<Config> {
+    pub fn build(settings: &[(&str, &str)]) -> Result<Config> {
         let dir = tempfile::tempdir().unwrap();
         let generated = Generated::load_or_create(dir.path()).unwrap();
         let env = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();

@@ -72,15 +72,9 @@ fn pause(read: &Reader<'_>, name: &str) -> Result<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, FeatureState, Generated, Sources};
+    use super::super::tests::build;
+    use super::super::{Config, FeatureState};
     use super::*;
-
-    fn build(settings: &[(&str, &str)]) -> Result<Config> {
-        let dir = tempfile::tempdir().unwrap();
-        let generated = Generated::load_or_create(dir.path()).unwrap();
-        let env = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Config::build(&Sources::read(Vec::new(), env, dir.path()).unwrap(), &generated)
-    }
 
     #[test]
     fn both_are_off_until_all_they_need_is_there() {

@@ -94,9 +94,6 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Phase; 6] =
-        [Phase::Queued, Phase::Leased, Phase::Delivered, Phase::Done, Phase::Dead, Phase::Expired];
-
     /// Whether nothing more happens to the job unless somebody asks for it.
     pub fn is_over(self) -> bool {
         !matches!(self, Phase::Queued | Phase::Leased)

@@ -27,7 +27,7 @@ mod tail;
 mod taking;
 mod timekeeper;
 
-pub use api::{GatewayApi, QueuesApi, around, envelope};
+pub use api::{GatewayApi, QueuesApi, envelope};
 pub use config::Config;
 pub use index::{Index, MAX_QUEUES, QueueStats};
 pub use job::{Job, Lease, MAX_PAYLOAD, NewJob, Phase, QueueName};

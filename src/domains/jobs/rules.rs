@@ -63,9 +63,6 @@ pub struct Nack {
 }
 
 impl State {
-    pub const ALL: [State; 7] =
-        [State::Waiting, State::Ready, State::Leased, State::Delivered, State::Done, State::Dead, State::Expired];
-
     /// The state of a job in `phase` that can be had from `ready_at` on.
     pub fn of(phase: Phase, ready_at: Option<Time>, now: Time) -> Self {
         match phase {

@@ -77,21 +77,16 @@ impl Jobs {
     /// Those of reading the store.
     pub async fn open(store: &Store, clock: Clock, ids: Ids, config: Config, metrics: &Metrics) -> Result<Self> {
         let newest = store.scan(JOBS.all().newest_first(), 1).await?.items.first().map_or(Id(0), |(id, _)| *id);
-        let forgotten: HashMap<QueueName, Id> = everything(store, &JOBS_FORGOTTEN).await?.into_iter().collect();
+        let mut forgotten: HashMap<QueueName, Id> = HashMap::new();
+        each_page(store, &JOBS_FORGOTTEN, |page| forgotten.extend(page)).await?;
         let last = forgotten.values().copied().fold(newest, Id::max);
-        let keys = Arc::new(AtomicUsize::new(everything(store, &JOB_KEY_ENDS).await?.len()));
+        let mut count = 0;
+        each_page(store, &JOB_KEY_ENDS, |page| count += page.len()).await?;
+        let keys = Arc::new(AtomicUsize::new(count));
         let tail = Tail::new(store.clone(), ids.clone(), last, forgotten);
         let (index, meters) = (Index::new(clock.clone()), Meters::new(metrics));
         follow(store, &index, tail.line(), &meters, &keys);
-        let mut after = None;
-        loop {
-            let page = store.scan(JOBS.all().after(after.as_ref()), MAX_PAGE).await?;
-            index.apply(page.items.iter().map(|(id, job)| (*id, Some(job))));
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
+        each_page(store, &JOBS, |page| drop(index.apply(page.iter().map(|(id, job)| (*id, Some(job)))))).await?;
         let (seats, store, stopping) = (Semaphore::new(config.waiters), store.clone(), watch::Sender::new(false));
         Ok(Self(Arc::new(Inner { store, clock, ids, config, index, tail, meters, keys, seats, stopping })))
     }
@@ -229,15 +224,19 @@ fn follow(store: &Store, index: &Index, line: Line, meters: &Meters, keys: &Arc<
     });
 }
 
-/// All rows of a table that is small.
-async fn everything<K: Key, V: Record>(store: &Store, table: &Table<K, V>) -> Result<Vec<(K, V)>> {
-    let (mut rows, mut after) = (Vec::new(), None);
+/// Shows all rows of a table, a page at a time: there may be millions.
+async fn each_page<K: Key, V: Record>(
+    store: &Store,
+    table: &Table<K, V>,
+    mut each: impl FnMut(Vec<(K, V)>),
+) -> Result<()> {
+    let mut after = None;
     loop {
         let page = store.scan(table.all().after(after.as_ref()), MAX_PAGE).await?;
-        rows.extend(page.items);
+        each(page.items);
         after = page.next;
         if after.is_none() {
-            return Ok(rows);
+            return Ok(());
         }
     }
 }

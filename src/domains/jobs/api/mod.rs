@@ -7,4 +7,4 @@ mod wire;
 pub use gateway::GatewayApi;
 pub use operators::QueuesApi;
 pub(in crate::domains::jobs) use wire::QueueIn;
-pub use wire::{around, envelope};
+pub use wire::envelope;

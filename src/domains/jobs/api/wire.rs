@@ -487,7 +487,7 @@ pub fn envelope(job: &Job) -> String {
 }
 
 /// `head` as a JSON object, with the payload as its last field.
-pub fn around(head: &impl Serialize, payload: &str) -> String {
+fn around(head: &impl Serialize, payload: &str) -> String {
     // Plain data always has a text form.
     let mut text = serde_json::to_string(head).unwrap_or_default();
     text.pop();
