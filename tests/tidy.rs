@@ -21,11 +21,11 @@ const FLOORS: &[(&str, u32)] = &[
     ("domains::leaderboards", 7),
     ("domains::ranks", 8),
     ("domains::upkeep", 8),
-    ("domains::health", 9),
-    ("domains::samples", 9),
-    ("config", 9),
-    ("app", 10),
-    ("cli", 11),
+    ("domains::health", 11),
+    ("domains::samples", 11),
+    ("config", 11),
+    ("app", 12),
+    ("cli", 13),
 ];
 
 /// Lines a file may have at most.

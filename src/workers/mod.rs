@@ -136,7 +136,7 @@ async fn run(
         }
         let early = wake.as_ref().filter(|_| failures == 0);
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(clock.real(pause)) => {}
             _ = stop.changed() => {}
             () = called(early) => {}
         }
