@@ -7,7 +7,7 @@ use grps::base::{Clock, Secret};
 use grps::domains::doorbell::{BUDGET_PER_MINUTE, BURST, Config, Doorbell};
 use grps::domains::jobs::{NewJob, QueueName, Take};
 use grps::remote::BaseUrl;
-use grps::remote::roblox::{Complaint, MAX_MESSAGE, PUBLISH_SCOPE, Trouble};
+use grps::remote::roblox::{Complaint, MAX_MESSAGE, PUBLISH_SCOPE, Settings, Trouble};
 use grps::remote::{Roblox, Unanswered};
 use grps::workers::{Next, StatusBoard, Supervisor, Worker};
 use serde_json::json;
@@ -191,16 +191,15 @@ async fn every_bad_day_is_waited_out_and_the_ring_made_up_for() {
 async fn roblox_being_away_keeps_nobody_from_putting_jobs_in() {
     let scene = Scene::new("default").await;
     let config = Config {
-        key: Secret::new(KEY),
         universe: UNIVERSE,
         queues: vec![QueueName::default()],
         topic: "grps-jobs".into(),
-        api: BaseUrl::parse("ROBLOX_API_URL", &scene.fake.url()).unwrap(),
         patience: PATIENCE,
     };
     let app = &scene.app.app;
-    let doorbell =
-        Doorbell::new(&app.store, app.clock.clone(), app.jobs.clone(), Some(&config), &Metrics::default()).unwrap();
+    let roblox = roblox(&scene.fake);
+    let bell = (Some(&config), Some(&roblox));
+    let doorbell = Doorbell::new(&app.store, app.clock.clone(), app.jobs.clone(), bell, &Metrics::default());
     let mut ringer = doorbell.ringer().unwrap();
     scene.fake.climate(Some(Day::Hang));
     scene.put("default", 1).await;
@@ -275,11 +274,25 @@ async fn without_its_settings_it_is_off() {
     }
 }
 
+/// Access to the fake with a test's patience.
+fn roblox(fake: &FakeRoblox) -> Roblox {
+    let settings = Settings {
+        key: Secret::new(KEY),
+        api: BaseUrl::parse("ROBLOX_API_URL", &fake.url()).unwrap(),
+        budget_percent: 100,
+        group: None,
+        universe: Some(UNIVERSE),
+        store: None,
+        prefix: None,
+        patience: PATIENCE,
+    };
+    Roblox::new(&settings, Clock::fake(START)).unwrap()
+}
+
 #[tokio::test]
 async fn a_message_that_is_too_long_is_refused_by_roblox_and_told() {
     let fake = FakeRoblox::start(Clock::fake(START)).await;
-    let base = BaseUrl::parse("ROBLOX_API_URL", &fake.url()).unwrap();
-    let roblox = Roblox::new(base, &Secret::new(KEY), PATIENCE).unwrap();
+    let roblox = roblox(&fake);
     assert_eq!(roblox.publish_message(UNIVERSE, "topic", &"x".repeat(MAX_MESSAGE)).await, Ok(()));
     let trouble = roblox.publish_message(UNIVERSE, "topic", &"x".repeat(MAX_MESSAGE + 1)).await.unwrap_err();
     let complaint = Complaint { code: Some("INVALID_ARGUMENT".into()), message: "The request is not valid.".into() };

@@ -27,6 +27,7 @@ use crate::domains::jobs;
 use crate::domains::players::RetentionConfig;
 use crate::domains::upkeep;
 use crate::http::{self, Origins, Proxies};
+use crate::remote::roblox;
 use crate::store::{self, DataDir, Progress, Surroundings};
 
 /// How logs are written.
@@ -69,6 +70,8 @@ pub struct Config {
     pub discord: Option<discord::Config>,
     /// None when it is off.
     pub doorbell: Option<doorbell::Config>,
+    /// None without a key for Open Cloud.
+    pub roblox: Option<roblox::Settings>,
     /// What is worth telling the owner at start.
     pub warnings: Vec<String>,
     /// Features that need a setting: name, whether it is on, the variable that turns it on.
@@ -148,6 +151,7 @@ impl Config {
             },
             discord: outbound::discord(&read)?,
             doorbell: outbound::doorbell(&read)?,
+            roblox: outbound::roblox(&read)?,
             warnings: warnings(&read)?,
             features: features(&read)?,
         };
