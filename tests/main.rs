@@ -27,6 +27,7 @@ mod ingest;
 mod jobs;
 mod keys;
 mod limits;
+mod open_cloud;
 mod openapi;
 mod policy_reload;
 mod process;
