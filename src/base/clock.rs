@@ -67,7 +67,11 @@ enum Source {
     System,
     Fake(Arc<AtomicI64>),
     /// Began at a time and runs so many times as fast as the system's.
-    SpedUp { from: Time, since: Instant, factor: u32 },
+    SpedUp {
+        from: Time,
+        since: Instant,
+        factor: u32,
+    },
 }
 
 impl Clock {
