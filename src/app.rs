@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response};
@@ -17,6 +18,7 @@ use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
+use crate::domains::group::{Access, Group, GroupSize};
 use crate::domains::health::{Checks, HealthApi};
 use crate::domains::jobs::{
     GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
@@ -24,7 +26,9 @@ use crate::domains::jobs::{
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
-use crate::domains::ranks::{DECISIONS, HistoryRetention, Ranks, RanksApi};
+use crate::domains::ranks::{
+    APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
+};
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
@@ -48,6 +52,7 @@ pub struct App {
     pub auth: Arc<Auth>,
     pub policy: Arc<PolicyStore>,
     pub standings: Standings,
+    pub group: Group,
     pub jobs: Jobs,
     pub players: Players,
     pub leaderboards: Leaderboards,
@@ -93,14 +98,17 @@ impl App {
         let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
+        let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
+        let (access, size) = (Access::new(roblox.as_ref(), config.roblox.as_ref()), GroupSize::default());
+        let group = Group::new(clock.clone(), access, policy.clone(), size);
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
-        let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
+        let inline = Duration::ZERO;
+        let ranks = Ranks::open(store.clone(), policy.clone(), clock.clone(), ids.clone(), inline).await?;
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
-        let access = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
-        let bell = (config.doorbell.as_ref(), access.as_ref());
+        let bell = (config.doorbell.as_ref(), roblox.as_ref());
         let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let sockets = Sockets::new(&config.http, &metrics);
@@ -115,6 +123,7 @@ impl App {
             auth,
             policy,
             standings,
+            group,
             jobs,
             players,
             leaderboards,
@@ -139,6 +148,7 @@ impl App {
             auth,
             policy,
             standings,
+            group: _,
             jobs,
             players,
             leaderboards,
@@ -196,6 +206,7 @@ impl App {
             board: _,
             ids: _,
             standings: _,
+            group: _,
             players: _,
             leaderboards: _,
             ranks: _,
@@ -267,6 +278,10 @@ pub fn tables() -> Vec<TableInfo> {
         PLAYERS.info(),
         SNAPSHOTS.info(),
         DECISIONS.info(),
+        DECIDED.info(),
+        OPEN_EFFECTS.info(),
+        APPLIED.info(),
+        DECISIONS_INDEXED.info(),
         RANKED.info(),
         BOARDS.info(),
         CURSORS.info(),

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod auth;
 pub mod discord;
 pub mod doorbell;
+pub mod group;
 pub mod health;
 pub mod jobs;
 pub mod leaderboards;
