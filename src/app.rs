@@ -14,16 +14,19 @@ use poem_openapi::{OpenApi, OpenApiService};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
+use crate::domains::applying::{self, Applying, SUSPENSIONS, SuspensionEnds};
 use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
+use crate::domains::effects::{EFFECTS, EFFECTS_OPEN};
 use crate::domains::group::{Access, Group, GroupSize};
 use crate::domains::health::{Checks, HealthApi};
 use crate::domains::jobs::{
-    GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
+    Events, GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
 };
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
+use crate::domains::mirrors::{MIRROR_DUE, MIRRORED, Mirrors};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{
@@ -57,6 +60,8 @@ pub struct App {
     pub players: Players,
     pub leaderboards: Leaderboards,
     pub ranks: Ranks,
+    pub mirrors: Mirrors,
+    pub applying: Applying,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
@@ -106,6 +111,18 @@ impl App {
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let inline = Duration::ZERO;
         let ranks = Ranks::open(store.clone(), policy.clone(), clock.clone(), ids.clone(), inline).await?;
+        let mirrors = Mirrors::new(&store, standings.clone(), roblox.as_ref(), config.mirrors.clone());
+        let parts = applying::Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            policy: policy.clone(),
+            group: group.clone(),
+            ranks: ranks.clone(),
+            mirrors: mirrors.clone(),
+            events: Events::new(jobs.clone(), config.events.clone()),
+        };
+        let applying = Applying::new(parts, &metrics).await?;
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
         let bell = (config.doorbell.as_ref(), roblox.as_ref());
@@ -128,6 +145,8 @@ impl App {
             players,
             leaderboards,
             ranks,
+            mirrors,
+            applying,
             discord,
             doorbell,
             caretaker,
@@ -153,6 +172,8 @@ impl App {
             players,
             leaderboards,
             ranks,
+            mirrors: _,
+            applying,
             discord,
             doorbell,
             caretaker,
@@ -166,6 +187,7 @@ impl App {
             caretaker: caretaker.clone(),
             discord: discord.clone(),
             doorbell: doorbell.clone(),
+            applying: applying.clone(),
             clock: clock.clone(),
         };
         let health = HealthApi {
@@ -199,6 +221,8 @@ impl App {
             auth,
             policy,
             jobs,
+            mirrors,
+            applying,
             discord,
             doorbell,
             caretaker,
@@ -219,9 +243,13 @@ impl App {
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
             Box::new(KeyUses(auth.clone())),
             Box::new(Timekeeper::new(jobs.clone())),
+            Box::new(SuspensionEnds::new(applying.clone())),
             Box::new(UpkeepWorker::new(caretaker.clone())),
             Box::new(BackupWorker::new(caretaker.clone(), clock.clone())),
         ];
+        workers.extend(applying.worker().map(|applier| Box::new(applier) as Box<dyn Worker>));
+        workers.extend(mirrors.entries().map(|mirror| Box::new(mirror) as Box<dyn Worker>));
+        workers.extend(mirrors.board().map(|mirror| Box::new(mirror) as Box<dyn Worker>));
         workers.extend(discord.poller().map(|poller| Box::new(poller) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
         workers
@@ -294,6 +322,11 @@ pub fn tables() -> Vec<TableInfo> {
         DISCORD_CURSORS.info(),
         DISCORD_REJECTIONS.info(),
         DISCORD_REJECTED.info(),
+        EFFECTS.info(),
+        EFFECTS_OPEN.info(),
+        SUSPENSIONS.info(),
+        MIRROR_DUE.info(),
+        MIRRORED.info(),
         KEYS.info(),
         AUDITS.info(),
     ]

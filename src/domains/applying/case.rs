@@ -98,9 +98,7 @@ impl Case<'_> {
         let (group, user) = (self.access.group, self.user.get());
         let (kind, role, sent) = match next {
             Move::Settled => return Ok(()),
-            Move::Assign(role) => {
-                (StepKind::AssignRole, role, self.access.roblox.assign_role(group, user, role).await)
-            }
+            Move::Assign(role) => (StepKind::AssignRole, role, self.access.roblox.assign_role(group, user, role).await),
             Move::Unassign(role) => {
                 (StepKind::UnassignRole, role, self.access.roblox.unassign_role(group, user, role).await)
             }
@@ -160,7 +158,8 @@ impl Case<'_> {
     pub async fn settle_restriction(&self, effect: &mut Effect, wanted: &Wanted) -> Result<(), Stop> {
         let Some(universe) = self.access.universe else {
             return Err(Stop::Never(
-                "the policy keeps people out of the experience (experienceBan), but ROBLOX_UNIVERSE_ID is not set".into(),
+                "the policy keeps people out of the experience (experienceBan), but ROBLOX_UNIVERSE_ID is not set"
+                    .into(),
             ));
         };
         let (roblox, user) = (&self.access.roblox, self.user.get());
@@ -247,6 +246,9 @@ mod tests {
         assert!(holds(&wanted(Some(60)), &held("cheated", Some(90)), Time(40_000)).is_none(), "theirs ends sooner");
         assert!(holds(&wanted(None), &held("cheated", Some(90)), Time(0)).is_none());
         assert!(holds(&wanted(None), &held("grps 7: warnings", None), Time(0)).is_some());
-        assert!(holds(&wanted(Some(60)), &held("grps 3: x", None), Time(0)).is_none(), "ours follow the newest decision");
+        assert!(
+            holds(&wanted(Some(60)), &held("grps 3: x", None), Time(0)).is_none(),
+            "ours follow the newest decision"
+        );
     }
 }

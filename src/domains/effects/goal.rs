@@ -130,12 +130,8 @@ mod tests {
 
     #[test]
     fn its_end_brings_the_rank_back() {
-        let lift = |rank| Subject {
-            lifts: true,
-            target_rank: rank,
-            standing: Some("suspended"),
-            ..subject(Action::Suspend)
-        };
+        let lift =
+            |rank| Subject { lifts: true, target_rank: rank, standing: Some("suspended"), ..subject(Action::Suspend) };
         let back = asked(&lift(Some("Storm Corporal I"))).unwrap();
         assert_eq!((back.role, back.restriction), (Some(Some(40)), Some(Wanted::Free)));
         assert_eq!(asked(&lift(None)).unwrap().role, Some(None));
@@ -143,11 +139,8 @@ mod tests {
 
     #[test]
     fn a_ban_is_for_good_and_leaves_roles_alone_unless_the_policy_names_one() {
-        let ban = Subject {
-            standing: Some("banned"),
-            suspend_for: Some(Duration::from_secs(5)),
-            ..subject(Action::Ban)
-        };
+        let ban =
+            Subject { standing: Some("banned"), suspend_for: Some(Duration::from_secs(5)), ..subject(Action::Ban) };
         let found = asked(&ban).unwrap();
         assert_eq!(found.role, None);
         assert!(matches!(found.restriction, Some(Wanted::KeptOut { duration: None, .. })));

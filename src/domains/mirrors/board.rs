@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_written() {
-        let map = |rows: &[(u64, u64)]| rows.iter().map(|(id, points)| (RobloxId::new(*id).unwrap(), *points)).collect();
+        let map =
+            |rows: &[(u64, u64)]| rows.iter().map(|(id, points)| (RobloxId::new(*id).unwrap(), *points)).collect();
         let found = changes(&map(&[(1, 10), (2, 20), (4, 40)]), &map(&[(1, 10), (2, 19), (3, 30)]));
         let found: Vec<(u64, Option<u64>)> = found.into_iter().map(|(user, points)| (user.get(), points)).collect();
         assert_eq!(found, [(3, None), (2, Some(20)), (4, Some(40))]);

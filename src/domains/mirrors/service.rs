@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::board::BoardMirror;
 use super::entry::EntryMirror;
-use crate::base::{Clock, RobloxId, Time};
+use crate::base::{RobloxId, Time};
 use crate::domains::standings::Standings;
 use crate::remote::Roblox;
 use crate::remote::roblox::StoreId;
@@ -16,7 +16,7 @@ use crate::store::{Store, Table, Tx};
 pub static MIRROR_DUE: Table<RobloxId, u64> = Table::new("mirror_due", *b"md");
 
 /// Places of the players' board that can be mirrored.
-pub const MAX_TOP: usize = 1_000;
+pub const MAX_TOP: usize = 500;
 
 /// Where mirrors write.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +31,6 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Mirrors {
     pub(super) store: Store,
-    pub(super) clock: Clock,
     pub(super) standings: Standings,
     roblox: Option<Roblox>,
     config: Config,
@@ -39,7 +38,7 @@ pub struct Mirrors {
 }
 
 impl Mirrors {
-    pub fn new(store: &Store, clock: Clock, standings: Standings, roblox: Option<&Roblox>, config: Config) -> Self {
+    pub fn new(store: &Store, standings: Standings, roblox: Option<&Roblox>, config: Config) -> Self {
         let wake = Arc::new(Notify::new());
         let call = wake.clone();
         store.follow(&MIRROR_DUE, move |rows| {
@@ -47,7 +46,7 @@ impl Mirrors {
                 call.notify_one();
             }
         });
-        Self { store: store.clone(), clock, standings, roblox: roblox.cloned(), config, wake }
+        Self { store: store.clone(), standings, roblox: roblox.cloned(), config, wake }
     }
 
     /// Notes in the commit of `tx` that this player's entry is to be written, if the policy wants that and there is a store for it.
