@@ -8,7 +8,7 @@ use reqwest::Url;
 use serde_json::{Map, Value};
 
 use super::limits::{Class, Pool};
-use super::reply::{Dialect, Outcome};
+use super::reply::Outcome;
 use super::world::World;
 
 /// Why Roblox would not have understood a request.
@@ -25,7 +25,6 @@ pub(super) fn wrong<T>(why: impl Into<String>) -> Read<T> {
 pub(super) enum Target {
     Group(u64),
     Universe(u64),
-    Anything,
 }
 
 /// What a key has to be allowed.
@@ -36,18 +35,17 @@ pub(super) struct Need {
     pub target: Target,
 }
 
-/// A request that was understood: what it counts against, what it needs, how it is refused, and what it does.
+/// A request that was understood: what it counts against, what it needs, and what it does.
 pub(super) struct Plan {
     pub tolls: Vec<(Class, Pool)>,
     pub needs: Vec<Need>,
-    pub dialect: Dialect,
     pub run: Box<dyn FnOnce(&mut World, u64) -> Outcome + Send>,
 }
 
 impl Plan {
     /// `run` gets the world and the id of the key's owner.
     pub fn new(class: Class, pool: Pool, run: impl FnOnce(&mut World, u64) -> Outcome + Send + 'static) -> Self {
-        Self { tolls: vec![(class, pool)], needs: Vec::new(), dialect: Dialect::V2, run: Box::new(run) }
+        Self { tolls: vec![(class, pool)], needs: Vec::new(), run: Box::new(run) }
     }
 
     pub fn toll(mut self, class: Class, pool: Pool) -> Self {
@@ -59,18 +57,12 @@ impl Plan {
         self.needs.push(Need { scope, operation, target });
         self
     }
-
-    pub fn speaks(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
-        self
-    }
 }
 
 /// One request.
 pub(super) struct Call {
     pub method: String,
     pub path: String,
-    pub query: String,
     /// The path's parts, decoded; without the verb.
     pub parts: Vec<String>,
     /// `assignRole` of `…/memberships/1:assignRole`; empty when there is none.
@@ -103,7 +95,6 @@ impl Call {
         let call = Self {
             method: method.to_owned(),
             path: path.to_owned(),
-            query: query.to_owned(),
             parts,
             verb,
             params: params(query)?,

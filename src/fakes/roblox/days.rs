@@ -74,7 +74,7 @@ impl Days {
 
 impl Day {
     /// The answer of a day on which nothing happens; none where something does.
-    pub fn refusal(&self) -> Option<Reply> {
+    pub(super) fn refusal(&self) -> Option<Reply> {
         Some(match self {
             Self::Limited(wait, reset) => {
                 let mut reply = Reply::v2(429, "Too many requests.").header("x-ratelimit-limit", "300, 300;w=60");
@@ -100,7 +100,7 @@ impl Day {
     }
 
     /// The most items on a page.
-    pub fn page(&self) -> Option<usize> {
+    pub(super) fn page(&self) -> Option<usize> {
         match self {
             Self::Short(most) => Some(*most),
             Self::EmptyPage => Some(0),
@@ -109,7 +109,7 @@ impl Day {
     }
 
     /// What becomes of an answer on the way.
-    pub fn spoil(&self, mut reply: Reply) -> (Reply, Sending) {
+    pub(super) fn spoil(&self, mut reply: Reply) -> (Reply, Sending) {
         match self {
             Self::Garbage => reply.body = "{\"path\": \"".to_owned(),
             Self::Empty => reply.body.clear(),
@@ -128,5 +128,8 @@ fn validation() -> Reply {
     let errors = json!({"role": ["The role field is not valid."]});
     let title = "One or more validation errors occurred.";
     let trace = json!({"traceId": "00-0123456789abcdef-00"});
-    Reply::json(400, &json!({"errors": errors, "type": "about:blank", "title": title, "status": 400, "extensions": trace}))
+    Reply::json(
+        400,
+        &json!({"errors": errors, "type": "about:blank", "title": title, "status": 400, "extensions": trace}),
+    )
 }

@@ -74,7 +74,7 @@ impl Key {
 
     pub(super) fn allows(&self, need: &Need) -> bool {
         let good_for = |scope: &Scope| match (need.target, &scope.only) {
-            (Target::Anything, _) | (_, None) => true,
+            (_, None) => true,
             (Target::Group(id) | Target::Universe(id), Some(only)) => only.contains(&id),
         };
         let mut fitting = self.scopes.iter().filter(|scope| scope.name == need.scope);

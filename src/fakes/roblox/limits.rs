@@ -52,7 +52,10 @@ pub(super) enum Pool {
     Owner,
     OwnedBy(u64),
     Universe(u64),
-    Person { universe: u64, user: u64 },
+    Person {
+        universe: u64,
+        user: u64,
+    },
 }
 
 impl Class {
@@ -76,7 +79,9 @@ impl Class {
     pub(super) fn pool(self, owner: u64, universe: u64) -> Pool {
         match self {
             Self::StoreRead | Self::StoreWrite | Self::StoreList | Self::StoreRemove => Pool::Universe(universe),
-            Self::OrderedRead | Self::OrderedWrite | Self::OrderedList | Self::OrderedRemove => Pool::Universe(universe),
+            Self::OrderedRead | Self::OrderedWrite | Self::OrderedList | Self::OrderedRemove => {
+                Pool::Universe(universe)
+            }
             Self::Restriction | Self::RestrictionList | Self::RestrictionLogs => Pool::Universe(universe),
             Self::Restrict => Pool::Universe(universe),
             _ => Pool::OwnedBy(owner),
@@ -139,9 +144,7 @@ impl Limits {
         let (limit, window) = (self.limit(toll.0), toll.0.published().1);
         let gone = |times: &VecDeque<Time>| times.front().is_some_and(|first| now.since(*first) >= window);
         if self.windows.len() >= MAX_WINDOWS {
-            self.windows.retain(|toll, times| {
-                times.back().is_some_and(|last| now.since(*last) < toll.0.published().1)
-            });
+            self.windows.retain(|toll, times| times.back().is_some_and(|last| now.since(*last) < toll.0.published().1));
         }
         let Some(times) = self.windows.get_mut(&toll) else {
             return Standing { limit, window, remaining: limit, reset: window };

@@ -87,6 +87,15 @@ impl Reply {
 }
 
 impl Dialect {
+    /// The shape of a service's failures, by its address.
+    pub fn at(path: &str) -> Self {
+        match path.split('/').nth(1) {
+            Some("datastores") => Self::Stores,
+            Some("legacy-groups" | "api-keys") => Self::Gateway,
+            _ => Self::V2,
+        }
+    }
+
     pub fn invalid(self, why: &str) -> Reply {
         match self {
             Self::V2 => Reply::v2(400, why),

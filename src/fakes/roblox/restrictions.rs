@@ -60,7 +60,8 @@ impl Restriction {
             None => false,
             Some(value) => value.as_bool().ok_or_else(|| Wrong("excludeAltAccounts is no boolean".into()))?,
         };
-        let (private_reason, display_reason) = (reason("privateReason", MAX_PRIVATE)?, reason("displayReason", MAX_DISPLAY)?);
+        let (private_reason, display_reason) =
+            (reason("privateReason", MAX_PRIVATE)?, reason("displayReason", MAX_DISPLAY)?);
         Ok(Self { active, start: Time::default(), duration, private_reason, display_reason, exclude_alts })
     }
 
@@ -155,7 +156,9 @@ fn logs(call: &Call, universe: u64) -> Read<Plan> {
 
 fn restrict(call: &Call, universe: u64, user: u64) -> Read<Plan> {
     call.only(&["updateMask", "idempotencyKey.key", "idempotencyKey.firstSent"])?;
-    if let Some(mask) = call.param("updateMask").filter(|mask| !["game_join_restriction", "gameJoinRestriction"].contains(mask)) {
+    if let Some(mask) =
+        call.param("updateMask").filter(|mask| !["game_join_restriction", "gameJoinRestriction"].contains(mask))
+    {
         return wrong(format!("updateMask is {mask}; it must name the whole restriction"));
     }
     let once = match (call.param("idempotencyKey.key"), call.param("idempotencyKey.firstSent")) {

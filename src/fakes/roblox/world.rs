@@ -125,24 +125,21 @@ impl World {
     pub fn serve(&mut self, read: Read<Call>, asked: Asked) -> (Reply, Sending) {
         let (reply, sending) = match read {
             Ok(call) => self.answer(&call),
-            Err(wrong) => (self.misunderstood(&format!("{} {}", asked.method, asked.path), &wrong.0), Sending::Whole),
+            Err(wrong) => (self.misunderstood(&asked.method, &asked.path, &wrong.0), Sending::Whole),
         };
         keep(&mut self.asked, Asked { status: reply.status, ..asked }, MAX_ASKED);
         (reply, sending)
     }
 
-    fn misunderstood(&mut self, what: &str, why: &str) -> Reply {
-        keep(&mut self.wrong, format!("{what}: {why}"), MAX_WRONG);
-        Reply::v2(400, why)
+    fn misunderstood(&mut self, method: &str, path: &str, why: &str) -> Reply {
+        keep(&mut self.wrong, format!("{method} {path}: {why}"), MAX_WRONG);
+        Dialect::at(path).invalid(why)
     }
 
     fn answer(&mut self, call: &Call) -> (Reply, Sending) {
         let plan = match route(call) {
             Ok(plan) => plan,
-            Err(wrong) => {
-                let what = format!("{} {}?{}", call.method, call.path, call.query);
-                return (self.misunderstood(&what, &wrong.0), Sending::Whole);
-            }
+            Err(wrong) => return (self.misunderstood(&call.method, &call.path, &wrong.0), Sending::Whole),
         };
         let owner = match self.owner(call, &plan) {
             Ok(owner) => owner,
@@ -154,9 +151,12 @@ impl World {
         let standing = match self.limits.take(&tolls, now) {
             Ok(standing) => standing,
             Err(over) => {
-                let reply = over.headers(plan.dialect.limited());
+                let reply = over.headers(Dialect::at(&call.path).limited());
                 let told = self.by_turns();
-                return (if told { reply.header("retry-after", over.wait().to_string()) } else { reply }, Sending::Whole);
+                return (
+                    if told { reply.header("retry-after", over.wait().to_string()) } else { reply },
+                    Sending::Whole,
+                );
             }
         };
         let day = self.days.take(tolls.iter().map(|(class, _)| *class));
@@ -172,7 +172,7 @@ impl World {
     }
 
     fn perform(&mut self, call: &Call, plan: Plan, owner: u64, day: Option<&Day>) -> Reply {
-        if let Err(refusal) = self.allowed(call.header(keys::HEADER), &plan.needs, plan.dialect) {
+        if let Err(refusal) = self.allowed(call, &plan.needs) {
             return refusal;
         }
         self.most = day.and_then(Day::page);
@@ -188,7 +188,7 @@ impl World {
         }
         let secret = call.header(keys::HEADER);
         if secret.is_empty() {
-            self.misunderstood(&format!("{} {}", call.method, call.path), "no x-api-key");
+            self.misunderstood(&call.method, &call.path, "no x-api-key");
         }
         let now = self.now();
         match self.keys.get(secret) {
@@ -197,10 +197,13 @@ impl World {
         }
     }
 
-    fn allowed(&self, secret: &str, needs: &[Need], dialect: Dialect) -> Outcome<()> {
-        let Some(key) = self.keys.get(secret) else { return Ok(()) };
+    fn allowed(&self, call: &Call, needs: &[Need]) -> Outcome<()> {
+        let Some(key) = self.keys.get(call.header(keys::HEADER)) else { return Ok(()) };
         match needs.iter().find(|need| !key.allows(need)) {
-            Some(need) => Err(dialect.denied(&format!("The key lacks {}:{}.", need.scope, need.operation))),
+            Some(need) => {
+                let why = format!("The key lacks {}:{}.", need.scope, need.operation);
+                Err(Dialect::at(&call.path).denied(&why))
+            }
             None => Ok(()),
         }
     }
@@ -221,12 +224,16 @@ fn route(call: &Call) -> Read<Plan> {
         (method, ["cloud", "v2", "universes", universe, "data-stores", store, rest @ ..], "") => {
             stores::v2::route(call, method, (universe, store), rest)
         }
-        (method, ["cloud", "v2", "universes", universe, "ordered-data-stores", store, "scopes", scope, "entries", rest @ ..], "") => {
-            stores::ordered::route(call, method, (universe, store, scope), rest)
-        }
-        (method, ["datastores", "v1", "universes", universe, "standard-datastores", "datastore", "entries", rest @ ..], "") => {
-            stores::v1::route(call, method, universe, rest)
-        }
+        (
+            method,
+            ["cloud", "v2", "universes", universe, "ordered-data-stores", store, "scopes", scope, "entries", rest @ ..],
+            "",
+        ) => stores::ordered::route(call, method, (universe, store, scope), rest),
+        (
+            method,
+            ["datastores", "v1", "universes", universe, "standard-datastores", "datastore", "entries", rest @ ..],
+            "",
+        ) => stores::v1::route(call, method, universe, rest),
         _ => unknown(),
     }
 }

@@ -33,8 +33,7 @@ pub(super) fn group(call: &Call, group: u64) -> Read<Plan> {
 /// Whether the key may see what roles are allowed.
 fn sees_permissions(call: &Call, group: u64) -> impl Fn(&World) -> bool + Send + 'static {
     let secret = call.header(keys::HEADER).to_owned();
-    let need =
-        super::super::call::Need { scope: "group", operation: "read", target: Target::Group(group) };
+    let need = super::super::call::Need { scope: "group", operation: "read", target: Target::Group(group) };
     move |world| world.keys.get(&secret).is_some_and(|key: &Key| key.allows(&need))
 }
 
@@ -47,8 +46,8 @@ pub(super) fn roles(call: &Call, group: u64) -> Read<Plan> {
         let group = world.group(group)?;
         let ranked: BTreeSet<(u8, u64)> = group.roles.iter().map(|(id, role)| (role.rank, *id)).collect();
         let rows = ranked.range(page.start.unwrap_or_default()..);
-        let (roles, token) =
-            page.fill(most, rows.map(|key| (*key, group.roles.get(&key.1).map(|role| shown(group.id, key.1, role, all)))));
+        let (roles, token) = page
+            .fill(most, rows.map(|key| (*key, group.roles.get(&key.1).map(|role| shown(group.id, key.1, role, all)))));
         Reply::ok(&next(json!({"groupRoles": roles}), "nextPageToken", token, empty))
     }))
 }
@@ -218,13 +217,14 @@ pub(in super::super) fn audit_log(call: &Call, group: &str) -> Read<Plan> {
         let (data, token) = page.fill(most, shown);
         Reply::ok(&json!({"previousPageCursor": null, "nextPageCursor": token, "data": data}))
     });
-    Ok(plan.needs("legacy-group", "manage", Target::Group(group)).speaks(Dialect::Gateway))
+    Ok(plan.needs("legacy-group", "manage", Target::Group(group)))
 }
 
 fn line(group: &Group, logged: &Logged) -> Value {
     let (id, rank) = group.top(logged.actor);
     let name = group.roles.get(&id).map_or("", |role| role.name.as_str());
-    let user = json!({"userId": logged.actor, "username": format!("Player{}", logged.actor), "hasVerifiedBadge": false});
+    let user =
+        json!({"userId": logged.actor, "username": format!("Player{}", logged.actor), "hasVerifiedBadge": false});
     json!({
         "actor": {"user": user, "role": {"id": id, "name": name, "rank": rank}},
         "actionType": logged.action,

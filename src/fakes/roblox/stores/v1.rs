@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::call::{Call, Plan, Read, Target, Wrong, id, wrong};
 use super::super::limits::{Class, Pool};
 use super::super::pages::{Page, next};
-use super::super::reply::{Dialect, Outcome, Reply};
+use super::super::reply::{Outcome, Reply};
 use super::super::world::{World, unknown};
 use super::{Entry, GLOBAL, Put, Spot, fits, name};
 
@@ -18,14 +18,13 @@ const USERS: &str = "roblox-entry-userids";
 /// Everything under `…/standard-datastores/datastore/entries`.
 pub(in super::super) fn route(call: &Call, method: &str, universe: &str, rest: &[&str]) -> Read<Plan> {
     let universe = id(universe)?;
-    let plan = match (method, rest) {
-        ("GET", []) => list(call, universe)?,
-        ("GET", ["entry"]) => read(call, universe)?,
-        ("POST", ["entry"]) => write(call, universe)?,
-        ("DELETE", ["entry"]) => delete(call, universe)?,
-        _ => return unknown(),
-    };
-    Ok(plan.speaks(Dialect::Stores))
+    match (method, rest) {
+        ("GET", []) => list(call, universe),
+        ("GET", ["entry"]) => read(call, universe),
+        ("POST", ["entry"]) => write(call, universe),
+        ("DELETE", ["entry"]) => delete(call, universe),
+        _ => unknown(),
+    }
 }
 
 fn spot(call: &Call, universe: u64) -> Read<Spot> {

@@ -41,12 +41,7 @@ impl Place {
 }
 
 /// Everything under `/cloud/v2/universes/{universe}/data-stores/{store}`.
-pub(in super::super) fn route(
-    call: &Call,
-    method: &str,
-    (universe, store): (&str, &str),
-    rest: &[&str],
-) -> Read<Plan> {
+pub(in super::super) fn route(call: &Call, method: &str, (universe, store): (&str, &str), rest: &[&str]) -> Read<Plan> {
     let (scope, rest) = match rest {
         ["scopes", scope, "entries", rest @ ..] => (Some(name("the scope", scope)?), rest),
         ["entries", rest @ ..] => (None, rest),
