@@ -6,6 +6,7 @@
 
 mod access;
 mod apply;
+mod applying;
 mod backups;
 mod bad_input;
 mod boards;
