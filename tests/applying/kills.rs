@@ -81,5 +81,8 @@ async fn promotions_killed_at_every_step_end_with_exactly_one_ladder_role() {
     }
     assert_eq!((told.len() as u64, told.values().all(|count| *count == 1)), (user - 1_000, true));
     assert_eq!(scene.fake.limits().throttled(), 0);
-    println!("{} promotions in {rounds} kills; killed at request (0 before the first): {kills:?}; one role and one audit row each", user - 1_000);
+    println!(
+        "{} promotions in {rounds} kills; killed at request (0 before the first): {kills:?}; one role and one audit row each",
+        user - 1_000
+    );
 }

@@ -115,7 +115,8 @@ async fn the_ban_of_a_moderator_is_neither_shortened_nor_lifted() {
 #[tokio::test]
 async fn without_a_group_a_decision_stays_queued() {
     let app = TestApp::new().await;
-    let decision = app.apply(json!({"userId": 7, "username": "A", "rank": "Volt Specialist II", "rankPoints": 760})).await;
+    let decision =
+        app.apply(json!({"userId": 7, "username": "A", "rank": "Volt Specialist II", "rankPoints": 760})).await;
     assert_eq!(decision["status"], "queued");
     assert!(app.app.workers().iter().all(|worker| worker.name() != "applier"));
 }
@@ -127,14 +128,26 @@ async fn events_become_jobs_where_they_are_wanted() {
     scene.work().await;
     let job = scene.app.get("/job/next?queue=events").gateway().expect(200).await.json();
     let payload = if job["payload"].is_object() { job["payload"].clone() } else { job };
-    assert_eq!((payload["event"].as_str(), payload["decision"].as_str()), (Some("decision.applied"), Some(id.to_string().as_str())), "{payload}");
+    assert_eq!(
+        (payload["event"].as_str(), payload["decision"].as_str()),
+        (Some("decision.applied"), Some(id.to_string().as_str())),
+        "{payload}"
+    );
 }
 
 #[tokio::test]
 async fn the_entry_is_mirrored_where_the_policy_wants_it() {
     let setup = Setup::new().set("ROBLOX_DATASTORE_NAME", "PlayerData").set("ROBLOX_DATASTORE_PREFIX", "player:");
-    let scene = Scene::with(setup.policy("backend.integrations.json", |file| file["features"]["mirrorDatastore"] = true.into())).await;
-    scene.fake.entry_with("PlayerData", ("global", "player:7"), &json!({"pets": [1], "rank": "x"}), (Some(json!({"v": 1})), &[7]));
+    let scene = Scene::with(
+        setup.policy("backend.integrations.json", |file| file["features"]["mirrorDatastore"] = true.into()),
+    )
+    .await;
+    scene.fake.entry_with(
+        "PlayerData",
+        ("global", "player:7"),
+        &json!({"pets": [1], "rank": "x"}),
+        (Some(json!({"v": 1})), &[7]),
+    );
     scene.promote(7, &[SPECIALIST]).await;
     scene.work().await;
     scene.app.tick("entry-mirror").await;

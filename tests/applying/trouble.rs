@@ -180,7 +180,8 @@ async fn a_restriction_whose_answer_is_lost_is_made_once() {
         scene.work().await;
         scene.run(70).await;
         assert_eq!(scene.status(7, id).await, Status::Applied, "{day:?} {}", why(&scene, 7, id).await);
-        let restricted = scene.fake.effects().into_iter().filter(|effect| effect.what == grps::fakes::roblox::Change::Restricted);
+        let restricted =
+            scene.fake.effects().into_iter().filter(|effect| effect.what == grps::fakes::roblox::Change::Restricted);
         assert_eq!(restricted.count(), 1, "{day:?}");
     }
 }

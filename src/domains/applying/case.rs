@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Clock, Id, RobloxId, Time};
+use super::service::Applying;
+use crate::base::{Clock, Error, Id, RobloxId, Time};
 use crate::domains::effects::{Effect, Goal, Move, Names, OURS, StepKind, next_move};
 use crate::domains::group::{Access, Group, Mapping, ROLES_AGE, Roles};
 use crate::remote::roblox::{Cure, Restriction, Trouble, Wanted};
@@ -21,14 +22,17 @@ pub enum Stop {
     Trouble(Trouble),
     /// It will never succeed, for this reason: a sentence for people.
     Never(String),
-    /// It has to be remembered that something is about to be sent, before it is.
-    Remember,
+    /// The decision does not stand any more.
+    Fell,
+    /// Our own store did not take what has to be remembered.
+    Ours(Error),
     /// The same again, with fresh knowledge.
     Refresh,
 }
 
 /// One effect's turn with Roblox.
 pub struct Case<'a> {
+    pub applying: &'a Applying,
     pub group: &'a Group,
     pub access: &'a Access,
     pub clock: &'a Clock,
@@ -86,12 +90,18 @@ impl Case<'_> {
             }
             effect.note(self.now(), read, format!("holds {held}"));
             if !effect.touched {
-                return Err(Stop::Remember);
+                self.remember(effect).await?;
             }
             self.make(effect, next, &name).await?;
             read = StepKind::VerifyRoles;
         }
         Err(Stop::Never(format!("the roles of user {} do not stay as they are set", self.user)))
+    }
+
+    /// What is about to be sent is remembered before it is.
+    async fn remember(&self, effect: &mut Effect) -> Result<(), Stop> {
+        let stands = self.applying.remember(self.id, effect).await.map_err(Stop::Ours)?;
+        if stands { Ok(()) } else { Err(Stop::Fell) }
     }
 
     async fn make(&self, effect: &mut Effect, next: Move, name: &impl Fn(u64) -> String) -> Result<(), Stop> {
@@ -173,9 +183,14 @@ impl Case<'_> {
                 effect.note(self.now(), StepKind::VerifyRestriction, text);
                 return Ok(());
             }
-            let Some(first_sent) = effect.restricted_at.filter(|_| effect.touched) else {
-                effect.restricted_at.get_or_insert(self.now());
-                return Err(Stop::Remember);
+            let first_sent = match effect.restricted_at {
+                Some(at) => at,
+                None => {
+                    let now = self.now();
+                    effect.restricted_at = Some(now);
+                    self.remember(effect).await?;
+                    now
+                }
             };
             // A decision that is carried out anew is another attempt, not a repeat of the old one.
             let verb = if *wanted == Wanted::Free { "free" } else { "restrict" };

@@ -50,7 +50,7 @@ impl Applying {
         let Some(access) = self.group.access() else { return Ok(Turn::Later(NO_GROUP)) };
         let begun = self.store.get(&EFFECTS, &id).await?.filter(|effect| effect.ended_at.is_none());
         let mut effect = begun.unwrap_or_else(|| Effect::begin(user, self.clock.now()));
-        let case = Case { group: &self.group, access: &access, clock: &self.clock, id, user };
+        let case = Case { applying: self, group: &self.group, access: &access, clock: &self.clock, id, user };
         let mut refreshed = 0;
         for _ in 0..ROUNDS {
             let decision = self.store.get(&DECISIONS, &(user, id)).await?;
@@ -67,7 +67,8 @@ impl Applying {
                     Some(turn) => return Ok(turn),
                     None => continue,
                 },
-                Err(Stop::Remember) => self.remember(id, &mut effect).await?,
+                Err(Stop::Fell) => {}
+                Err(Stop::Ours(error)) => return Err(error),
                 Err(Stop::Refresh) => match case.refresh(refreshed) {
                     Ok(()) => refreshed += 1,
                     Err(Stop::Never(why)) => self.give_up(id, &mut effect, why).await?,
@@ -129,8 +130,8 @@ impl Applying {
         Ok(case.settle_roles(effect, &goal, (&mapping, &roles)).await)
     }
 
-    /// What is about to be sent is remembered first, if the decision still stands.
-    async fn remember(&self, id: Id, effect: &mut Effect) -> Result<()> {
+    /// What is about to be sent is remembered first, if the decision still stands; whether it does.
+    pub(super) async fn remember(&self, id: Id, effect: &mut Effect) -> Result<bool> {
         let (user, shared) = (effect.user, Effect { touched: true, ..effect.clone() });
         let (key, shared) = (&(user, id), &shared);
         let stands = self
@@ -146,7 +147,7 @@ impl Applying {
             })
             .await?;
         effect.touched |= stands;
-        Ok(())
+        Ok(stands)
     }
 
     async fn give_up(&self, id: Id, effect: &mut Effect, why: String) -> Result<()> {
