@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response};
@@ -13,18 +14,24 @@ use poem_openapi::{OpenApi, OpenApiService};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
+use crate::domains::applying::{self, Applying, SUSPENSIONS, SuspensionEnds};
 use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
+use crate::domains::effects::{EFFECTS, EFFECTS_OPEN};
+use crate::domains::group::{Access, Group, GroupSize};
 use crate::domains::health::{Checks, HealthApi};
 use crate::domains::jobs::{
-    GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
+    Events, GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
 };
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
+use crate::domains::mirrors::{MIRROR_DUE, MIRRORED, Mirrors};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
-use crate::domains::ranks::{DECISIONS, HistoryRetention, Ranks, RanksApi};
+use crate::domains::ranks::{
+    APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
+};
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
@@ -48,10 +55,13 @@ pub struct App {
     pub auth: Arc<Auth>,
     pub policy: Arc<PolicyStore>,
     pub standings: Standings,
+    pub group: Group,
     pub jobs: Jobs,
     pub players: Players,
     pub leaderboards: Leaderboards,
     pub ranks: Ranks,
+    pub mirrors: Mirrors,
+    pub applying: Applying,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
@@ -93,14 +103,29 @@ impl App {
         let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
+        let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
+        let (access, size) = (Access::new(roblox.as_ref(), config.roblox.as_ref()), GroupSize::default());
+        let group = Group::new(clock.clone(), access, policy.clone(), size);
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
-        let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
+        let inline = Duration::ZERO;
+        let ranks = Ranks::open(store.clone(), policy.clone(), clock.clone(), ids.clone(), inline).await?;
+        let mirrors = Mirrors::new(&store, standings.clone(), roblox.as_ref(), config.mirrors.clone());
+        let parts = applying::Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            policy: policy.clone(),
+            group: group.clone(),
+            ranks: ranks.clone(),
+            mirrors: mirrors.clone(),
+            events: Events::new(jobs.clone(), config.events.clone()),
+        };
+        let applying = Applying::new(parts, &metrics).await?;
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
-        let access = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
-        let bell = (config.doorbell.as_ref(), access.as_ref());
+        let bell = (config.doorbell.as_ref(), roblox.as_ref());
         let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let sockets = Sockets::new(&config.http, &metrics);
@@ -115,10 +140,13 @@ impl App {
             auth,
             policy,
             standings,
+            group,
             jobs,
             players,
             leaderboards,
             ranks,
+            mirrors,
+            applying,
             discord,
             doorbell,
             caretaker,
@@ -139,10 +167,13 @@ impl App {
             auth,
             policy,
             standings,
+            group: _,
             jobs,
             players,
             leaderboards,
             ranks,
+            mirrors: _,
+            applying,
             discord,
             doorbell,
             caretaker,
@@ -156,6 +187,7 @@ impl App {
             caretaker: caretaker.clone(),
             discord: discord.clone(),
             doorbell: doorbell.clone(),
+            applying: applying.clone(),
             clock: clock.clone(),
         };
         let health = HealthApi {
@@ -189,6 +221,8 @@ impl App {
             auth,
             policy,
             jobs,
+            mirrors,
+            applying,
             discord,
             doorbell,
             caretaker,
@@ -196,6 +230,7 @@ impl App {
             board: _,
             ids: _,
             standings: _,
+            group: _,
             players: _,
             leaderboards: _,
             ranks: _,
@@ -208,9 +243,13 @@ impl App {
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
             Box::new(KeyUses(auth.clone())),
             Box::new(Timekeeper::new(jobs.clone())),
+            Box::new(SuspensionEnds::new(applying.clone())),
             Box::new(UpkeepWorker::new(caretaker.clone())),
             Box::new(BackupWorker::new(caretaker.clone(), clock.clone())),
         ];
+        workers.extend(applying.worker().map(|applier| Box::new(applier) as Box<dyn Worker>));
+        workers.extend(mirrors.entries().map(|mirror| Box::new(mirror) as Box<dyn Worker>));
+        workers.extend(mirrors.board().map(|mirror| Box::new(mirror) as Box<dyn Worker>));
         workers.extend(discord.poller().map(|poller| Box::new(poller) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
         workers
@@ -267,6 +306,10 @@ pub fn tables() -> Vec<TableInfo> {
         PLAYERS.info(),
         SNAPSHOTS.info(),
         DECISIONS.info(),
+        DECIDED.info(),
+        OPEN_EFFECTS.info(),
+        APPLIED.info(),
+        DECISIONS_INDEXED.info(),
         RANKED.info(),
         BOARDS.info(),
         CURSORS.info(),
@@ -279,6 +322,11 @@ pub fn tables() -> Vec<TableInfo> {
         DISCORD_CURSORS.info(),
         DISCORD_REJECTIONS.info(),
         DISCORD_REJECTED.info(),
+        EFFECTS.info(),
+        EFFECTS_OPEN.info(),
+        SUSPENSIONS.info(),
+        MIRROR_DUE.info(),
+        MIRRORED.info(),
         KEYS.info(),
         AUDITS.info(),
     ]

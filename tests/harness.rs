@@ -95,9 +95,13 @@ impl Setup {
         self
     }
 
-    /// Changes a policy file before the start.
+    /// Changes a policy file before the start; one that is not there is made.
     pub fn policy(self, file: &str, change: impl FnOnce(&mut Value)) -> Self {
-        edit_json(&self.dir.path().join("policy").join(file), change);
+        let path = self.dir.path().join("policy").join(file);
+        if !path.exists() {
+            std::fs::write(&path, r#"{"version": 1}"#).unwrap();
+        }
+        edit_json(&path, change);
         self
     }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod apply;
+mod applying;
 mod backups;
 mod bad_input;
 mod boards;
@@ -18,6 +19,8 @@ mod discord_trouble;
 mod docs;
 mod doorbell;
 mod durability;
+mod effects;
+mod endings;
 mod fakes;
 mod fakes_roblox;
 mod harness;

@@ -3,6 +3,7 @@
 
 mod banner;
 mod config;
+mod demo;
 mod doctor;
 mod health;
 mod jobs;

@@ -7,7 +7,7 @@ use poem::http::Method;
 use serde_json::{Value, json};
 
 use super::session::Session;
-use super::{Common, print};
+use super::{Common, demo, print};
 use crate::base::Result;
 use crate::config::Sources;
 
@@ -22,6 +22,12 @@ pub struct DemoArgs {
     /// Remove the invented group again
     #[arg(long)]
     remove: bool,
+    /// Play promotions, a stolen key, the breaker and the way back against a Roblox in miniature; needs no key and touches no data
+    #[arg(long, conflicts_with_all = ["players", "remove"])]
+    with_fake_roblox: bool,
+    /// End when the story is told, instead of staying for you to look around
+    #[arg(long, requires = "with_fake_roblox")]
+    once: bool,
 }
 
 pub async fn bootstrap(common: &Common, sources: &Sources) -> Result<ExitCode> {
@@ -37,6 +43,9 @@ pub async fn bootstrap(common: &Common, sources: &Sources) -> Result<ExitCode> {
 }
 
 pub async fn demo(args: DemoArgs, common: &Common, sources: &Sources) -> Result<ExitCode> {
+    if args.with_fake_roblox {
+        return demo::run(args.once, common, sources).await;
+    }
     let session = Session::open(sources).await?;
     let outcome = if args.remove { remove(&session).await } else { load(&session, args.players).await };
     session.close().await?;

@@ -24,6 +24,7 @@ use crate::domains::auth::{self, Mode};
 use crate::domains::discord;
 use crate::domains::doorbell;
 use crate::domains::jobs;
+use crate::domains::mirrors;
 use crate::domains::players::RetentionConfig;
 use crate::domains::upkeep;
 use crate::http::{self, Origins, Proxies};
@@ -70,6 +71,10 @@ pub struct Config {
     pub discord: Option<discord::Config>,
     /// None when it is off.
     pub doorbell: Option<doorbell::Config>,
+    /// What is written back to Roblox, besides decisions.
+    pub mirrors: mirrors::Config,
+    /// The queue that events go into; none for nowhere.
+    pub events: Option<jobs::QueueName>,
     /// None without a key for Open Cloud.
     pub roblox: Option<roblox::Settings>,
     /// What is worth telling the owner at start.
@@ -151,6 +156,8 @@ impl Config {
             },
             discord: outbound::discord(&read)?,
             doorbell: outbound::doorbell(&read)?,
+            mirrors: outbound::mirrors(&read)?,
+            events: outbound::events(&read)?,
             roblox: outbound::roblox(&read)?,
             warnings: warnings(&read)?,
             features: features(&read)?,

@@ -6,6 +6,8 @@ use super::Reader;
 use crate::base::{Error, Result, Secret};
 use crate::domains::discord::{self, Floors, MAX_EMBEDS, MIN_INTERVAL};
 use crate::domains::doorbell;
+use crate::domains::jobs::QueueName;
+use crate::domains::mirrors::{self, MAX_TOP};
 use crate::remote::roblox::{self, StoreId};
 use crate::remote::{BaseUrl, TOTAL_TIMEOUT, contact};
 
@@ -70,6 +72,29 @@ pub fn roblox(read: &Reader<'_>) -> Result<Option<roblox::Settings>> {
         patience: TOTAL_TIMEOUT,
     };
     Ok(read.missing(&["ROBLOX_OPEN_CLOUD_API_KEY"])?.is_empty().then_some(settings))
+}
+
+/// What is written back, and where.
+pub fn mirrors(read: &Reader<'_>) -> Result<mirrors::Config> {
+    let places = read.number("ROBLOX_ORDERED_TOP", 1, MAX_TOP as u64)? as usize;
+    let name = read.text("ROBLOX_ORDERED_DATASTORE")?;
+    let Some(roblox) = roblox(read)? else { return Ok(mirrors::Config::default()) };
+    let ordered = roblox.universe.filter(|_| !name.is_empty());
+    Ok(mirrors::Config {
+        entries: roblox.store.map(|store| (store, roblox.prefix.unwrap_or_default())),
+        board: ordered.map(|universe| (StoreId { universe, name, scope: "global".to_owned() }, places)),
+    })
+}
+
+/// The queue for events.
+pub fn events(read: &Reader<'_>) -> Result<Option<QueueName>> {
+    match read.text("EVENTS_QUEUE")? {
+        name if name.is_empty() => Ok(None),
+        name => name
+            .parse()
+            .map(Some)
+            .map_err(|error: Error| Error::invalid("config.invalid", format!("EVENTS_QUEUE: {}", error.detail()))),
+    }
 }
 
 /// An id of somebody else's making; none when it is not set.

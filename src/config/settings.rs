@@ -147,6 +147,17 @@ pub const SETTINGS: &[Setting] = &[
     ),
     plain("DOORBELL_TOPIC", "grps-jobs", "What their messaging topics begin with: `<DOORBELL_TOPIC>-<queue>`."),
     plain(
+        "ROBLOX_ORDERED_DATASTORE",
+        "",
+        "Ordered data store that the best of the players' board are written to; empty: none.",
+    ),
+    plain("ROBLOX_ORDERED_TOP", "100", "How many of them, at most 500."),
+    plain(
+        "EVENTS_QUEUE",
+        "",
+        "Queue that gets a job for every decision that took effect or failed and for every alert; empty: none.",
+    ),
+    plain(
         "ROBLOX_BUDGET_PERCENT",
         "100",
         "Our share of Roblox's limits; leave some to game servers and tools that use keys of the same owner.",

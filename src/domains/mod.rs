@@ -1,12 +1,16 @@
 //! The domains: what grps is about, one folder each. Their floors are in `tests/tidy.rs`.
 
+pub mod applying;
 pub mod audit;
 pub mod auth;
 pub mod discord;
 pub mod doorbell;
+pub mod effects;
+pub mod group;
 pub mod health;
 pub mod jobs;
 pub mod leaderboards;
+pub mod mirrors;
 pub mod players;
 pub mod policy;
 pub mod ranks;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Clock, Time};
+use crate::domains::applying::Applying;
 use crate::domains::discord::DiscordFeed;
 use crate::domains::doorbell::Doorbell;
 use crate::domains::policy::PolicyStore;
@@ -31,6 +32,7 @@ pub struct Checks {
     pub caretaker: Caretaker,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
+    pub applying: Applying,
     pub clock: Clock,
 }
 
@@ -84,7 +86,9 @@ impl Checks {
         let warnings = status.warnings();
         let discord = status.failing.map(|failing| with_hint(failing.what, failing.hint)).or(warnings);
         let doorbell = self.doorbell.failing().map(|failing| with_hint(failing.what, failing.hint));
+        let held = self.applying.held().map(|held| with_hint(held.what, held.hint));
         let mut out = Vec::new();
+        out.extend(self.applying.is_on().then(|| check("decisions", held)));
         out.extend(self.discord.channel().map(|_| check("discord", discord)));
         out.extend(self.doorbell.is_on().then(|| check("doorbell", doorbell)));
         out

@@ -15,6 +15,7 @@
 
 mod api;
 mod config;
+mod events;
 mod index;
 mod job;
 mod meters;
@@ -29,6 +30,7 @@ mod timekeeper;
 
 pub use api::{GatewayApi, QueuesApi, envelope};
 pub use config::Config;
+pub use events::{Event, Events};
 pub use index::{Index, MAX_QUEUES, QueueStats};
 pub use job::{Job, Lease, MAX_PAYLOAD, NewJob, Phase, QueueName};
 pub use operate::{Asker, Bulk, Changed, MAX_BULK, Selection};

@@ -144,6 +144,14 @@ impl Jobs {
         Ok(done)
     }
 
+    /// Whether one more job fits into `queue` now.
+    ///
+    /// # Errors
+    /// `jobs.queue_full`, `jobs.full`, `jobs.too_many_queues`.
+    pub fn room(&self, queue: &QueueName) -> Result<()> {
+        self.0.index.room(queue, 1, self.0.config.queue_length)
+    }
+
     /// The job that `key` stands for; none when it is new, and from now on stands for `job`.
     async fn known(&self, tx: &Tx, job: &Job, key: &str) -> Result<Option<Id>> {
         let slot = (job.queue.clone(), key.to_owned());

@@ -104,6 +104,11 @@ impl Ladder {
         &self.ranks
     }
 
+    /// Every name and alias with its rank's place, in no order.
+    pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.index.iter().map(|(name, place)| (&**name, *place))
+    }
+
     /// The neighbours of `rank`.
     pub fn context(&self, rank: Option<&str>) -> RankContext {
         let place = rank.and_then(|name| self.find(name));

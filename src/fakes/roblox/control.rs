@@ -206,6 +206,20 @@ impl FakeRoblox {
         self.lock().restrictions.of.get(&(self.universe, user)).cloned()
     }
 
+    /// A moderator keeps somebody out; without a duration for good.
+    pub fn restrict_by_hand(&self, user: u64, duration: Option<Duration>, reason: &str) {
+        let mut world = self.lock();
+        let restriction = Restriction {
+            active: true,
+            start: world.now(),
+            duration,
+            private_reason: reason.to_owned(),
+            display_reason: String::new(),
+            exclude_alts: false,
+        };
+        world.restrictions.of.insert((self.universe, user), restriction);
+    }
+
     /// Messages that were accepted, oldest first.
     pub fn messages(&self) -> Vec<Message> {
         self.lock().messages.iter().cloned().collect()

@@ -1,0 +1,149 @@
+//! The server of the demo: a process of its own on a directory of its own, as an owner would run it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use poem::http::Method;
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use super::group::Group;
+use crate::base::{Error, Result, Secret};
+use crate::cli::session::Session;
+use crate::config::{Generated, Sources};
+use crate::domains::policy::write_shipped;
+use crate::fakes::roblox::{GROUP, UNIVERSE};
+use crate::store::DataDir;
+
+/// How long the server may take to start, and to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long one snapshot may take: a decision is waited for.
+const CALL: Duration = Duration::from_secs(30);
+
+/// A running server and what is needed to talk to it.
+pub struct Stage {
+    dir: PathBuf,
+    server: Child,
+    sources: Sources,
+    key: Secret,
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Stage {
+    /// Starts the server. Its directory is new and goes with it.
+    ///
+    /// # Errors
+    /// `demo.no_directory`, `demo.server_ended`.
+    pub async fn set(sources: &Sources, group: &Group) -> Result<Self> {
+        let failed = |what: &'static str| move |error: std::io::Error| Error::broken("demo.no_directory", error).hint(what);
+        let dir = std::env::temp_dir().join(format!("grps-demo-{}", std::process::id()));
+        let (data, policy) = (dir.join("data"), dir.join("policy"));
+        std::fs::create_dir_all(&policy).map_err(failed("the demo needs a place for temporary files (TMPDIR)"))?;
+        write_shipped(&policy)?;
+        let generated = Generated::load_or_create(DataDir::open(&data)?.path())?;
+        let key = Secret::new(generated.get("INBOUND_API_KEYS").unwrap_or_default());
+        let program = std::env::current_exe().map_err(|error| Error::broken("demo.no_program", error))?;
+        let port = sources.get("PORT")?.map_or_else(|| "0".to_owned(), |found| found.value);
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--host", "127.0.0.1", "--port", &port])
+            .arg("--data-dir")
+            .arg(&data)
+            .arg("--policy-dir")
+            .arg(&policy)
+            .current_dir(&dir)
+            .env_clear()
+            .envs([
+                ("ROBLOX_API_URL", group.fake.url().to_owned()),
+                ("ROBLOX_OPEN_CLOUD_API_KEY", group.fake.key().to_owned()),
+                ("ROBLOX_GROUP_ID", GROUP.to_string()),
+                ("ROBLOX_UNIVERSE_ID", UNIVERSE.to_string()),
+                ("LOG_LEVEL", "error".to_owned()),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let server = command.spawn().map_err(|error| Error::broken("demo.server_ended", error))?;
+        let client = reqwest::Client::builder().timeout(CALL).no_proxy().build();
+        let client = client.map_err(|error| Error::broken("cli.no_client", error))?;
+        let mut flags = vec![("DATA_DIR".to_owned(), data.display().to_string())];
+        flags.push(("POLICY_DIR".to_owned(), policy.display().to_string()));
+        let sources = Sources::read(flags, Vec::new(), &dir)?;
+        let mut stage = Self { dir, server, sources, key, client, base: String::new() };
+        stage.base = format!("http://{}", stage.started(&data).await?);
+        Ok(stage)
+    }
+
+    async fn started(&mut self, data: &Path) -> Result<std::net::SocketAddr> {
+        let look = async {
+            loop {
+                if let Some(address) = DataDir::owner(data).and_then(|owner| owner.addr) {
+                    return Ok(address);
+                }
+                if let Ok(Some(status)) = self.server.try_wait() {
+                    return Err(Error::broken("demo.server_ended", format!("the server ended at once ({status})")));
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let late = || Error::broken("demo.server_ended", "the server did not start in time");
+        tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Posts a snapshot as a game server does, and gives the decision on it.
+    ///
+    /// # Errors
+    /// `demo.refused` when the server does not take it.
+    pub async fn snapshot(&self, snapshot: &Value) -> Result<Value> {
+        let refused = |error: reqwest::Error| Error::remote("demo.refused", error.without_url().to_string());
+        let request = self.client.post(format!("{}/roblox/events/player-activity", self.base)).json(snapshot);
+        let request = request.header("x-grps-api-key", self.key.expose());
+        let request = request.header("x-grps-evaluate", "true").header("x-grps-apply", "true");
+        let mut answer: Value = request.send().await.map_err(refused)?.json().await.map_err(refused)?;
+        match answer["decision"].take() {
+            Value::Null => Err(Error::remote("demo.refused", answer.to_string())),
+            decision => Ok(decision),
+        }
+    }
+
+    /// Asks the server as its operator.
+    ///
+    /// # Errors
+    /// The server's own.
+    pub async fn ask(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Value> {
+        let session = Session::open(&self.sources).await?;
+        session.call(method, target, body).await
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What whoever stays can do now.
+    pub fn invitation(&self) -> String {
+        let data = self.dir.join("data");
+        format!(
+            "\nThe server stays on {base} until Ctrl-C, with the group behind it. In another terminal:\n\n  \
+             export DATA_DIR={data} POLICY_DIR={policy}\n  \
+             grps decisions list\n  grps decisions show ID\n  grps doctor roblox\n\n  {base}/docs\n",
+            base = self.base,
+            data = data.display(),
+            policy = self.dir.join("policy").display(),
+        )
+    }
+
+    /// Ends the server and takes its directory away.
+    pub async fn strike(mut self) {
+        if let Some(id) = self.server.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        }
+        if tokio::time::timeout(PATIENCE, self.server.wait()).await.is_err() {
+            let _ = self.server.kill().await;
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

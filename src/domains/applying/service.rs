@@ -1,0 +1,132 @@
+//! What the applier works with, and what it shows of itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::open::Open;
+use super::worker::Applier;
+use crate::base::metrics::Metrics;
+use crate::base::{Clock, Ids, Result, Time};
+use crate::domains::group::Group;
+use crate::domains::jobs::Events;
+use crate::domains::mirrors::Mirrors;
+use crate::domains::policy::PolicyStore;
+use crate::domains::ranks::Ranks;
+use crate::remote::roblox::Trouble;
+use crate::store::Store;
+
+/// How long everything is held back after what only an owner can cure.
+const HOLD: Duration = Duration::from_secs(60);
+
+/// Carries queued decisions out. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Applying {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) ids: Ids,
+    pub(super) policy: Arc<PolicyStore>,
+    pub(super) group: Group,
+    pub(super) ranks: Ranks,
+    pub(super) mirrors: Mirrors,
+    pub(super) events: Events,
+    pub(super) open: Open,
+    pub(super) meters: Meters,
+    held: Arc<Mutex<Option<Held>>>,
+}
+
+/// What the applier is made of.
+pub struct Parts {
+    pub store: Store,
+    pub clock: Clock,
+    pub ids: Ids,
+    pub policy: Arc<PolicyStore>,
+    pub group: Group,
+    pub ranks: Ranks,
+    pub mirrors: Mirrors,
+    pub events: Events,
+}
+
+/// Why nothing is carried out at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub what: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// When it is tried again.
+    pub until: Time,
+}
+
+#[derive(Clone)]
+pub(super) struct Meters {
+    pub applied: Counter,
+    pub failed: Counter,
+    pub troubles: Counter,
+    pub open: Gauge,
+}
+
+impl Applying {
+    /// # Errors
+    /// Those of reading the store.
+    pub async fn new(parts: Parts, metrics: &Metrics) -> Result<Self> {
+        let Parts { store, clock, ids, policy, group, ranks, mirrors, events } = parts;
+        let open = Open::new(&store).await?;
+        let counter = |name, help| metrics.register(name, help, Counter::default());
+        let meters = Meters {
+            applied: counter("decisions_applied", "Decisions that took effect on Roblox"),
+            failed: counter("decisions_failed", "Decisions that could not take effect on Roblox"),
+            troubles: counter("decisions_troubles", "Attempts at decisions that will be tried again"),
+            open: metrics.register("decisions_open", "Decisions that are to take effect on Roblox", Gauge::default()),
+        };
+        let held = Arc::default();
+        Ok(Self { store, clock, ids, policy, group, ranks, mirrors, events, open, meters, held })
+    }
+
+    /// The worker that carries out; none while the group is not configured.
+    pub fn worker(&self) -> Option<Applier> {
+        self.group.access().map(|_| Applier::new(self.clone()))
+    }
+
+    /// Whether decisions are carried out here.
+    pub fn is_on(&self) -> bool {
+        self.group.access().is_some()
+    }
+
+    /// Decisions that are to take effect.
+    pub fn waiting(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Why nothing is carried out at the moment; none when nothing is in the way.
+    pub fn held(&self) -> Option<Held> {
+        self.lock().clone()
+    }
+
+    /// Holds everything back: only an owner can cure this.
+    pub(super) fn hold(&self, trouble: &Trouble) {
+        let held = Held {
+            what: trouble.what(),
+            hint: trouble.hint().map(String::from),
+            until: self.clock.now() + trouble.wait().unwrap_or(HOLD).max(HOLD),
+        };
+        let news = self.lock().replace(held.clone()).is_none_or(|before| before.what != held.what);
+        if news {
+            let hint = held.hint.as_deref().unwrap_or("it will be tried again");
+            tracing::warn!(hint, "decisions are not carried out: {}", held.what);
+        }
+    }
+
+    /// A call succeeded: nothing holds us back any more.
+    pub(super) fn go_on(&self) {
+        if self.lock().take().is_some() {
+            tracing::info!("decisions are carried out again");
+            self.open.hurry();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,151 @@
+//! Effects as they are stored.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Id, RobloxId, Time};
+use crate::store::{Record, Table, Tx};
+
+/// How far each decision has been carried out, by the decision's id.
+pub static EFFECTS: Table<Id, Effect> = Table::new("effects", *b"ef");
+
+/// Exactly the effects that have begun and not ended.
+pub static EFFECTS_OPEN: Table<Id, RobloxId> = Table::new("effects_open", *b"eo");
+
+/// Steps that are kept of one effect; of more, the first ones and the newest.
+pub const MAX_STEPS: usize = 24;
+
+/// One decision being carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    pub user: RobloxId,
+    pub began_at: Time,
+    pub ended_at: Option<Time>,
+    /// Ids of the roles we manage that the member held at first.
+    pub former: Option<Vec<u64>>,
+    /// Something that changes the group was sent, or is about to be: from then on it has to be brought to an end.
+    pub touched: bool,
+    /// When the restriction was first sent: repeated with it, it happens once.
+    pub restricted_at: Option<Time>,
+    /// It cannot succeed, for this reason; what was begun is being taken back.
+    pub giving_up: Option<String>,
+    /// What happened, oldest first.
+    pub steps: Vec<Step>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Why it is not over yet, when that is not ours to say.
+    pub waiting: Option<String>,
+    /// What somebody can do about that.
+    pub hint: Option<String>,
+}
+
+/// One thing that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub at: Time,
+    pub kind: StepKind,
+    /// In words.
+    pub text: String,
+}
+
+/// What kinds of steps there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepKind {
+    /// The member's roles were read.
+    ReadRoles,
+    AssignRole,
+    UnassignRole,
+    /// The roles were read again and are as they should be.
+    VerifyRoles,
+    Restrict,
+    VerifyRestriction,
+    /// Something was in the way.
+    Trouble,
+    /// What was begun is taken back.
+    TakeBack,
+}
+
+impl Record for Effect {
+    const VERSION: u8 = 1;
+}
+
+impl Effect {
+    /// Nothing has been done yet.
+    pub fn begin(user: RobloxId, now: Time) -> Self {
+        Self {
+            user,
+            began_at: now,
+            ended_at: None,
+            former: None,
+            touched: false,
+            restricted_at: None,
+            giving_up: None,
+            steps: Vec::new(),
+            failures: 0,
+            waiting: None,
+            hint: None,
+        }
+    }
+
+    /// Notes a step. The same again and again is noted once, with the newest time.
+    pub fn note(&mut self, at: Time, kind: StepKind, text: impl Into<String>) {
+        let text = text.into();
+        if let Some(last) = self.steps.last_mut().filter(|last| last.kind == kind && last.text == text) {
+            last.at = at;
+            return;
+        }
+        if self.steps.len() >= MAX_STEPS {
+            self.steps.remove(MAX_STEPS / 2);
+        }
+        self.steps.push(Step { at, kind, text });
+    }
+}
+
+impl StepKind {
+    /// The name on the wire.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::ReadRoles => "readRoles",
+            Self::AssignRole => "assignRole",
+            Self::UnassignRole => "unassignRole",
+            Self::VerifyRoles => "verifyRoles",
+            Self::Restrict => "restrict",
+            Self::VerifyRestriction => "verifyRestriction",
+            Self::Trouble => "trouble",
+            Self::TakeBack => "takeBack",
+        }
+    }
+}
+
+/// Writes an effect; `id` is its decision's.
+pub fn keep(tx: &Tx, id: Id, effect: &Effect) {
+    tx.put(&EFFECTS, &id, effect);
+    match effect.ended_at {
+        None => tx.put(&EFFECTS_OPEN, &id, &effect.user),
+        Some(_) => tx.delete(&EFFECTS_OPEN, &id),
+    }
+}
+
+/// Removes what is remembered of a decision that goes.
+pub fn forget(tx: &Tx, id: Id) {
+    tx.delete(&EFFECTS, &id);
+    tx.delete(&EFFECTS_OPEN, &id);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_bounded_and_repeats_are_noted_once() {
+        let mut effect = Effect::begin(RobloxId::EXAMPLE, Time(0));
+        effect.note(Time(1), StepKind::Trouble, "Roblox is not well (503)");
+        effect.note(Time(9), StepKind::Trouble, "Roblox is not well (503)");
+        assert_eq!((effect.steps.len(), effect.steps[0].at), (1, Time(9)));
+        for step in 0..100 {
+            effect.note(Time(step), StepKind::ReadRoles, step.to_string());
+        }
+        assert_eq!(effect.steps.len(), MAX_STEPS);
+        assert_eq!(effect.steps[0].kind, StepKind::Trouble);
+        assert_eq!(effect.steps.last().map(|step| step.text.as_str()), Some("99"));
+    }
+}

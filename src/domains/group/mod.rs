@@ -1,0 +1,10 @@
+//! The live group: its roles, how they match the ladder, how many members it has, and whether our key will do.
+//!
+//! What Roblox says is kept for minutes, so that whoever needs the roles neither asks for each decision nor works with those of yesterday.
+//! The match of ladder and roles ([`Mapping`]) is a pure function of policy and roles, and every mismatch has words an owner understands.
+
+mod mapping;
+mod service;
+
+pub use mapping::{Mapping, MappingTrouble, Problem, Roles};
+pub use service::{Access, Group, GroupSize, ROLES_AGE};
