@@ -83,6 +83,11 @@ impl Setup {
         self
     }
 
+    /// Whether there is a setting of this name.
+    pub fn sets(&self, name: &str) -> bool {
+        self.settings.iter().any(|(set, _)| set == name)
+    }
+
     /// On disk, whatever the environment asks for.
     pub fn on_disk(mut self) -> Self {
         self.store = on_disk;

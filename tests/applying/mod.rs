@@ -2,6 +2,7 @@
 
 mod kills;
 mod pace;
+mod stolen;
 mod story;
 mod trouble;
 
@@ -37,7 +38,17 @@ impl Scene {
         Self::with(Setup::new()).await
     }
 
+    /// With a breaker that is in nobody's way.
     pub async fn with(setup: Setup) -> Self {
+        let wide = |ranks: &mut Value| {
+            ranks["settings"]["breaker"] =
+                json!({"appliesPerMinute": 100_000, "appliesPerHour": 100_000, "percentOfGroupPerHour": 100});
+        };
+        Self::strict(setup.policy("policy.ranks.json", wide)).await
+    }
+
+    /// With the breaker of the shipped policy.
+    pub async fn strict(setup: Setup) -> Self {
         // The clock is the program's; until it runs, nobody asks.
         let fake = FakeRoblox::start(grps::base::Clock::system()).unwrap();
         for (id, name, rank) in [
@@ -50,15 +61,12 @@ impl Scene {
         ] {
             fake.role(id, name, rank, &[]);
         }
+        let setup = if setup.sets("APPLY_INLINE_MS") { setup } else { setup.set("APPLY_INLINE_MS", "0") };
         let setup = setup
             .set("ROBLOX_API_URL", fake.url())
             .set("ROBLOX_OPEN_CLOUD_API_KEY", KEY)
             .set("ROBLOX_GROUP_ID", GROUP.to_string())
-            .set("ROBLOX_UNIVERSE_ID", UNIVERSE.to_string())
-            .policy("policy.ranks.json", |ranks| {
-                ranks["settings"]["breaker"] =
-                    json!({"appliesPerMinute": 100_000, "appliesPerHour": 100_000, "percentOfGroupPerHour": 100});
-            });
+            .set("ROBLOX_UNIVERSE_ID", UNIVERSE.to_string());
         let app = setup.start().await;
         fake.clock(&app.clock);
         Self { app, fake }

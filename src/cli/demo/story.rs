@@ -67,7 +67,8 @@ async fn preview(stage: &Stage) -> Result<()> {
     let found = stage.ask(Method::POST, "/automation/revert", Some(&json!({ "since": ago(), "dryRun": true }))).await?;
     let rows = found["items"].as_array().map_or(&[][..], Vec::as_slice);
     for row in rows.iter().take(3) {
-        say(&format!("   {row}"));
+        let user = row["userId"].as_u64().unwrap_or_default();
+        say(&format!("   {}: {} -> {}", name(user), words(&row["from"]), words(&row["to"])));
     }
     say(&format!("   … {} in all; nothing has happened yet", rows.len()));
     Ok(())
