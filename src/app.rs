@@ -33,6 +33,7 @@ use crate::domains::standings::{BoardId, RANKED, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
 use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
+use crate::remote::Roblox;
 use crate::store::{CURSORS, DataDir, Progress, Store, TableInfo};
 use crate::workers::{StatusBoard, Worker};
 
@@ -102,7 +103,9 @@ impl App {
         let ranks = Ranks::open(store.clone(), policy.clone(), clock.clone(), ids.clone(), inline).await?;
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
-        let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), config.doorbell.as_ref(), &metrics)?;
+        let access = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
+        let bell = (config.doorbell.as_ref(), access.as_ref());
+        let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();

@@ -6,6 +6,7 @@ use super::Reader;
 use crate::base::{Error, Result, Secret};
 use crate::domains::discord::{self, Floors, MAX_EMBEDS, MIN_INTERVAL};
 use crate::domains::doorbell;
+use crate::remote::roblox::{self, StoreId};
 use crate::remote::{BaseUrl, TOTAL_TIMEOUT, contact};
 
 /// Longest pause between polls that can be set, in seconds.
@@ -41,15 +42,34 @@ pub fn discord(read: &Reader<'_>) -> Result<Option<discord::Config>> {
 pub fn doorbell(read: &Reader<'_>) -> Result<Option<doorbell::Config>> {
     let topic = read.text("DOORBELL_TOPIC")?;
     let config = doorbell::Config {
-        key: Secret::new(read.text("ROBLOX_OPEN_CLOUD_API_KEY")?),
         universe: id(read, "ROBLOX_UNIVERSE_ID")?.unwrap_or_default(),
         queues: doorbell::Config::queues(&read.text("DOORBELL_QUEUES")?, &topic)?,
         topic,
-        api: BaseUrl::parse("ROBLOX_API_URL", &read.text("ROBLOX_API_URL")?)?,
         patience: doorbell::PATIENCE,
     };
     let needs = ["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "DOORBELL_QUEUES"];
     Ok(read.missing(&needs)?.is_empty().then_some(config))
+}
+
+/// As [`discord`]: none without a key.
+pub fn roblox(read: &Reader<'_>) -> Result<Option<roblox::Settings>> {
+    let universe = id(read, "ROBLOX_UNIVERSE_ID")?;
+    let named = |name: &str| read.text(name).map(|text| Some(text).filter(|text| !text.is_empty()));
+    let store = |setting: &str| -> Result<Option<StoreId>> {
+        let (name, scope) = (named(setting)?, read.text("ROBLOX_DATASTORE_SCOPE")?);
+        Ok(universe.zip(name).map(|(universe, name)| StoreId { universe, name, scope }))
+    };
+    let settings = roblox::Settings {
+        key: Secret::new(read.text("ROBLOX_OPEN_CLOUD_API_KEY")?),
+        api: BaseUrl::parse("ROBLOX_API_URL", &read.text("ROBLOX_API_URL")?)?,
+        budget_percent: read.number("ROBLOX_BUDGET_PERCENT", 1, 100)? as u32,
+        group: id(read, "ROBLOX_GROUP_ID")?,
+        universe,
+        store: store("ROBLOX_DATASTORE_NAME")?,
+        prefix: named("ROBLOX_DATASTORE_PREFIX")?,
+        patience: TOTAL_TIMEOUT,
+    };
+    Ok(read.missing(&["ROBLOX_OPEN_CLOUD_API_KEY"])?.is_empty().then_some(settings))
 }
 
 /// An id of somebody else's making; none when it is not set.
@@ -98,7 +118,9 @@ mod tests {
         assert_eq!(discord.contact, None);
         let doorbell = config.doorbell.as_ref().unwrap();
         assert_eq!((doorbell.universe, doorbell.queues.len()), (7, 2));
-        assert_eq!(doorbell.api.to_string(), crate::remote::roblox::API_URL);
+        let roblox = config.roblox.as_ref().unwrap();
+        assert_eq!((roblox.api.to_string().as_str(), roblox.universe), (crate::remote::roblox::API_URL, Some(7)));
+        assert_eq!((roblox.group, &roblox.store), (None, &None));
         assert_eq!(state(&config, "doorbell for game servers"), Some(FeatureState::On));
     }
 

@@ -146,6 +146,11 @@ pub const SETTINGS: &[Setting] = &[
         "Queues whose new jobs ring for live game servers, comma-separated; empty: none. Needs an Open Cloud key.",
     ),
     plain("DOORBELL_TOPIC", "grps-jobs", "What their messaging topics begin with: `<DOORBELL_TOPIC>-<queue>`."),
+    plain(
+        "ROBLOX_BUDGET_PERCENT",
+        "100",
+        "Our share of Roblox's limits; leave some to game servers and tools that use keys of the same owner.",
+    ),
     plain("ROBLOX_API_URL", "https://apis.roblox.com", "Open Cloud's address."),
     plain(
         "BASE_URL",

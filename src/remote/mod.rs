@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{RequestBuilder, Url};
+use reqwest::{Method, RequestBuilder, Url};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
@@ -60,7 +60,7 @@ pub const USER_AGENT: &str = concat!("grps/", env!("CARGO_PKG_VERSION"));
 /// A vendor's address: HTTPS, or HTTP on this machine; without credentials, query or fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
-    text: String,
+    url: Url,
     local: bool,
 }
 
@@ -86,7 +86,11 @@ impl BaseUrl {
             "http" => return Err(wrong("must begin with https://: a credential is sent there")),
             _ => return Err(wrong("must begin with https://")),
         }
-        Ok(Self { text: url.as_str().trim_end_matches('/').to_owned(), local })
+        Ok(Self { url, local })
+    }
+
+    fn text(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
     }
 }
 
@@ -177,12 +181,29 @@ impl Client {
         self.http.get(self.url(path))
     }
 
-    pub fn post(&self, path: &str) -> RequestBuilder {
-        self.http.post(self.url(path))
+    pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url).timeout(self.patience)
+    }
+
+    /// The same connections with another time limit.
+    pub fn patient(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
+    /// The address of a path, segment by segment, and a query: both are encoded where they need it.
+    pub fn address(&self, path: &[&str], query: &[(&str, String)]) -> Url {
+        let mut url = self.base.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base.text)
+        format!("{}{path}", self.base.text())
     }
 
     /// Sends `request` and reads the answer to its end.
@@ -270,7 +291,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.text())
     }
 }
 

@@ -102,11 +102,13 @@ impl Bells {
         let backoff = FIRST_DOWN.saturating_mul(2u32.saturating_pow(self.failures.min(16))).min(LONGEST_DOWN);
         self.failures = self.failures.saturating_add(1);
         let pause = match trouble {
-            Trouble::Unauthenticated(_) | Trouble::Denied { .. } | Trouble::Missing(_) | Trouble::Refused { .. } => {
-                REFUSED
-            }
+            Trouble::Unauthenticated(_)
+            | Trouble::Denied { .. }
+            | Trouble::Missing { .. }
+            | Trouble::Refused { .. } => REFUSED,
+            Trouble::Paced { wait } => (*wait).min(LONGEST),
             Trouble::Limited { wait, .. } => wait.unwrap_or_default().min(LONGEST).max(backoff),
-            Trouble::Down { .. } | Trouble::Unanswered(_) => backoff,
+            Trouble::Down { .. } | Trouble::Unanswered(_) | Trouble::Unreadable(_) => backoff,
         };
         self.paused_until = now + pause;
         pause

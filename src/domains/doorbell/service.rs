@@ -8,10 +8,10 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::worker::{Ear, Ringer};
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Error, Result, Secret};
+use crate::base::{Clock, Error, Result};
 use crate::domains::jobs::{JOBS, Jobs, QueueName};
+use crate::remote::Roblox;
 use crate::remote::roblox::{MAX_TOPIC, Trouble};
-use crate::remote::{BaseUrl, Roblox};
 use crate::store::Store;
 
 /// Queues that can have a doorbell: with more, the budget would ring for each too seldom to help.
@@ -23,16 +23,12 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// What turns the doorbell on.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `ROBLOX_OPEN_CLOUD_API_KEY`.
-    pub key: Secret,
     /// `ROBLOX_UNIVERSE_ID`.
     pub universe: u64,
     /// `DOORBELL_QUEUES`.
     pub queues: Vec<QueueName>,
     /// `DOORBELL_TOPIC`: what topics begin with.
     pub topic: String,
-    /// `ROBLOX_API_URL`.
-    pub api: BaseUrl,
     /// How long a ring may take.
     pub patience: Duration,
 }
@@ -115,15 +111,20 @@ pub(super) struct Meters {
 }
 
 impl Doorbell {
-    /// # Errors
-    /// `config.invalid` for a key that cannot be one; `remote.client`.
-    pub fn new(store: &Store, clock: Clock, jobs: Jobs, config: Option<&Config>, metrics: &Metrics) -> Result<Self> {
-        let target = config.map(|config| -> Result<Target> {
-            let roblox = Roblox::new(config.api.clone(), &config.key, config.patience)?;
-            let topics = config.queues.iter().map(|queue| topic_of(&config.topic, queue)).collect();
-            Ok(Target { roblox, universe: config.universe, queues: config.queues.clone(), topics })
+    /// The doorbell is off without `config` and without access to Roblox.
+    pub fn new(
+        store: &Store,
+        clock: Clock,
+        jobs: Jobs,
+        (config, roblox): (Option<&Config>, Option<&Roblox>),
+        metrics: &Metrics,
+    ) -> Self {
+        let target = config.zip(roblox).map(|(config, roblox)| Target {
+            roblox: roblox.patient(config.patience),
+            universe: config.universe,
+            queues: config.queues.clone(),
+            topics: config.queues.iter().map(|queue| topic_of(&config.topic, queue)).collect(),
         });
-        let target = target.transpose()?;
         let ear = Ear::default();
         if target.is_some() {
             let ear = ear.clone();
@@ -136,7 +137,7 @@ impl Doorbell {
             failures: counter("doorbell_failures", "Rings for game servers that Roblox did not take"),
             silent: metrics.register("doorbell_failing", silent, Gauge::default()),
         };
-        Ok(Self { jobs, clock, ear, meters, target, failing: Arc::default() })
+        Self { jobs, clock, ear, meters, target, failing: Arc::default() }
     }
 
     /// The worker that rings; none when the doorbell is off.

@@ -1,27 +1,11 @@
-//! Roblox Open Cloud, with an API key. One reader understands every shape of failure that its services have.
+//! Why a call to Open Cloud did not succeed: one reader for every shape of failure that its services have.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use reqwest::header::{HeaderName, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Answer, BaseUrl, Client, USER_AGENT, Unanswered, credential, words};
-use crate::base::{Result, Secret};
-
-/// Where Open Cloud answers.
-pub const API_URL: &str = "https://apis.roblox.com";
-
-/// Longest name of a messaging topic, in characters; Roblox's own bound.
-pub const MAX_TOPIC: usize = 80;
-
-/// Longest message of a topic, in bytes; Roblox's own bound.
-pub const MAX_MESSAGE: usize = 1024;
-
-/// What the key has to be allowed for [`Roblox::publish_message`].
-pub const PUBLISH_SCOPE: &str = "universe-messaging-service:publish";
-
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+use crate::remote::{Answer, Unanswered, words};
 
 /// What Roblox says is wrong, whichever of its shapes it came in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,20 +19,35 @@ pub struct Complaint {
 /// Why a call did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
+    /// Not sent: what we allow ourselves of this kind of call is used up for now.
+    Paced { wait: Duration },
     /// 401: the key does not hold (any more): keys that nobody uses for 60 days expire.
     Unauthenticated(Complaint),
-    /// 403: the key lacks the scope, or may not be used from this address.
+    /// 403: the key lacks the scope, or may not be used from this address, or its owner may not do this.
     Denied { scope: &'static str, complaint: Complaint },
-    /// 404.
-    Missing(Complaint),
+    /// 404. `setting` names what to check when it should be there.
+    Missing { setting: &'static str, complaint: Complaint },
     /// 429, with how long Roblox wants us to wait.
     Limited { wait: Option<Duration>, complaint: Complaint },
     /// 5xx and 499. What was asked for may have happened all the same.
     Down { status: u16, complaint: Complaint },
     /// No whole answer. What was asked for may have happened all the same.
     Unanswered(Unanswered),
-    /// Any other status; asking again unchanged is pointless.
+    /// A good status with something else than what belongs there. What was asked for may have happened all the same.
+    Unreadable(&'static str),
+    /// Any other status; asking again unchanged is pointless, 409 apart.
     Refused { status: u16, complaint: Complaint },
+}
+
+/// What can end a trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cure {
+    /// Time: the same call may succeed later.
+    Time,
+    /// The owner of the key or of the settings.
+    Owner,
+    /// Nothing: this call will never succeed.
+    Nothing,
 }
 
 impl Trouble {
@@ -56,22 +55,22 @@ impl Trouble {
     pub fn what(&self) -> String {
         let (what, complaint) = match self {
             Self::Unanswered(unanswered) => return unanswered.what.clone(),
+            Self::Paced { wait } => {
+                return format!("calls of this kind are used up for the next {} s", wait.as_secs() + 1);
+            }
+            Self::Unreadable(what) => return format!("Roblox's answer is not {what}"),
             Self::Unauthenticated(complaint) => {
                 ("Roblox does not accept ROBLOX_OPEN_CLOUD_API_KEY (401)".to_owned(), complaint)
             }
             Self::Denied { complaint, .. } => ("the Open Cloud key may not do this (403)".to_owned(), complaint),
-            Self::Missing(complaint) => ("Roblox does not know what was asked for (404)".to_owned(), complaint),
+            Self::Missing { complaint, .. } => ("Roblox does not know what was asked for (404)".to_owned(), complaint),
             Self::Limited { complaint, .. } => ("Roblox's limit is reached (429)".to_owned(), complaint),
             Self::Down { status, complaint } => (format!("Roblox is not well ({status})"), complaint),
             Self::Refused { status, complaint } => (format!("Roblox refused the request ({status})"), complaint),
         };
-        let said: Vec<&str> = complaint
-            .code
-            .as_deref()
-            .into_iter()
-            .chain([complaint.message.as_str()])
-            .filter(|part| !part.is_empty())
-            .collect();
+        let code = complaint.code.as_deref();
+        let said: Vec<&str> =
+            code.into_iter().chain([complaint.message.as_str()]).filter(|part| !part.is_empty()).collect();
         if said.is_empty() { what } else { format!("{what}: {}", said.join(": ")) }
     }
 
@@ -82,58 +81,46 @@ impl Trouble {
                 "make or renew the key in the Creator Dashboard (Open Cloud, API Keys); keys that are not used for 60 \
                  days expire by themselves",
             ),
-            Self::Denied { scope, .. } => Cow::Owned(format!(
-                "add the scope {scope} for the experience to the key in the Creator Dashboard, and this machine's \
-                 address to the addresses it may be used from"
-            )),
-            Self::Missing(_) => {
+            Self::Denied { scope: "", .. } => Cow::Borrowed(
+                "check ROBLOX_GROUP_ID, and that this machine's address is among those the key may be used from",
+            ),
+            Self::Denied { scope, .. } => {
+                let target = if scope.contains("group") { "group" } else { "experience" };
+                Cow::Owned(format!(
+                    "add the scope {scope} for the {target} to the key in the Creator Dashboard, and this machine's \
+                     address to the addresses it may be used from; `grps doctor roblox` checks every scope"
+                ))
+            }
+            Self::Missing { setting: "ROBLOX_UNIVERSE_ID", .. } => {
                 Cow::Borrowed("check ROBLOX_UNIVERSE_ID: it is the experience's universe id, not its place id")
             }
+            Self::Missing { setting, .. } if !setting.is_empty() => Cow::Owned(format!("check {setting}")),
             _ => return None,
         })
     }
-}
 
-/// Access to Open Cloud with one key. Cheap to clone.
-#[derive(Clone)]
-pub struct Roblox {
-    client: Client,
-    key: HeaderValue,
-}
-
-impl Roblox {
-    /// `patience` is how long one call may take; [`super::TOTAL_TIMEOUT`] for what has no reason to be quicker.
-    ///
-    /// # Errors
-    /// `config.invalid` for a key that cannot be one; `remote.client`.
-    pub fn new(base: BaseUrl, key: &Secret, patience: Duration) -> Result<Self> {
-        Ok(Self {
-            client: Client::new("Roblox", base, USER_AGENT, patience)?,
-            key: credential("ROBLOX_OPEN_CLOUD_API_KEY", "", key)?,
-        })
+    /// How long to wait before the next call of this kind, when that is known.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Paced { wait } => Some(*wait),
+            Self::Limited { wait, .. } => *wait,
+            _ => None,
+        }
     }
 
-    /// Publishes `message` (at most [`MAX_MESSAGE`] bytes) to everybody in `universe` who subscribed to `topic`. Success means accepted,
-    /// not delivered: messaging is best effort.
-    ///
-    /// # Errors
-    /// [`Trouble`].
-    pub async fn publish_message(&self, universe: u64, topic: &str, message: &str) -> Result<(), Trouble> {
-        let path = format!("/cloud/v2/universes/{universe}:publishMessage");
-        self.post(PUBLISH_SCOPE, &path, &json!({"topic": topic, "message": message})).await.map(drop)
-    }
-
-    /// `scope` is what the key has to be allowed for it.
-    async fn post(&self, scope: &'static str, path: &str, body: &Value) -> Result<Answer, Trouble> {
-        let request = self.client.post(path).header(API_KEY, self.key.clone()).json(body);
-        let answer =
-            self.client.send(request).await.map_err(|failed| Trouble::Unanswered(failed.unanswered("Roblox")))?;
-        read(answer, scope)
+    /// What can end it.
+    pub fn cure(&self) -> Cure {
+        match self {
+            Self::Paced { .. } | Self::Limited { .. } | Self::Down { .. } => Cure::Time,
+            Self::Unanswered(_) | Self::Unreadable(_) | Self::Refused { status: 409, .. } => Cure::Time,
+            Self::Unauthenticated(_) | Self::Denied { .. } => Cure::Owner,
+            Self::Missing { .. } | Self::Refused { .. } => Cure::Nothing,
+        }
     }
 }
 
 /// Tells success from every kind of failure.
-fn read(answer: Answer, scope: &'static str) -> Result<Answer, Trouble> {
+pub(super) fn read(answer: Answer, scope: &'static str, setting: &'static str) -> Result<Answer, Trouble> {
     let status = answer.status;
     if (200..=299).contains(&status) {
         return Ok(answer);
@@ -142,7 +129,7 @@ fn read(answer: Answer, scope: &'static str) -> Result<Answer, Trouble> {
     Err(match status {
         401 => Trouble::Unauthenticated(complaint),
         403 => Trouble::Denied { scope, complaint },
-        404 => Trouble::Missing(complaint),
+        404 => Trouble::Missing { setting, complaint },
         429 => Trouble::Limited { wait: wait(&answer), complaint },
         499..=599 => Trouble::Down { status, complaint },
         _ => Trouble::Refused { status, complaint },
@@ -179,6 +166,8 @@ fn text(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,368 @@
+//! What we allow ourselves of Roblox's limits, so that none of its refusals is our doing.
+//!
+//! Roblox counts calls by kind of operation and by owner of the key, over all of the owner's keys; data stores by experience. One budget
+//! belongs to one key, and every client made from it shares it. A call counts from before it is sent until one window after it was
+//! *answered*: Roblox saw it somewhere in between, so no stretch of a window's length on Roblox's side can hold more calls than the limit,
+//! whatever the delays. What others use up with keys of the same owner shows in the headers of answers, and is heeded.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::base::{Clock, Time};
+use crate::remote::Answer;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How long to wait when all that may be under way is under way.
+const IN_FLIGHT: Duration = Duration::from_millis(50);
+
+/// The first pause after a 429 that does not say how long; it doubles with every further one.
+const FIRST_PAUSE: Duration = SECOND;
+
+/// The longest of those pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// Updates of one user's restriction in one experience within a minute.
+const UPDATES_OF_A_USER: usize = 2;
+
+/// Users whose updates are remembered; they are forgotten after a minute anyway.
+const MAX_USERS: usize = 10_000;
+
+macro_rules! classes {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $most:literal per $length:ident;)*) => {
+        /// Kinds of calls that Roblox counts separately.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Class { $($(#[doc = $doc])* $name),* }
+
+        impl Class {
+            pub const ALL: &'static [Class] = &[$(Class::$name),*];
+
+            /// As it is shown.
+            pub fn text(self) -> &'static str {
+                match self { $(Class::$name => $text),* }
+            }
+
+            /// How many calls Roblox allows in which time. Source: the limits published with each operation of Open Cloud, and for data
+            /// stores those of an experience without players, which is what can be counted on.
+            pub fn limit(self) -> (u32, Duration) {
+                match self { $(Class::$name => ($most, $length)),* }
+            }
+        }
+    };
+}
+
+classes! {
+    Group = "group", 150 per MINUTE;
+    Roles = "roles", 300 per MINUTE;
+    Memberships = "memberships", 300 per MINUTE;
+    Assign = "assign role", 300 per MINUTE;
+    Unassign = "unassign role", 300 per MINUTE;
+    JoinRequests = "join requests", 300 per MINUTE;
+    AcceptJoin = "accept join request", 100 per MINUTE;
+    DeclineJoin = "decline join request", 100 per MINUTE;
+    AuditLog = "group audit log", 100 per MINUTE;
+    EntryLists = "data store lists", 300 per MINUTE;
+    EntryReads = "data store reads", 300 per MINUTE;
+    EntryWrites = "data store writes", 300 per MINUTE;
+    OrderedLists = "ordered data store lists", 300 per MINUTE;
+    OrderedWrites = "ordered data store writes", 300 per MINUTE;
+    OrderedRemoves = "ordered data store removes", 300 per MINUTE;
+    Restrictions = "user restrictions", 50 per SECOND;
+    RestrictionUpdates = "user restriction updates", 10 per SECOND;
+    Messages = "messages", 5000 per MINUTE;
+    Users = "users", 1000 per MINUTE;
+    /// Not published; ours is far below what can be meant.
+    Keys = "key introspection", 30 per MINUTE;
+}
+
+/// The budget of one key. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Budget {
+    clock: Clock,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    windows: HashMap<Class, Window>,
+    /// When each user's restriction was updated within the last minute.
+    updates: HashMap<u64, VecDeque<Time>>,
+}
+
+struct Window {
+    length: Duration,
+    most: usize,
+    /// When calls ended, oldest first.
+    ended: VecDeque<Time>,
+    in_flight: usize,
+    closed_until: Time,
+    refusals: u32,
+}
+
+/// How much of a class is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    pub class: Class,
+    pub used: usize,
+    pub most: usize,
+    /// Roblox asked us to wait until then.
+    pub closed_until: Option<Time>,
+}
+
+/// Leave for one call. It counts as ended when this is dropped.
+pub(super) struct Leave {
+    budget: Budget,
+    class: Class,
+}
+
+impl Budget {
+    /// `percent` (1 to 100) is our share of each limit; the rest is left to others who use keys of the same owner. `clock` must run as
+    /// Roblox's does.
+    pub fn new(clock: Clock, percent: u32) -> Self {
+        let window = |class: &Class| {
+            let (most, length) = class.limit();
+            let most = (most * percent.clamp(1, 100) / 100).max(1) as usize;
+            let window = Window {
+                length,
+                most,
+                ended: VecDeque::new(),
+                in_flight: 0,
+                closed_until: Time::default(),
+                refusals: 0,
+            };
+            (*class, window)
+        };
+        let state = State { windows: Class::ALL.iter().map(window).collect(), updates: HashMap::new() };
+        Self { clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Leave for one call of `class`, or how long to wait for it.
+    pub(super) fn leave(&self, class: Class) -> Result<Leave, Duration> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if let Some(window) = state.windows.get_mut(&class) {
+            window.leave(now)?;
+        }
+        Ok(Leave { budget: self.clone(), class })
+    }
+
+    /// As [`Budget::leave`], for an update of this user's restriction: of one user only so many are taken.
+    pub(super) fn leave_for_update(&self, user: u64) -> Result<Leave, Duration> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.updates.retain(|_, times| times.back().is_some_and(|last| now.since(*last) < MINUTE));
+        if state.updates.len() >= MAX_USERS && !state.updates.contains_key(&user) {
+            return Err(MINUTE);
+        }
+        let times = state.updates.entry(user).or_default();
+        times.retain(|at| now.since(*at) < MINUTE);
+        if let Some(oldest) = times.front().filter(|_| times.len() >= UPDATES_OF_A_USER) {
+            return Err(MINUTE.saturating_sub(now.since(*oldest)).max(IN_FLIGHT));
+        }
+        if let Some(window) = state.windows.get_mut(&Class::RestrictionUpdates) {
+            window.leave(now)?;
+        }
+        state.updates.entry(user).or_default().push_back(now);
+        Ok(Leave { budget: self.clone(), class: Class::RestrictionUpdates })
+    }
+
+    /// Hears what an answer says of the limit.
+    pub(super) fn heed(&self, class: Class, answer: &Answer) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let Some(window) = state.windows.get_mut(&class) else { return };
+        let reset = answer.seconds("x-ratelimit-reset");
+        if answer.status == 429 {
+            window.refusals = window.refusals.saturating_add(1);
+            let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(window.refusals.min(16) - 1));
+            let pause = answer.seconds("retry-after").or(reset).unwrap_or(doubled.min(LONGEST_PAUSE));
+            window.closed_until = window.closed_until.max(now + pause);
+            return;
+        }
+        window.refusals = 0;
+        // Somebody else has used up what we thought was left: theirs and ours together are what counts.
+        if first_number(answer.header("x-ratelimit-remaining")) == Some(0) && window.used(now) < window.most {
+            window.closed_until = window.closed_until.max(now + reset.unwrap_or(window.length).min(window.length));
+        }
+    }
+
+    /// The classes that were used within their window, or are closed.
+    pub fn usage(&self) -> Vec<Usage> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let of = |class: &Class| {
+            let window = state.windows.get_mut(class)?;
+            let closed_until = Some(window.closed_until).filter(|until| *until > now);
+            let usage = Usage { class: *class, used: window.used(now), most: window.most, closed_until };
+            (usage.used > 0 || closed_until.is_some()).then_some(usage)
+        };
+        Class::ALL.iter().filter_map(of).collect()
+    }
+
+    /// How many calls of `class` a minute we allow ourselves.
+    pub fn per_minute(&self, class: Class) -> u64 {
+        let state = self.lock();
+        let of = |window: &Window| window.most as u64 * 60_000 / window.length.as_millis().max(1) as u64;
+        state.windows.get(&class).map_or(0, of)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Window {
+    fn leave(&mut self, now: Time) -> Result<(), Duration> {
+        if self.closed_until > now {
+            // A clock that was set back must not close us for longer than anybody asked.
+            self.closed_until = self.closed_until.min(now + super::super::MAX_WAIT);
+            return Err(self.closed_until.since(now));
+        }
+        let used = self.used(now);
+        if used < self.most {
+            self.in_flight += 1;
+            return Ok(());
+        }
+        let oldest = self.ended.front().map(|at| self.length.saturating_sub(now.since(*at)));
+        Err(oldest.map_or(IN_FLIGHT, |wait| wait.max(Duration::from_millis(1))))
+    }
+
+    /// Forgets what is over, and counts what is not.
+    fn used(&mut self, now: Time) -> usize {
+        // After a clock was set back, what ended "later" counts as having ended now.
+        self.ended.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
+        while self.ended.front().is_some_and(|at| now.since(*at) >= self.length) {
+            self.ended.pop_front();
+        }
+        self.ended.len() + self.in_flight
+    }
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let now = self.budget.clock.now();
+        let mut state = self.budget.lock();
+        if let Some(window) = state.windows.get_mut(&self.class) {
+            window.in_flight = window.in_flight.saturating_sub(1);
+            // Answers come in another order than calls, but they end in the order of the clock.
+            let at = window.ended.back().map_or(now, |last| now.max(*last));
+            window.ended.push_back(at);
+        }
+    }
+}
+
+/// The first of a list of numbers such as `1000, 1000;w=60`.
+fn first_number(header: Option<&str>) -> Option<u64> {
+    header?.split([',', ';']).next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &'static str)]) -> Answer {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        Answer { status, headers: headers.iter().map(pair).collect::<HeaderMap>(), body: Bytes::new() }
+    }
+
+    proptest! {
+        /// However long answers take, no stretch of a minute at Roblox holds more calls than the limit.
+        #[test]
+        fn no_minute_at_roblox_holds_more_than_the_limit(delays in prop::collection::vec((0u64..4_000, 0u64..4_000), 400..900)) {
+            let clock = Clock::fake(Time(0));
+            let budget = Budget::new(clock.clone(), 10); // 30 a minute
+            let mut seen: Vec<i64> = Vec::new();
+            for (there, back) in delays {
+                let leave = loop {
+                    match budget.leave(Class::EntryReads) {
+                        Ok(leave) => break leave,
+                        Err(wait) => clock.advance(wait),
+                    }
+                };
+                clock.advance(Duration::from_millis(there));
+                seen.push(clock.now().0);
+                clock.advance(Duration::from_millis(back));
+                drop(leave);
+            }
+            for pair in seen.windows(31) {
+                prop_assert!(pair[30] - pair[0] >= 60_000, "31 calls within {} ms", pair[30] - pair[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_whole_limit_is_used() {
+        let clock = Clock::fake(Time(0));
+        let budget = Budget::new(clock.clone(), 100);
+        let mut sent = 0;
+        while clock.now() < Time(600_000) {
+            match budget.leave(Class::EntryReads) {
+                Ok(leave) => {
+                    sent += 1;
+                    drop(leave);
+                }
+                Err(wait) => clock.advance(wait),
+            }
+        }
+        assert_eq!(sent, 3_000);
+    }
+
+    #[test]
+    fn a_refusal_closes_its_class_and_no_other() {
+        let clock = Clock::fake(Time(0));
+        let budget = Budget::new(clock.clone(), 100);
+        budget.heed(Class::Assign, &answer(429, &[("retry-after", "7")]));
+        assert_eq!(budget.leave(Class::Assign).err(), Some(Duration::from_secs(7)));
+        assert!(budget.leave(Class::Unassign).is_ok());
+        clock.advance(Duration::from_secs(7));
+        assert!(budget.leave(Class::Assign).is_ok());
+        for expected in [1, 2, 4] {
+            budget.heed(Class::Roles, &answer(429, &[]));
+            assert_eq!(budget.leave(Class::Roles).err(), Some(Duration::from_secs(expected)));
+        }
+    }
+
+    #[test]
+    fn what_others_used_up_is_heeded() {
+        let clock = Clock::fake(Time(0));
+        let budget = Budget::new(clock.clone(), 100);
+        let left = |left, reset| answer(200, &[("x-ratelimit-remaining", left), ("x-ratelimit-reset", reset)]);
+        budget.heed(Class::Assign, &left("12", "20"));
+        assert!(budget.leave(Class::Assign).is_ok());
+        budget.heed(Class::Assign, &left("0, 0;w=60", "20"));
+        assert_eq!(budget.leave(Class::Assign).err(), Some(Duration::from_secs(20)));
+        assert_eq!(budget.usage().len(), 1);
+    }
+
+    #[test]
+    fn one_users_restriction_is_updated_twice_a_minute() {
+        let clock = Clock::fake(Time(0));
+        let budget = Budget::new(clock.clone(), 100);
+        assert!(budget.leave_for_update(7).is_ok());
+        clock.advance(Duration::from_secs(10));
+        assert!(budget.leave_for_update(7).is_ok());
+        assert_eq!(budget.leave_for_update(7).err(), Some(Duration::from_secs(50)));
+        assert!(budget.leave_for_update(8).is_ok());
+        clock.advance(Duration::from_secs(50));
+        assert!(budget.leave_for_update(7).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_closes_nothing_for_long() {
+        let clock = Clock::fake(Time(10_000_000));
+        let budget = Budget::new(clock.clone(), 1); // 3 a minute
+        for _ in 0..3 {
+            drop(budget.leave(Class::Roles));
+        }
+        clock.set_back(Duration::from_secs(3_600));
+        let wait = budget.leave(Class::Roles).err();
+        assert!(wait.is_some_and(|wait| wait <= MINUTE), "{wait:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! What the key itself may do, and users.
+
+use serde_json::{Value, json};
+
+use super::{Call, Class, Roblox, Trouble, number, text};
+use crate::base::Time;
+
+/// What Roblox knows of our key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyInfo {
+    pub name: String,
+    /// Whose rights it has.
+    pub owner: Option<u64>,
+    pub enabled: bool,
+    pub expired: bool,
+    pub expires: Option<Time>,
+    pub scopes: Vec<KeyScope>,
+}
+
+/// One scope of a key, with what it covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyScope {
+    /// `group`, `universe-datastores.objects` …
+    pub name: String,
+    /// `read`, `write`, `list` …
+    pub operations: Vec<String>,
+    /// Ids of groups or experiences it is limited to, as text; `*` for all; empty when nothing is said.
+    pub targets: Vec<String>,
+}
+
+/// A person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserInfo {
+    pub id: u64,
+    pub name: String,
+    pub display_name: String,
+}
+
+impl KeyInfo {
+    /// Whether it may do `scope` (`group:write`) to the group or experience `target`.
+    pub fn may(&self, scope: &str, target: u64) -> bool {
+        let Some((name, operation)) = scope.rsplit_once(':') else { return false };
+        let target = target.to_string();
+        let covers = |held: &KeyScope| {
+            held.name == name
+                && held.operations.iter().any(|held| held == operation || held == "*")
+                && (held.targets.is_empty() || held.targets.iter().any(|held| *held == target || held == "*"))
+        };
+        self.scopes.iter().any(covers)
+    }
+}
+
+impl Roblox {
+    /// What the key may do. Asking changes nothing, and tells whether it may be used from this address.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn introspect(&self) -> Result<KeyInfo, Trouble> {
+        let body = json!({"apiKey": self.secret.expose()});
+        let json = self.json(Call::post(Class::Keys, vec!["api-keys", "v1", "introspect"], &body), "a key").await?;
+        Ok(KeyInfo {
+            name: text(&json["name"]).unwrap_or_default(),
+            owner: number(&json["authorizedUserId"]),
+            enabled: json["enabled"].as_bool().unwrap_or(true),
+            expired: json["expired"].as_bool().unwrap_or(false),
+            expires: json["expirationTimeUtc"].as_str().and_then(Time::parse),
+            scopes: json["scopes"].as_array().into_iter().flatten().filter_map(scope).collect(),
+        })
+    }
+
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn user(&self, user: u64) -> Result<UserInfo, Trouble> {
+        let id = user.to_string();
+        let json = self.json(Call::get(Class::Users, vec!["cloud", "v2", "users", &id]), "a user").await?;
+        let name = text(&json["name"]).unwrap_or_default();
+        Ok(UserInfo { id: user, display_name: text(&json["displayName"]).unwrap_or_else(|| name.clone()), name })
+    }
+}
+
+fn scope(row: &Value) -> Option<KeyScope> {
+    let list = |name: &str| row[name].as_array().into_iter().flatten();
+    let plain = |value: &Value| text(value).or_else(|| number(value).map(|id| id.to_string()));
+    let stores = list("universeDatastores").filter_map(|store| plain(&store["universeId"]));
+    let targets = ["groupIds", "userIds", "universeIds"].into_iter().flat_map(list).filter_map(plain);
+    Some(KeyScope {
+        name: text(&row["name"])?,
+        operations: list("operations").filter_map(text).collect(),
+        targets: targets.chain(stores).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_covers_what_it_names() {
+        let rows = json!([
+            {"name": "group", "operations": ["read", "write"], "groupIds": ["7"]},
+            {"name": "universe-datastores.objects", "operations": ["list"], "universeDatastores": [{"universeId": 5, "datastoreName": "*"}]},
+            {"name": "universe-messaging-service", "operations": ["publish"], "universeIds": ["*"]},
+        ]);
+        let scopes = rows.as_array().unwrap().iter().filter_map(scope).collect();
+        let key = KeyInfo { name: "k".into(), owner: None, enabled: true, expired: false, expires: None, scopes };
+        assert!(key.may("group:write", 7) && !key.may("group:write", 8));
+        assert!(key.may("universe-datastores.objects:list", 5) && !key.may("universe-datastores.objects:read", 5));
+        assert!(key.may("universe-messaging-service:publish", 99) && !key.may("nonsense", 7));
+    }
+}

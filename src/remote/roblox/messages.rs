@@ -1,0 +1,28 @@
+//! Messaging: telling live game servers something.
+
+use serde_json::json;
+
+use super::{Call, Class, Roblox, Trouble};
+
+/// Longest name of a messaging topic, in characters; Roblox's own bound.
+pub const MAX_TOPIC: usize = 80;
+
+/// Longest message of a topic, in bytes; Roblox's own bound.
+pub const MAX_MESSAGE: usize = 1024;
+
+/// What the key has to be allowed for [`Roblox::publish_message`].
+pub const PUBLISH_SCOPE: &str = "universe-messaging-service:publish";
+
+impl Roblox {
+    /// Publishes `message` (at most [`MAX_MESSAGE`] bytes) to everybody in `universe` who subscribed to `topic`. Success means accepted,
+    /// not delivered: messaging is best effort.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn publish_message(&self, universe: u64, topic: &str, message: &str) -> Result<(), Trouble> {
+        let target = format!("{universe}:publishMessage");
+        let body = json!({"topic": topic, "message": message});
+        let call = Call::post(Class::Messages, vec!["cloud", "v2", "universes", &target], &body);
+        self.ask(call.scope(PUBLISH_SCOPE).setting("ROBLOX_UNIVERSE_ID")).await.map(drop)
+    }
+}

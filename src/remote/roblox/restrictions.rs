@@ -1,0 +1,136 @@
+//! User restrictions, v2: keeping somebody out of an experience, for a time or for good.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Call, Class, Roblox, Trouble};
+use crate::base::Time;
+
+/// Longest reason that moderators see, in characters; Roblox's own bound.
+pub const MAX_PRIVATE_REASON: usize = 1000;
+
+/// Longest reason that the user sees, in characters; Roblox's own bound.
+pub const MAX_DISPLAY_REASON: usize = 400;
+
+const READ: &str = "universe.user-restriction:read";
+const WRITE: &str = "universe.user-restriction:write";
+const SETTING: &str = "ROBLOX_UNIVERSE_ID";
+
+/// What holds for a user now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restriction {
+    pub active: bool,
+    pub start: Option<Time>,
+    /// None: for good.
+    pub duration: Option<Duration>,
+    /// What we wrote, which tells ours from those of others.
+    pub private_reason: String,
+}
+
+/// What shall hold for a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    Free,
+    KeptOut {
+        /// At least a second; none for good.
+        duration: Option<Duration>,
+        private_reason: String,
+        display_reason: String,
+        /// Whether accounts that Roblox takes for the same person's are left alone.
+        exclude_alts: bool,
+    },
+}
+
+impl Roblox {
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn restriction(&self, universe: u64, user: u64) -> Result<Restriction, Trouble> {
+        let (universe, user) = (universe.to_string(), user.to_string());
+        let path = vec!["cloud", "v2", "universes", &universe, "user-restrictions", &user];
+        match self.json(Call::get(Class::Restrictions, path).scope(READ).setting(SETTING), "a restriction").await {
+            Ok(json) => Ok(restriction(&json["gameJoinRestriction"])),
+            // Somebody who never was restricted.
+            Err(Trouble::Missing { .. }) => Ok(Restriction::default()),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Makes `wanted` hold. Sent again with the same `key` and the time of the *first* attempt, it happens once.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn restrict(
+        &self,
+        universe: u64,
+        user: u64,
+        wanted: &Wanted,
+        (key, first_sent): (&str, Time),
+    ) -> Result<(), Trouble> {
+        let leave = self.budget().leave_for_update(user).map_err(|wait| Trouble::Paced { wait })?;
+        let (universe, user) = (universe.to_string(), user.to_string());
+        let path = vec!["cloud", "v2", "universes", &universe, "user-restrictions", &user];
+        let body = json!({ "gameJoinRestriction": wire(wanted) });
+        let call = Call { method: Method::PATCH, ..Call::post(Class::RestrictionUpdates, path, &body) }
+            .scope(WRITE)
+            .setting(SETTING)
+            .query("updateMask", "game_join_restriction")
+            .query("idempotencyKey.key", key)
+            .query("idempotencyKey.firstSent", first_sent);
+        self.send(call, leave).await.map(drop)
+    }
+}
+
+fn wire(wanted: &Wanted) -> Value {
+    match wanted {
+        Wanted::Free => json!({ "active": false }),
+        Wanted::KeptOut { duration, private_reason, display_reason, exclude_alts } => {
+            let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+            let mut out = json!({
+                "active": true,
+                "privateReason": cut(private_reason, MAX_PRIVATE_REASON),
+                "displayReason": cut(display_reason, MAX_DISPLAY_REASON),
+                "excludeAltAccounts": exclude_alts,
+            });
+            if let Some(duration) = duration {
+                out["duration"] = format!("{}s", duration.as_secs().max(1)).into();
+            }
+            out
+        }
+    }
+}
+
+fn restriction(json: &Value) -> Restriction {
+    let seconds = json["duration"].as_str().and_then(|text| text.strip_suffix('s')).and_then(|text| text.parse().ok());
+    Restriction {
+        active: json["active"].as_bool().unwrap_or(false),
+        start: json["startTime"].as_str().and_then(Time::parse),
+        duration: seconds.map(Duration::from_secs),
+        private_reason: json["privateReason"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restriction_for_good_has_no_duration_on_either_way() {
+        let kept_out = |duration| Wanted::KeptOut {
+            duration,
+            private_reason: "grps 01".into(),
+            display_reason: "x".repeat(500),
+            exclude_alts: true,
+        };
+        let wire_of = |duration| wire(&kept_out(duration));
+        assert!(wire_of(None).get("duration").is_none());
+        assert_eq!(wire_of(Some(Duration::from_millis(3_600_500)))["duration"], "3600s");
+        assert_eq!(wire_of(None)["displayReason"].as_str().map(str::len), Some(MAX_DISPLAY_REASON));
+        assert_eq!(wire(&Wanted::Free), json!({ "active": false }));
+        let read = restriction(&json!({"active": true, "duration": "60s", "privateReason": "grps 01"}));
+        assert_eq!((read.active, read.duration), (true, Some(Duration::from_secs(60))));
+        assert_eq!(restriction(&json!({"active": true})).duration, None);
+        assert_eq!(restriction(&Value::Null), Restriction::default());
+    }
+}
