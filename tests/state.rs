@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use grps::base::Cursor;
 use grps::domains::audit::{AUDITS, Entry};
 use grps::domains::auth::KEYS;
+use grps::domains::brakes::{ACTOR_USES, BREAKER};
 use grps::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS};
 use grps::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
@@ -16,7 +17,7 @@ use grps::store::{Key, MAX_PAGE, Record, Table};
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 20] = [
+const DUMPED: [&str; 22] = [
     "players",
     "player_snapshots",
     "decisions",
@@ -25,6 +26,8 @@ const DUMPED: [&str; 20] = [
     "decisions_applied",
     "decisions_indexed",
     "audits",
+    "breaker",
+    "actor_uses",
     "keys",
     "ranked",
     "boards",
@@ -66,6 +69,8 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &APPLIED).await);
     out.extend(shown(app, &DECISIONS_INDEXED).await);
     out.extend(shown(app, &AUDITS).await);
+    out.extend(shown(app, &BREAKER).await);
+    out.extend(shown(app, &ACTOR_USES).await);
     out.extend(shown(app, &KEYS).await);
     out.extend(shown(app, &RANKED).await);
     out.extend(shown(app, &BOARDS).await);

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("domains::doorbell", 7),
     ("domains::effects", 7),
     ("domains::leaderboards", 7),
+    ("domains::brakes", 7),
     ("domains::mirrors", 8),
     ("domains::ranks", 8),
     ("domains::upkeep", 8),

@@ -4,6 +4,7 @@
 mod banner;
 mod config;
 mod demo;
+mod decisions;
 mod doctor;
 mod health;
 mod jobs;
@@ -73,6 +74,9 @@ enum Command {
     /// Look at queues and jobs, put jobs back, remove them
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Find decisions, approve, reject or take them back; the breaker
+    #[command(subcommand)]
+    Decisions(decisions::DecisionsCommand),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -136,6 +140,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Policy(command) => policy::run(command, common, sources).await,
         Command::Worker(args) => worker::run(args, common, sources).await,
         Command::Jobs(command) => jobs::run(command, common, sources).await,
+        Command::Decisions(command) => decisions::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,

@@ -40,6 +40,24 @@ pub fn discord(read: &Reader<'_>) -> Result<Option<discord::Config>> {
     Ok(Some(config))
 }
 
+/// How long a caller who applies waits; not at all while nobody carries decisions out.
+pub fn apply_inline(read: &Reader<'_>) -> Result<Duration> {
+    let millis = read.number("APPLY_INLINE_MS", 0, 60_000)?;
+    let carried_out = read.missing(&["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"])?.is_empty();
+    Ok(Duration::from_millis(if carried_out { millis } else { 0 }))
+}
+
+/// None unless it is set.
+pub fn events(read: &Reader<'_>) -> Result<Option<QueueName>> {
+    match read.text("EVENTS_QUEUE")? {
+        name if name.is_empty() => Ok(None),
+        name => name
+            .parse()
+            .map(Some)
+            .map_err(|error: Error| Error::invalid("config.invalid", format!("EVENTS_QUEUE: {}", error.detail()))),
+    }
+}
+
 /// As [`discord`].
 pub fn doorbell(read: &Reader<'_>) -> Result<Option<doorbell::Config>> {
     let topic = read.text("DOORBELL_TOPIC")?;
@@ -84,17 +102,6 @@ pub fn mirrors(read: &Reader<'_>) -> Result<mirrors::Config> {
         entries: roblox.store.map(|store| (store, roblox.prefix.unwrap_or_default())),
         board: ordered.map(|universe| (StoreId { universe, name, scope: "global".to_owned() }, places)),
     })
-}
-
-/// The queue for events.
-pub fn events(read: &Reader<'_>) -> Result<Option<QueueName>> {
-    match read.text("EVENTS_QUEUE")? {
-        name if name.is_empty() => Ok(None),
-        name => name
-            .parse()
-            .map(Some)
-            .map_err(|error: Error| Error::invalid("config.invalid", format!("EVENTS_QUEUE: {}", error.detail()))),
-    }
 }
 
 /// An id of somebody else's making; none when it is not set.
@@ -150,6 +157,17 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_what_nobody_carries_out() {
+        let inline = |settings: &[(&str, &str)]| build(settings).unwrap().apply_inline.as_millis();
+        assert_eq!(inline(&[("ROBLOX_OPEN_CLOUD_API_KEY", "k")]), 0);
+        let on = [("ROBLOX_OPEN_CLOUD_API_KEY", "k"), ("ROBLOX_GROUP_ID", "5")];
+        assert_eq!(inline(&on), 3_000);
+        assert_eq!(inline(&[on.as_slice(), &[("APPLY_INLINE_MS", "0")]].concat()), 0);
+        assert_eq!(build(&[]).unwrap().events, None);
+        assert!(build(&[("EVENTS_QUEUE", "events")]).unwrap().events.is_some());
+    }
+
+    #[test]
     fn a_queue_too_short_for_one_message_is_refused_while_discord_is_on() {
         assert!(build(&[("JOB_QUEUE_LENGTH", "24")]).unwrap().discord.is_none());
         let on = [("CHANNEL_ID", "5"), ("DISCORD_TOKEN", "t"), ("SERVICE_BASE_URL", "https://jobs.example.org/x")];
@@ -170,6 +188,8 @@ mod tests {
             ("DISCORD_API_URL", "http://discord.com/api", "https://"),
             ("ROBLOX_API_URL", "apis.roblox.com", "ROBLOX_API_URL"),
             ("DOORBELL_QUEUES", "a b", "DOORBELL_QUEUES"),
+            ("EVENTS_QUEUE", "two words", "EVENTS_QUEUE"),
+            ("APPLY_INLINE_MS", "60001", "0 to 60000"),
             ("DOORBELL_TOPIC", "all jobs", "DOORBELL_TOPIC"),
         ] {
             let error = build(&[(name, value)]).unwrap_err();

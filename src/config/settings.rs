@@ -162,6 +162,11 @@ pub const SETTINGS: &[Setting] = &[
         "100",
         "Our share of Roblox's limits; leave some to game servers and tools that use keys of the same owner.",
     ),
+    plain(
+        "APPLY_INLINE_MS",
+        "3000",
+        "How long an applying request waits for Roblox, in milliseconds; then it answers `queued`. 0: not at all.",
+    ),
     plain("ROBLOX_API_URL", "https://apis.roblox.com", "Open Cloud's address."),
     plain(
         "BASE_URL",

@@ -3,6 +3,7 @@
 pub mod applying;
 pub mod audit;
 pub mod auth;
+pub mod brakes;
 pub mod discord;
 pub mod doorbell;
 pub mod effects;

@@ -86,5 +86,9 @@ async fn who_applies_hears_the_outcome_when_it_comes_in_time() {
     assert!(decision["blockedReason"].as_str().unwrap().contains("not a member"), "{decision}");
     let id = decision["requestId"].as_str().unwrap();
     let shown = scene.app.get(&format!("/automation/decisions/{id}")).operator().expect(200).await.json();
-    assert_eq!((shown["status"].as_str(), shown["effect"]["steps"].as_array().map(|steps| steps.is_empty())), (Some("failed"), Some(false)), "{shown}");
+    assert_eq!(
+        (shown["status"].as_str(), shown["effect"]["steps"].as_array().map(|steps| steps.is_empty())),
+        (Some("failed"), Some(false)),
+        "{shown}"
+    );
 }

@@ -17,14 +17,8 @@ pub const AFTER: &str = "Storm Corporal I";
 const HOST: u64 = GROUP * 1000 + 10;
 
 /// Rank numbers and names of the roles, as in the shipped policy.
-const ROLES: [(u8, &str); 6] = [
-    (5, "Suspended"),
-    (10, "Event host"),
-    (20, "Shock Trooper II"),
-    (30, BEFORE),
-    (40, AFTER),
-    (200, "Stormmarshal"),
-];
+const ROLES: [(u8, &str); 6] =
+    [(5, "Suspended"), (10, "Event host"), (20, "Shock Trooper II"), (30, BEFORE), (40, AFTER), (200, "Stormmarshal")];
 
 /// The fake with the group in it.
 pub struct Group {

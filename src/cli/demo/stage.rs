@@ -38,7 +38,8 @@ impl Stage {
     /// # Errors
     /// `demo.no_directory`, `demo.server_ended`.
     pub async fn set(sources: &Sources, group: &Group) -> Result<Self> {
-        let failed = |what: &'static str| move |error: std::io::Error| Error::broken("demo.no_directory", error).hint(what);
+        let failed =
+            |what: &'static str| move |error: std::io::Error| Error::broken("demo.no_directory", error).hint(what);
         let dir = std::env::temp_dir().join(format!("grps-demo-{}", std::process::id()));
         let (data, policy) = (dir.join("data"), dir.join("policy"));
         std::fs::create_dir_all(&policy).map_err(failed("the demo needs a place for temporary files (TMPDIR)"))?;

@@ -85,7 +85,9 @@ async fn revert(stage: &Stage, group: &Group) -> Result<()> {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     say(&format!("   {} members hold {BEFORE} again.", group.holders(BEFORE)));
-    say("\n5. The key is replaced; automation may go on.\n\n   grps decisions breaker --close --reason \"key replaced\"\n");
+    say(
+        "\n5. The key is replaced; automation may go on.\n\n   grps decisions breaker --close --reason \"key replaced\"\n",
+    );
     let body = json!({ "open": false, "reason": "key replaced" });
     stage.ask(Method::POST, "/automation/breaker", Some(&body)).await?;
     Ok(())

@@ -10,6 +10,7 @@ use super::open::Open;
 use super::worker::Applier;
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Ids, Result, Time};
+use crate::domains::brakes::Brakes;
 use crate::domains::group::Group;
 use crate::domains::jobs::Events;
 use crate::domains::mirrors::Mirrors;
@@ -29,6 +30,7 @@ pub struct Applying {
     pub(super) ids: Ids,
     pub(super) policy: Arc<PolicyStore>,
     pub(super) group: Group,
+    pub(super) brakes: Brakes,
     pub(super) ranks: Ranks,
     pub(super) mirrors: Mirrors,
     pub(super) events: Events,
@@ -44,6 +46,7 @@ pub struct Parts {
     pub ids: Ids,
     pub policy: Arc<PolicyStore>,
     pub group: Group,
+    pub brakes: Brakes,
     pub ranks: Ranks,
     pub mirrors: Mirrors,
     pub events: Events,
@@ -71,7 +74,7 @@ impl Applying {
     /// # Errors
     /// Those of reading the store.
     pub async fn new(parts: Parts, metrics: &Metrics) -> Result<Self> {
-        let Parts { store, clock, ids, policy, group, ranks, mirrors, events } = parts;
+        let Parts { store, clock, ids, policy, group, brakes, ranks, mirrors, events } = parts;
         let open = Open::new(&store).await?;
         let counter = |name, help| metrics.register(name, help, Counter::default());
         let meters = Meters {
@@ -81,7 +84,7 @@ impl Applying {
             open: metrics.register("decisions_open", "Decisions that are to take effect on Roblox", Gauge::default()),
         };
         let held = Arc::default();
-        Ok(Self { store, clock, ids, policy, group, ranks, mirrors, events, open, meters, held })
+        Ok(Self { store, clock, ids, policy, group, brakes, ranks, mirrors, events, open, meters, held })
     }
 
     /// The worker that carries out; none while the group is not configured.

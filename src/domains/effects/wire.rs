@@ -3,15 +3,15 @@
 use poem_openapi::Object;
 
 use super::tables::{Effect, Step};
+use crate::http::wire::Timestamp;
 
 /// How far a decision has been carried out on Roblox.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", rename = "Effect")]
 pub struct EffectView {
-    /// RFC 3339.
-    pub began_at: String,
+    pub began_at: Timestamp,
     /// Null while it is under way.
-    pub ended_at: Option<String>,
+    pub ended_at: Option<Timestamp>,
     /// What was done, oldest first; of very many, the first and the newest.
     pub steps: Vec<StepView>,
     /// Why it is not over yet; null when nothing is in the way.
@@ -26,8 +26,7 @@ pub struct EffectView {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", rename = "EffectStep")]
 pub struct StepView {
-    /// RFC 3339.
-    pub at: String,
+    pub at: Timestamp,
     /// `readRoles`, `assignRole`, `unassignRole`, `verifyRoles`, `restrict`, `verifyRestriction`, `takeBack` or `trouble`.
     pub step: String,
     /// In words.
@@ -37,8 +36,8 @@ pub struct StepView {
 impl From<Effect> for EffectView {
     fn from(effect: Effect) -> Self {
         Self {
-            began_at: effect.began_at.to_string(),
-            ended_at: effect.ended_at.map(|at| at.to_string()),
+            began_at: Timestamp(effect.began_at),
+            ended_at: effect.ended_at.map(Timestamp),
             steps: effect.steps.into_iter().map(StepView::from).collect(),
             waiting: effect.waiting,
             hint: effect.hint,
@@ -49,6 +48,6 @@ impl From<Effect> for EffectView {
 
 impl From<Step> for StepView {
     fn from(step: Step) -> Self {
-        Self { at: step.at.to_string(), step: step.kind.text().to_owned(), text: step.text }
+        Self { at: Timestamp(step.at), step: step.kind.text().to_owned(), text: step.text }
     }
 }

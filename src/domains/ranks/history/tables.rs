@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Id, RobloxId, Time};
 use crate::domains::audit::Actor;
+use crate::domains::effects;
 use crate::domains::players::{Origin, Status};
 use crate::domains::policy::Action;
 use crate::domains::ranks::decide::Rule;
@@ -65,6 +66,9 @@ pub struct Decision {
     /// The reported status a punishment rests on: when that is lifted, so is the punishment.
     #[serde(default)]
     pub rests_on: Option<String>,
+    /// Who said that it may take effect, where a person did.
+    #[serde(default)]
+    pub approved_by: Option<Actor>,
 }
 
 impl Record for Decision {
@@ -96,6 +100,7 @@ pub fn keep(tx: &Tx, key: (RobloxId, Id), decision: &Decision) {
 /// Removes a decision with the rows that find it.
 pub fn forget(tx: &Tx, key: (RobloxId, Id), decision: &Decision) {
     let (_, id) = key;
+    effects::forget(tx, id);
     tx.delete(&DECISIONS, &key);
     tx.delete(&DECIDED, &id);
     tx.delete(&OPEN_EFFECTS, &id);
