@@ -44,7 +44,11 @@ impl Scene {
             ranks["settings"]["breaker"] =
                 json!({"appliesPerMinute": 100_000, "appliesPerHour": 100_000, "percentOfGroupPerHour": 100});
         };
-        Self::strict(setup.policy("policy.ranks.json", wide)).await
+        let scene = Self::strict(setup.policy("policy.ranks.json", wide)).await;
+        // Its share of the group is all of it, so the group has to be large.
+        (0..3_000).for_each(|user| scene.fake.member(5_000_000 + user, &[]));
+        scene.app.app.group_size.note(3_000);
+        scene
     }
 
     /// With the breaker of the shipped policy.
