@@ -26,8 +26,8 @@ use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, L
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{
-    self, APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks,
-    RanksApi, RevertApi,
+    APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
+    RevertApi,
 };
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
@@ -92,11 +92,7 @@ impl App {
     pub async fn build(config: Config, store: Store, clock: Clock, metrics: Metrics) -> Result<Self> {
         let config = Arc::new(config);
         let ids = Ids::new(clock.clone());
-        let (search, policy_clock) = (Search::standard(&config.policy_dir), clock.clone());
-        let policy = tokio::task::spawn_blocking(move || PolicyStore::open(search, policy_clock))
-            .await
-            .map_err(|error| Error::broken("policy.open_failed", error))??;
-        let policy = Arc::new(policy);
+        let policy = open_policy(Search::standard(&config.policy_dir), clock.clone()).await?;
         let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
@@ -104,26 +100,21 @@ impl App {
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let group_size = GroupSize::default();
-        let brakes = brakes::Fittings {
-            store: store.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            policy: policy.clone(),
-            standings: standings.clone(),
-            jobs: jobs.clone(),
-            size: group_size.clone(),
-            events: config.events.clone(),
-        };
-        let brakes = Brakes::open_on(brakes, &metrics).await?;
-        let ranks = ranks::Fittings {
-            store: store.clone(),
-            policy: policy.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            brakes: brakes.clone(),
-            inline: config.apply_inline,
-        };
-        let ranks = Ranks::open(ranks).await?;
+        let brakes = Brakes::open_on(
+            brakes::Fittings {
+                store: store.clone(),
+                clock: clock.clone(),
+                ids: ids.clone(),
+                policy: policy.clone(),
+                standings: standings.clone(),
+                jobs: jobs.clone(),
+                size: group_size.clone(),
+                events: config.events.clone(),
+            },
+            &metrics,
+        )
+        .await?;
+        let ranks = Ranks::open(brakes.clone(), config.apply_inline).await?;
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
         let access = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
@@ -297,6 +288,12 @@ impl App {
         self.store.close().await?;
         saved.map(drop)
     }
+}
+
+/// Reads the policy files, off the runtime's threads.
+async fn open_policy(search: Search, clock: Clock) -> Result<Arc<PolicyStore>> {
+    let opened = tokio::task::spawn_blocking(move || PolicyStore::open(search, clock)).await;
+    opened.map_err(|error| Error::broken("policy.open_failed", error))?.map(Arc::new)
 }
 
 /// Every table there is, for showing what a store holds.
