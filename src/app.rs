@@ -30,8 +30,8 @@ use crate::domains::mirrors::{MIRROR_DUE, MIRRORED, Mirrors};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{
-    self, APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks,
-    RanksApi, RevertApi,
+    APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
+    RevertApi,
 };
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
@@ -99,11 +99,7 @@ impl App {
     pub async fn build(config: Config, store: Store, clock: Clock, metrics: Metrics) -> Result<Self> {
         let config = Arc::new(config);
         let ids = Ids::new(clock.clone());
-        let (search, policy_clock) = (Search::standard(&config.policy_dir), clock.clone());
-        let policy = tokio::task::spawn_blocking(move || PolicyStore::open(search, policy_clock))
-            .await
-            .map_err(|error| Error::broken("policy.open_failed", error))??;
-        let policy = Arc::new(policy);
+        let policy = open_policy(Search::standard(&config.policy_dir), clock.clone()).await?;
         let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
@@ -125,15 +121,7 @@ impl App {
             events: config.events.clone(),
         };
         let brakes = Brakes::open_on(brakes, &metrics).await?;
-        let ranks = ranks::Fittings {
-            store: store.clone(),
-            policy: policy.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            brakes: brakes.clone(),
-            inline: config.apply_inline,
-        };
-        let ranks = Ranks::open(ranks).await?;
+        let ranks = Ranks::open(brakes.clone(), config.apply_inline).await?;
         let mirrors = Mirrors::new(&store, standings.clone(), roblox.as_ref(), config.mirrors.clone());
         let parts = applying::Parts {
             store: store.clone(),
@@ -333,6 +321,12 @@ impl App {
         self.store.close().await?;
         saved.map(drop)
     }
+}
+
+/// Reads the policy files, off the runtime's threads.
+async fn open_policy(search: Search, clock: Clock) -> Result<Arc<PolicyStore>> {
+    let opened = tokio::task::spawn_blocking(move || PolicyStore::open(search, clock)).await;
+    opened.map_err(|error| Error::broken("policy.open_failed", error))?.map(Arc::new)
 }
 
 /// Every table there is, for showing what a store holds.
