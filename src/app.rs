@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response};
@@ -25,7 +26,9 @@ use crate::domains::jobs::{
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
-use crate::domains::ranks::{DECISIONS, HistoryRetention, Ranks, RanksApi};
+use crate::domains::ranks::{
+    APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
+};
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
@@ -101,7 +104,8 @@ impl App {
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
-        let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
+        let inline = Duration::ZERO;
+        let ranks = Ranks::open(store.clone(), policy.clone(), clock.clone(), ids.clone(), inline).await?;
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
         let bell = (config.doorbell.as_ref(), roblox.as_ref());
@@ -274,6 +278,10 @@ pub fn tables() -> Vec<TableInfo> {
         PLAYERS.info(),
         SNAPSHOTS.info(),
         DECISIONS.info(),
+        DECIDED.info(),
+        OPEN_EFFECTS.info(),
+        APPLIED.info(),
+        DECISIONS_INDEXED.info(),
         RANKED.info(),
         BOARDS.info(),
         CURSORS.info(),

@@ -17,6 +17,8 @@ mod discord_trouble;
 mod docs;
 mod doorbell;
 mod durability;
+mod effects;
+mod endings;
 mod fakes;
 mod harness;
 mod health;

@@ -9,17 +9,21 @@ use grps::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIO
 use grps::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
-use grps::domains::ranks::DECISIONS;
+use grps::domains::ranks::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, OPEN_EFFECTS};
 use grps::domains::standings::RANKED;
 use grps::store::{Key, MAX_PAGE, Record, Table};
 
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 16] = [
+const DUMPED: [&str; 20] = [
     "players",
     "player_snapshots",
     "decisions",
+    "decisions_by_id",
+    "decisions_queued",
+    "decisions_applied",
+    "decisions_indexed",
     "audits",
     "keys",
     "ranked",
@@ -57,6 +61,10 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     let mut out = shown(app, &PLAYERS).await;
     out.extend(shown(app, &SNAPSHOTS).await);
     out.extend(shown(app, &DECISIONS).await);
+    out.extend(shown(app, &DECIDED).await);
+    out.extend(shown(app, &OPEN_EFFECTS).await);
+    out.extend(shown(app, &APPLIED).await);
+    out.extend(shown(app, &DECISIONS_INDEXED).await);
     out.extend(shown(app, &AUDITS).await);
     out.extend(shown(app, &KEYS).await);
     out.extend(shown(app, &RANKED).await);

@@ -4,13 +4,15 @@
 //! `updated_at` moves with every change; the stored rank is ours (requirement R8), the points are what Roblox was last seen to say.
 
 mod api;
+mod decided;
 mod model;
 mod retention;
 mod service;
 mod tables;
 
 pub use api::{PlayerView, PlayersApi};
-pub use model::{Acted, Decided, Observation, Player, Status, StoredMarks};
+pub use decided::{Acted, Decided, Origin, Punishment, Status, StoredMarks};
+pub use model::{Observation, Player};
 pub use retention::{AUDIT_DAYS, Retention, RetentionConfig};
 pub use service::{Players, save};
 pub use tables::{PLAYERS, SNAPSHOTS, Snapshot};

@@ -1,11 +1,10 @@
 //! The pure rules of a player's row: what a snapshot changes, and what it may not.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Id, RobloxId, Time};
-use crate::domains::policy::{Action, Pace};
+use super::decided::{Acted, Decided, StoredMarks};
+use crate::base::{RobloxId, Time};
+use crate::domains::policy::Pace;
 use crate::domains::standings::Place;
 
 /// What the group knows of one person. Stored; the wire form is `PlayerView`.
@@ -49,84 +48,6 @@ pub struct Player {
     /// The last decision that took effect.
     #[serde(default)]
     pub acted: Option<Acted>,
-}
-
-/// What the decision engine remembers of a player from one evaluation to the next; only the engine interprets it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredMarks {
-    pub points_below_since: Option<Time>,
-    pub acted_warning_threshold: Option<u32>,
-    pub acted_status: Option<String>,
-}
-
-/// The open decision about a player: proposed, blocked or queued. Asked for again while it is open, it is answered again, not made twice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decided {
-    pub id: Id,
-    /// When it was queued; before that, when it was first made.
-    pub at: Time,
-    pub action: Action,
-    pub target_rank: Option<String>,
-    pub status: Status,
-    /// How long a suspension lasts once it takes effect, in seconds; none for one that ends with its status.
-    #[serde(default)]
-    pub suspend_seconds: Option<u64>,
-    /// The reported status a punishment rests on: when that is lifted, so is the punishment.
-    #[serde(default)]
-    pub rests_on: Option<String>,
-    /// What the engine remembers once it has taken effect. Not before: until then the same facts must lead to the same decision.
-    #[serde(default)]
-    pub marks: StoredMarks,
-}
-
-impl Decided {
-    /// Whether it will take effect without anybody asking again.
-    pub fn is_queued(&self) -> bool {
-        self.status == Status::Queued
-    }
-}
-
-/// The last decision about a player that took effect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acted {
-    pub id: Id,
-    pub at: Time,
-    pub action: Action,
-    pub target_rank: Option<String>,
-    /// When a suspension ends; none for one that ends with its status.
-    pub until: Option<Time>,
-    /// As [`Decided::rests_on`].
-    pub rests_on: Option<String>,
-    /// Whether this decision or one before it changed the rank: from then on ours counts.
-    pub rank_is_ours: bool,
-}
-
-/// Where a decision stands (requirement F9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Status {
-    /// Nobody asked for it to take effect, or it waits for a person.
-    Proposed,
-    /// It will take effect.
-    Queued,
-    /// It took effect.
-    Applied,
-    /// It could not take effect.
-    Failed,
-    /// It may not take effect.
-    Blocked,
-}
-
-impl Status {
-    /// The name on the wire.
-    pub fn text(self) -> &'static str {
-        match self {
-            Status::Proposed => "proposed",
-            Status::Queued => "queued",
-            Status::Applied => "applied",
-            Status::Failed => "failed",
-            Status::Blocked => "blocked",
-        }
-    }
 }
 
 /// What a snapshot says about one person. `None` means: not said, keep what is stored.
@@ -223,32 +144,6 @@ impl Player {
         Some(std::mem::replace(&mut self.rank, reported))
     }
 
-    fn rank_is_ours(&self) -> bool {
-        self.acted.as_ref().is_some_and(|acted| acted.rank_is_ours)
-    }
-
-    /// The open decision has taken effect at `now`; without one nothing happens.
-    pub fn take_effect(&mut self, now: Time) {
-        let Some(decided) = self.decided.take() else { return };
-        let moves = matches!(decided.action, Action::Promote | Action::Demote);
-        let rank_is_ours = moves || self.rank_is_ours();
-        if moves {
-            self.rank = decided.target_rank.clone();
-            self.rank_since = Some(now);
-        }
-        self.marks = decided.marks;
-        self.updated_at = now;
-        self.acted = Some(Acted {
-            id: decided.id,
-            at: now,
-            action: decided.action,
-            target_rank: decided.target_rank,
-            until: decided.suspend_seconds.map(|seconds| now + Duration::from_secs(seconds)),
-            rests_on: decided.rests_on,
-            rank_is_ours,
-        });
-    }
-
     /// Where this player stands on the players' board: points, then KOs, then the lower id (requirement G11).
     pub fn place(&self) -> Place {
         Place::for_player(self.points, self.kos, self.user_id)
@@ -276,51 +171,6 @@ mod tests {
         assert_eq!(player.observe(&Observation { points: None, ..seen(None) }, Time(2)), None);
         assert_eq!((player.points, player.kos, player.rank.as_deref()), (520, 9, Some("A")));
         assert_eq!((player.created_at, player.updated_at), (Time(1), Time(2)));
-    }
-
-    #[test]
-    fn a_report_moves_the_rank_until_a_decision_of_ours_did() {
-        let mut player = Player::first_seen(&seen(Some(Some("A"))), Time(0));
-        assert_eq!(player.observe(&seen(Some(Some("B"))), Time(5)), Some(Some("A".to_owned())));
-        assert_eq!((player.rank.as_deref(), player.rank_since), (Some("B"), Some(Time(5))));
-        player.decided = Some(decided(Action::Promote, Some("C")));
-        player.take_effect(Time(6));
-        assert_eq!((player.rank.as_deref(), player.rank_since), (Some("C"), Some(Time(6))));
-        assert_eq!(player.observe(&seen(Some(Some("B"))), Time(7)), None);
-        assert_eq!((player.rank.as_deref(), player.reported_rank.as_deref()), (Some("C"), Some("B")));
-        for later in [decided(Action::Promote, Some("D")), decided(Action::Suspend, None)] {
-            player.decided = Some(later);
-            assert_eq!(player.observe(&seen(Some(Some("B"))), Time(8)), None, "an open decision takes nothing back");
-        }
-        player.take_effect(Time(9));
-        assert_eq!(player.observe(&seen(Some(Some("B"))), Time(10)), None, "nor does a punishment after it");
-        assert_eq!(player.rank.as_deref(), Some("C"));
-    }
-
-    #[test]
-    fn a_suspension_begins_when_it_takes_effect_and_leaves_the_rank_to_the_game() {
-        let mut player = Player::first_seen(&seen(Some(Some("A"))), Time(0));
-        player.take_effect(Time(1));
-        assert_eq!(player.acted, None, "nothing was decided");
-        player.decided = Some(Decided { suspend_seconds: Some(60), ..decided(Action::Suspend, None) });
-        player.take_effect(Time(2_000));
-        assert_eq!(player.acted.as_ref().and_then(|acted| acted.until), Some(Time(62_000)));
-        assert_eq!((player.decided.is_none(), player.rank.as_deref()), (true, Some("A")));
-        player.observe(&seen(Some(Some("B"))), Time(3_000));
-        assert_eq!(player.rank.as_deref(), Some("B"));
-    }
-
-    fn decided(action: Action, target: Option<&str>) -> Decided {
-        Decided {
-            id: Id(1),
-            at: Time(5),
-            action,
-            target_rank: target.map(str::to_owned),
-            status: Status::Queued,
-            suspend_seconds: None,
-            rests_on: None,
-            marks: StoredMarks::default(),
-        }
     }
 
     #[test]

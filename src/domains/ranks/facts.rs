@@ -60,12 +60,13 @@ fn queued(player: &Player) -> Option<&Decided> {
 fn in_force(player: &Player, now: Time) -> Option<InForce> {
     let stands = |rests_on: Option<&str>| rests_on.is_none_or(|status| reports(player, status));
     // The time of a suspension does not run while it waits to take effect.
-    let queued = queued(player).filter(|queued| stands(queued.rests_on.as_deref())).and_then(|queued| {
-        let until = queued.suspend_seconds.map(|seconds| now + Duration::from_secs(seconds));
-        Some(InForce { penalty: punishment(queued.action)?, until })
-    });
-    let acted = player.acted.as_ref().filter(|acted| stands(acted.rests_on.as_deref()));
-    let acted = acted.and_then(|acted| Some(InForce { penalty: punishment(acted.action)?, until: acted.until }));
+    let queued =
+        queued(player).filter(|queued| queued.punishes() && stands(queued.rests_on.as_deref())).and_then(|queued| {
+            let until = queued.suspend_seconds.map(|seconds| now + Duration::from_secs(seconds));
+            Some(InForce { penalty: punishment(queued.action)?, until })
+        });
+    let acted = player.punished().filter(|held| stands(held.rests_on.as_deref()));
+    let acted = acted.and_then(|held| Some(InForce { penalty: punishment(held.action)?, until: held.until }));
     queued.into_iter().chain(acted.filter(|held| held.holds(now))).min_by_key(|held| held.penalty)
 }
 
@@ -85,7 +86,7 @@ fn punishment(action: Action) -> Option<Penalty> {
 mod tests {
     use super::*;
     use crate::base::{Id, RobloxId};
-    use crate::domains::players::{Acted, Observation, Status};
+    use crate::domains::players::{Acted, Observation, Origin, Status};
 
     fn player() -> Player {
         Player::first_seen(&Observation::of(RobloxId::EXAMPLE, "Arc"), Time(0))
@@ -93,7 +94,17 @@ mod tests {
 
     fn acted(action: Action, until: Option<Time>, rests_on: Option<&str>) -> Option<Acted> {
         let rests_on = rests_on.map(str::to_owned);
-        Some(Acted { id: Id(1), at: Time(10), action, target_rank: None, until, rests_on, rank_is_ours: false })
+        Some(Acted {
+            id: Id(1),
+            at: Time(10),
+            action,
+            target_rank: None,
+            until,
+            rests_on,
+            rank_is_ours: false,
+            lifts: false,
+            still: None,
+        })
     }
 
     fn waiting(action: Action, seconds: Option<u64>) -> Option<Decided> {
@@ -106,6 +117,10 @@ mod tests {
             suspend_seconds: seconds,
             rests_on: None,
             marks: StoredMarks::default(),
+            origin: Origin::Policy,
+            lifts: false,
+            ended_at: None,
+            rejected_until: None,
         })
     }
 
@@ -147,6 +162,18 @@ mod tests {
         let facts = subject(&player, Time(5_000));
         assert_eq!(facts.last_decision.map(|last| last.at), Some(Time(10)), "a proposal is nothing yet");
         assert_eq!(facts.in_force, None);
+    }
+
+    #[test]
+    fn what_was_lifted_does_not_hold_and_what_waits_to_be_lifted_does() {
+        let mut player = player();
+        player.acted = acted(Action::Ban, None, None);
+        player.decided = waiting(Action::Ban, None).map(|open| Decided { lifts: true, ..open });
+        assert_eq!(in_force(&player, Time(99)).map(|held| held.penalty), Some(Penalty::Ban));
+        player.take_effect(Time(100));
+        assert_eq!(in_force(&player, Time(100)), None);
+        player.decided = waiting(Action::Ban, None).map(|open| Decided { lifts: true, ..open });
+        assert_eq!(in_force(&player, Time(101)), None, "a lift that waits is no punishment");
     }
 
     #[test]

@@ -1,22 +1,27 @@
 //! Ranks: a snapshot comes in, the policy decides, the decision is written down in the same commit.
 //!
 //! `decide` is the pure rule; [`Ranks`] reads the player, asks it, and writes player, snapshot, place on the board, decision and audit rows
-//! together. What a decision does outside (the Roblox group) is not done here: a decision that is to take effect is left `queued`.
+//! together. What a decision does outside (the Roblox group) is not done here: a decision that is to take effect is left `queued`, and
+//! whoever carries it out ends it with [`Ranks::end`].
 
 mod api;
 mod breaker;
+mod carry;
 pub mod decide;
 mod facts;
+mod history;
 mod outcome;
-mod retention;
 mod service;
+mod settle;
 mod simulate;
-mod tables;
+mod trail;
 mod wire;
 
 pub use api::RanksApi;
+pub use carry::{End, Ended, Order, OrderIds, Ordered, Settled};
+pub use history::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, Decision, HistoryRetention, OPEN_EFFECTS, forget};
 pub use outcome::Outcome;
-pub use retention::HistoryRetention;
 pub use service::{Ask, Ingested, MAX_SNAPSHOT_BYTES, Ranks, Sender};
+pub use settle::RETRY_FAILED_AFTER;
 pub use simulate::{Move, Simulation};
-pub use tables::{DECISIONS, Decision};
+pub use trail::Stamp;

@@ -1,9 +1,13 @@
 //! Ingest and review: one commit each, however much it touches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::breaker::{Breaker, Turn};
-use super::outcome::{Case, Outcome, Tracks};
+use super::carry::Waiting;
+use super::history;
+use super::outcome::{Outcome, Tracks};
+use super::settle::Case;
 use crate::base::{Clock, Error, Ids, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
 use crate::domains::players::{self, Observation, PLAYERS, Player, SNAPSHOTS, Snapshot};
@@ -17,6 +21,9 @@ pub struct Ranks {
     pub(super) policy: Arc<PolicyStore>,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
+    pub(super) waiting: Waiting,
+    /// How long a caller who applies waits for the outcome; zero for not at all.
+    pub(super) inline: Duration,
     breaker: Arc<Breaker>,
 }
 
@@ -54,8 +61,20 @@ pub struct Ingested {
 pub const MAX_SNAPSHOT_BYTES: usize = 6 * 1024;
 
 impl Ranks {
-    pub fn new(store: Store, policy: Arc<PolicyStore>, clock: Clock, ids: Ids) -> Self {
-        Self { store, policy, clock, ids, breaker: Arc::default() }
+    /// Follows the decisions of `store` from then on. `inline` is how long a caller who applies waits for the outcome.
+    ///
+    /// # Errors
+    /// Those of the store, while decisions of an older program are brought up to date.
+    pub async fn open(
+        store: Store,
+        policy: Arc<PolicyStore>,
+        clock: Clock,
+        ids: Ids,
+        inline: Duration,
+    ) -> Result<Self> {
+        history::lift(&store).await?;
+        let waiting = Waiting::follow(&store);
+        Ok(Self { store, policy, clock, ids, waiting, inline, breaker: Arc::default() })
     }
 
     /// Takes a snapshot in and, when asked, decides on it: player, place, snapshot, decision and audit rows in one commit. `body` is the

@@ -9,7 +9,7 @@ use crate::base::{Clock, Error, Ids, Result, RobloxId};
 use crate::domains::audit::{self, Actor};
 use crate::domains::players::{self, Observation, PLAYERS, Player, SNAPSHOTS};
 use crate::domains::policy::PolicyStore;
-use crate::domains::ranks::DECISIONS;
+use crate::domains::ranks::{DECISIONS, forget};
 use crate::domains::standings::{self, BoardId};
 use crate::store::{Store, Tx};
 
@@ -131,11 +131,14 @@ impl Samples {
             let snapshots = self.store.scan(SNAPSHOTS.under(&id), ROWS_PER_COMMIT).await?.items;
             let decisions = self.store.scan(DECISIONS.under(&id), ROWS_PER_COMMIT).await?.items;
             let more = snapshots.len().max(decisions.len()) == ROWS_PER_COMMIT;
-            let (snapshots, decisions) = (&snapshots, &decisions);
+            let keys: Vec<_> = decisions.into_iter().map(|(key, _)| key).collect();
+            let (snapshots, keys) = (&snapshots, &keys);
             self.store
                 .transact(|tx| async move {
                     snapshots.iter().for_each(|(key, _)| tx.delete(&SNAPSHOTS, key));
-                    decisions.iter().for_each(|(key, _)| tx.delete(&DECISIONS, key));
+                    for (key, decision) in keys.iter().zip(tx.get_many(&DECISIONS, keys).await?) {
+                        decision.iter().for_each(|decision| forget(&tx, *key, decision));
+                    }
                     let Some(stored) = tx.get(&PLAYERS, &id).await?.filter(|_| !more) else { return Ok(()) };
                     standings::place(&tx, BoardId::PLAYERS, Some(&stored.place()), None);
                     tx.delete(&PLAYERS, &id);

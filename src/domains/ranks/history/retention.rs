@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::tables::DECISIONS;
+use super::tables::{DECISIONS, forget};
 use crate::base::{Clock, Cursor, Id, Result, Time};
 use crate::domains::audit::AUDITS;
 use crate::domains::players::{RetentionConfig, Status};
@@ -70,8 +70,8 @@ impl HistoryRetention {
                 .transact(|tx| async move {
                     // Read again: a blocked decision may have been queued since the page was read.
                     for (key, decision) in old.iter().zip(tx.get_many(&DECISIONS, old).await?) {
-                        if decision.is_some_and(|decision| ended(decision.status)) {
-                            tx.delete(&DECISIONS, key);
+                        if let Some(decision) = decision.filter(|decision| ended(decision.status)) {
+                            forget(&tx, *key, &decision);
                         }
                     }
                     Ok(())
