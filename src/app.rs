@@ -18,7 +18,7 @@ use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
-use crate::domains::group::{Access, Group, GroupSize};
+use crate::domains::group::{Access, Group, GroupApi, GroupSize, GroupWatch, Uses};
 use crate::domains::health::{Checks, HealthApi};
 use crate::domains::jobs::{
     GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
@@ -100,7 +100,7 @@ impl App {
         let standings = Standings::open(&store, clock.clone()).await?;
         let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
         let (access, size) = (Access::new(roblox.as_ref(), config.roblox.as_ref()), GroupSize::default());
-        let group = Group::new(clock.clone(), access, policy.clone(), size);
+        let group = Group::new(clock.clone(), access, policy.clone(), size, &metrics);
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
@@ -148,7 +148,7 @@ impl App {
             auth,
             policy,
             standings,
-            group: _,
+            group,
             jobs,
             players,
             leaderboards,
@@ -166,6 +166,7 @@ impl App {
             caretaker: caretaker.clone(),
             discord: discord.clone(),
             doorbell: doorbell.clone(),
+            group: group.clone(),
             clock: clock.clone(),
         };
         let health = HealthApi {
@@ -186,6 +187,7 @@ impl App {
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
             SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
             DiscordApi { feed: discord.clone() },
+            GroupApi { group: group.clone(), uses: uses(config) },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -198,6 +200,7 @@ impl App {
             store,
             auth,
             policy,
+            group,
             jobs,
             discord,
             doorbell,
@@ -206,7 +209,6 @@ impl App {
             board: _,
             ids: _,
             standings: _,
-            group: _,
             players: _,
             leaderboards: _,
             ranks: _,
@@ -223,6 +225,7 @@ impl App {
             Box::new(BackupWorker::new(caretaker.clone(), clock.clone())),
         ];
         workers.extend(discord.poller().map(|poller| Box::new(poller) as Box<dyn Worker>));
+        workers.extend(GroupWatch::new(group.clone()).map(|watch| Box::new(watch) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
         workers
     }
@@ -269,6 +272,16 @@ impl App {
         let saved = self.auth.keys().save_uses().await;
         self.store.close().await?;
         saved.map(drop)
+    }
+}
+
+/// What Open Cloud is used for here.
+fn uses(config: &Config) -> Uses {
+    let roblox = config.roblox.as_ref();
+    Uses {
+        universe: roblox.and_then(|roblox| roblox.universe),
+        store: roblox.and_then(|roblox| roblox.store.clone()),
+        doorbell: config.doorbell.is_some(),
     }
 }
 

@@ -92,7 +92,7 @@ enum Command {
     /// Print the published API
     Openapi(config::OpenapiArgs),
     /// Check this machine, the settings, the policy and the data
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Ask the running server whether it is ready; for container health checks
     Healthcheck,
 }
@@ -142,7 +142,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Config(command) => config::run(command, common, sources),
         Command::Sign(args) => sign::run(args, common, sources),
         Command::Openapi(args) => config::openapi(args).await,
-        Command::Doctor => doctor::run(common, sources).await,
+        Command::Doctor(args) => doctor::run(args, common, sources).await,
         Command::Healthcheck => health::run(common, sources).await,
     }
 }

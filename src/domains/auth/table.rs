@@ -93,6 +93,9 @@ pub const TABLE: &[Rule] = &[
     rule("GET", "/admin/api/jobs/{id}", Needs(SIGNED, Scope::JobsManage)),
     rule("POST", "/admin/api/jobs/{id}/requeue", Needs(SIGNED, Scope::JobsManage)),
     rule("GET", "/admin/api/discord", Needs(SIGNED, Scope::JobsManage)),
+    rule("GET", "/admin/api/roblox", Needs(SIGNED, Scope::Operate)),
+    rule("GET", "/admin/api/roblox/roles", Needs(SIGNED, Scope::Operate)),
+    rule("POST", "/admin/api/roblox/probe", Needs(SIGNED, Scope::Operate)),
 ];
 
 /// Paths whose `GET` takes something away. The router would answer a `HEAD` with it, and nobody would get what was taken.

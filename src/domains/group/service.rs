@@ -4,9 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::keys::KeyFault;
 use super::mapping::{Mapping, Roles};
-use crate::base::{Clock, Time};
-use crate::domains::policy::PolicyStore;
+use crate::base::metrics::Metrics;
+use crate::base::{Clock, Error, Time};
+use crate::domains::policy::{Policy, PolicyStore};
 use crate::remote::Roblox;
 use crate::remote::roblox::{Complaint, KeyInfo, Settings, Trouble};
 
@@ -53,9 +57,29 @@ impl GroupSize {
     }
 }
 
+/// What is wrong with the group or the key, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    pub what: String,
+    /// None where waiting is all there is.
+    pub hint: Option<String>,
+}
+
+impl Failing {
+    pub(super) fn of(trouble: &Trouble) -> Self {
+        Self { what: trouble.what(), hint: trouble.hint().map(String::from) }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Meters {
+    pub key_days: Gauge,
+}
+
 /// The live group. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Group {
+    pub(super) meters: Meters,
     pub(super) clock: Clock,
     access: Option<Access>,
     policy: Arc<PolicyStore>,
@@ -72,13 +96,24 @@ struct Known {
     answers: u64,
     /// How many times they were to be forgotten.
     forgotten: u64,
+    /// Why the group could not be read last time.
+    failing: Option<Failing>,
     key: Option<(Time, Arc<KeyInfo>)>,
 }
 
 impl Group {
     /// `size` is told how many members the group has.
-    pub fn new(clock: Clock, access: Option<Access>, policy: Arc<PolicyStore>, size: GroupSize) -> Self {
-        Self { clock, access, policy, size, known: Arc::default(), asking: Arc::default() }
+    pub fn new(
+        clock: Clock,
+        access: Option<Access>,
+        policy: Arc<PolicyStore>,
+        size: GroupSize,
+        metrics: &Metrics,
+    ) -> Self {
+        let days = "Days until the Open Cloud key expires; -1 while that is not known, and for a key that does not";
+        let meters = Meters { key_days: metrics.register("open_cloud_key_days", days, Gauge::default()) };
+        meters.key_days.set(-1);
+        Self { meters, clock, access, policy, size, known: Arc::default(), asking: Arc::default() }
     }
 
     /// None while `ROBLOX_GROUP_ID` or the key is missing.
@@ -145,6 +180,28 @@ impl Group {
         Ok(key)
     }
 
+    /// What is wrong, as far as is known without asking: the key, the last look at the group, or ranks that have no role.
+    pub fn failing(&self) -> Option<Failing> {
+        let access = self.access.as_ref()?;
+        let (failing, key, roles) = {
+            let known = self.lock();
+            (known.failing.clone(), known.key.clone(), known.roles.clone())
+        };
+        let key = key.and_then(|(_, key)| KeyFault::of(&key, access.group, self.clock.now()));
+        let key = key.map(|fault| Failing { what: fault.to_string(), hint: Some(fault.fix()) });
+        key.or(failing).or_else(|| mismatch(&roles?.map(&self.policy.current())))
+    }
+
+    /// Notes how the last look at the group went; whether that is news.
+    pub(super) fn note(&self, failing: Option<Failing>) -> bool {
+        let mut known = self.lock();
+        std::mem::replace(&mut known.failing, failing.clone()) != failing
+    }
+
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        self.policy.current()
+    }
+
     fn fresh(&self, max_age: Duration) -> Option<Arc<Roles>> {
         let now = self.clock.now();
         // What was fetched "later" was fetched before a clock was set back: nobody knows how old it is.
@@ -178,7 +235,38 @@ impl Group {
     }
 }
 
-fn not_configured() -> Trouble {
+/// Ranks of the ladder and punishment roles that do not match, in a sentence.
+fn mismatch(mapping: &Mapping) -> Option<Failing> {
+    let problems = mapping.problems();
+    let first = problems.first()?;
+    let what = match problems.len() {
+        1 => format!("{}: {}", first.name, first.trouble),
+        count => format!(
+            "{count} ranks or punishment roles do not match the group, such as {}: {}",
+            first.name, first.trouble
+        ),
+    };
+    Some(Failing { what, hint: Some(first.trouble.fix().to_owned()) })
+}
+
+/// As a caller of ours is told.
+pub fn refused(trouble: &Trouble) -> Error {
+    if *trouble == not_configured() {
+        let detail = "ROBLOX_GROUP_ID and ROBLOX_OPEN_CLOUD_API_KEY are needed for this";
+        return Error::not_configured("roblox.not_configured", detail).hint("set both, and restart");
+    }
+    let error = Error::remote("roblox.failed", trouble.what());
+    let error = match trouble.hint() {
+        Some(hint) => error.hint(hint),
+        None => error,
+    };
+    match trouble.wait() {
+        Some(wait) => error.retry_after(wait),
+        None => error,
+    }
+}
+
+pub(super) fn not_configured() -> Trouble {
     let message = "ROBLOX_GROUP_ID or ROBLOX_OPEN_CLOUD_API_KEY is not set".to_owned();
     Trouble::Missing { setting: "ROBLOX_GROUP_ID", complaint: Complaint { code: None, message } }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::{Clock, Time};
 use crate::domains::discord::DiscordFeed;
 use crate::domains::doorbell::Doorbell;
+use crate::domains::group::Group;
 use crate::domains::policy::PolicyStore;
 use crate::domains::upkeep::{Caretaker, Freshness};
 use crate::store::{Health, Store};
@@ -31,6 +32,7 @@ pub struct Checks {
     pub caretaker: Caretaker,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
+    pub group: Group,
     pub clock: Clock,
 }
 
@@ -84,7 +86,9 @@ impl Checks {
         let warnings = status.warnings();
         let discord = status.failing.map(|failing| with_hint(failing.what, failing.hint)).or(warnings);
         let doorbell = self.doorbell.failing().map(|failing| with_hint(failing.what, failing.hint));
+        let group = self.group.failing().map(|failing| with_hint(failing.what, failing.hint));
         let mut out = Vec::new();
+        out.extend(self.group.access().map(|_| check("roblox", group)));
         out.extend(self.discord.channel().map(|_| check("discord", discord)));
         out.extend(self.doorbell.is_on().then(|| check("doorbell", doorbell)));
         out
