@@ -18,14 +18,16 @@ use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
-use crate::domains::group::{Access, Group, GroupApi, GroupSize, GroupWatch, Uses};
+use crate::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Drift, DriftApi, DriftWalk};
+use crate::domains::group::{Access, Group, GroupApi, GroupWatch, Uses};
 use crate::domains::health::{Checks, HealthApi};
 use crate::domains::jobs::{
     GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
 };
+use crate::domains::joins::{JOINS_ANSWERING, JoinsWorker};
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
-use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
+use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{
     APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
 };
@@ -57,6 +59,7 @@ pub struct App {
     pub players: Players,
     pub leaderboards: Leaderboards,
     pub ranks: Ranks,
+    pub drift: Drift,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
@@ -106,6 +109,8 @@ impl App {
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
         let inline = Duration::ZERO;
         let ranks = Ranks::open(store.clone(), policy.clone(), clock.clone(), ids.clone(), inline).await?;
+        let parts = (store.clone(), clock.clone(), ids.clone());
+        let drift = Drift::new(parts, group.clone(), policy.clone(), ranks.clone());
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
         let bell = (config.doorbell.as_ref(), roblox.as_ref());
@@ -128,6 +133,7 @@ impl App {
             players,
             leaderboards,
             ranks,
+            drift,
             discord,
             doorbell,
             caretaker,
@@ -153,6 +159,7 @@ impl App {
             players,
             leaderboards,
             ranks,
+            drift,
             discord,
             doorbell,
             caretaker,
@@ -167,6 +174,7 @@ impl App {
             discord: discord.clone(),
             doorbell: doorbell.clone(),
             group: group.clone(),
+            drift: drift.clone(),
             clock: clock.clone(),
         };
         let health = HealthApi {
@@ -186,6 +194,7 @@ impl App {
             GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
             SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
+            DriftApi { drift: drift.clone() },
             DiscordApi { feed: discord.clone() },
             GroupApi { group: group.clone(), uses: uses(config) },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
@@ -198,16 +207,17 @@ impl App {
             config,
             clock,
             store,
+            ids,
             auth,
             policy,
             group,
             jobs,
+            drift,
             discord,
             doorbell,
             caretaker,
             metrics: _,
             board: _,
-            ids: _,
             standings: _,
             players: _,
             leaderboards: _,
@@ -226,6 +236,10 @@ impl App {
         ];
         workers.extend(discord.poller().map(|poller| Box::new(poller) as Box<dyn Worker>));
         workers.extend(GroupWatch::new(group.clone()).map(|watch| Box::new(watch) as Box<dyn Worker>));
+        workers.extend(DriftWalk::new(drift.clone()).map(|walk| Box::new(walk) as Box<dyn Worker>));
+        let parts = (store.clone(), clock.clone(), ids.clone());
+        let joins = JoinsWorker::new(parts, policy.clone(), group);
+        workers.extend(joins.map(|joins| Box::new(joins) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
         workers
     }
@@ -297,6 +311,11 @@ pub fn tables() -> Vec<TableInfo> {
         DECISIONS_INDEXED.info(),
         RANKED.info(),
         BOARDS.info(),
+        DRIFT_RUNS.info(),
+        DRIFT_ACTIVE.info(),
+        DRIFT_SEEN.info(),
+        DRIFTS.info(),
+        JOINS_ANSWERING.info(),
         CURSORS.info(),
         BOARD_COUNT.info(),
         ENTRIES.info(),

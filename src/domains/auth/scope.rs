@@ -29,6 +29,10 @@ scopes! {
     Evaluate = "decisions:evaluate",
     /// Let a decision take effect.
     Apply = "decisions:apply",
+    /// List decisions with what they rest on, and see the breaker.
+    DecisionsRead = "decisions:read",
+    /// Approve, reject and take back decisions; open and close the breaker.
+    DecisionsManage = "decisions:manage",
     /// Read players and their snapshots.
     PlayersRead = "players:read",
     /// Submit scores.

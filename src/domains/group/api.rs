@@ -64,6 +64,6 @@ impl GroupApi {
     }
 
     fn access(&self) -> Result<Access> {
-        self.group.access().ok_or_else(|| refused(&not_configured()))
+        self.group.access().ok_or_else(not_configured)
     }
 }

@@ -166,6 +166,11 @@ impl Mapping {
         self.ranks[*place].usable()
     }
 
+    /// Whether a role was found for a rank, by name or alias; none for what is not on the ladder.
+    pub fn role_known(&self, rank: &str) -> Option<bool> {
+        Some(self.ranks[*self.places.get(rank)?].role.is_some())
+    }
+
     /// The role to give for a punishment's `groupRole`.
     ///
     /// # Errors

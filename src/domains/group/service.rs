@@ -1,6 +1,5 @@
 //! What is known of the live group, kept for a while.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use super::keys::KeyFault;
 use super::mapping::{Mapping, Roles};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Time};
-use crate::domains::policy::{Policy, PolicyStore};
+use crate::domains::policy::{GroupSize, Policy, PolicyStore};
 use crate::remote::Roblox;
 use crate::remote::roblox::{Complaint, KeyInfo, Settings, Trouble};
 
@@ -38,22 +37,6 @@ impl Access {
     pub fn new(roblox: Option<&Roblox>, settings: Option<&Settings>) -> Option<Self> {
         let (roblox, settings) = roblox.zip(settings)?;
         Some(Self { roblox: roblox.clone(), group: settings.group?, universe: settings.universe })
-    }
-}
-
-/// How many members the group has, as last heard. Cheap to clone; all clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct GroupSize(Arc<AtomicU64>);
-
-impl GroupSize {
-    /// None while it is not known.
-    pub fn members(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|members| *members > 0)
-    }
-
-    /// Notes what Roblox said.
-    pub fn note(&self, members: u64) {
-        self.0.store(members, Ordering::Relaxed);
     }
 }
 
@@ -129,7 +112,7 @@ impl Group {
         if let Some(roles) = self.fresh(max_age) {
             return Ok(roles);
         }
-        let access = self.access.as_ref().ok_or_else(not_configured)?;
+        let access = self.access.as_ref().ok_or_else(no_group)?;
         let answers = self.lock().answers;
         let _turn = self.asking.lock().await;
         let (answered, forgotten) = {
@@ -141,7 +124,7 @@ impl Group {
             return Ok(roles);
         }
         let roles = Arc::new(self.ask(access).await?);
-        self.size.note(roles.group.members);
+        self.size.set(roles.group.members);
         let mut known = self.lock();
         known.answers += 1;
         // What was forgotten while the answer was under way may be what it says.
@@ -169,7 +152,7 @@ impl Group {
     /// # Errors
     /// As [`Group::roles`].
     pub async fn key(&self, max_age: Duration) -> Result<Arc<KeyInfo>, Trouble> {
-        let access = self.access.as_ref().ok_or_else(not_configured)?;
+        let access = self.access.as_ref().ok_or_else(no_group)?;
         let now = self.clock.now();
         let known = self.lock().key.clone();
         if let Some((_, key)) = known.filter(|(at, _)| *at <= now && now.since(*at) < max_age) {
@@ -251,9 +234,8 @@ fn mismatch(mapping: &Mapping) -> Option<Failing> {
 
 /// As a caller of ours is told.
 pub fn refused(trouble: &Trouble) -> Error {
-    if *trouble == not_configured() {
-        let detail = "ROBLOX_GROUP_ID and ROBLOX_OPEN_CLOUD_API_KEY are needed for this";
-        return Error::not_configured("roblox.not_configured", detail).hint("set both, and restart");
+    if *trouble == no_group() {
+        return not_configured();
     }
     let error = Error::remote("roblox.failed", trouble.what());
     let error = match trouble.hint() {
@@ -266,7 +248,13 @@ pub fn refused(trouble: &Trouble) -> Error {
     }
 }
 
-pub(super) fn not_configured() -> Trouble {
+/// What a caller is told who wants something of a group where there is none.
+pub fn not_configured() -> Error {
+    let detail = "ROBLOX_GROUP_ID and ROBLOX_OPEN_CLOUD_API_KEY are needed for this";
+    Error::not_configured("roblox.not_configured", detail).hint("set both, and restart")
+}
+
+fn no_group() -> Trouble {
     let message = "ROBLOX_GROUP_ID or ROBLOX_OPEN_CLOUD_API_KEY is not set".to_owned();
     Trouble::Missing { setting: "ROBLOX_GROUP_ID", complaint: Complaint { code: None, message } }
 }

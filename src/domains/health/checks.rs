@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::{Clock, Time};
 use crate::domains::discord::DiscordFeed;
 use crate::domains::doorbell::Doorbell;
+use crate::domains::drift::Drift;
 use crate::domains::group::Group;
 use crate::domains::policy::PolicyStore;
 use crate::domains::upkeep::{Caretaker, Freshness};
@@ -33,6 +34,7 @@ pub struct Checks {
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub group: Group,
+    pub drift: Drift,
     pub clock: Clock,
 }
 
@@ -89,6 +91,7 @@ impl Checks {
         let group = self.group.failing().map(|failing| with_hint(failing.what, failing.hint));
         let mut out = Vec::new();
         out.extend(self.group.access().map(|_| check("roblox", group)));
+        out.extend(self.drift.failing().map(|why| check("drift", Some(why))));
         out.extend(self.discord.channel().map(|_| check("discord", discord)));
         out.extend(self.doorbell.is_on().then(|| check("doorbell", doorbell)));
         out
