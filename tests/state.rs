@@ -6,7 +6,9 @@ use grps::base::Cursor;
 use grps::domains::audit::{AUDITS, Entry};
 use grps::domains::auth::KEYS;
 use grps::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS};
+use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS};
 use grps::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
+use grps::domains::joins::JOINS_ANSWERING;
 use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
 use grps::domains::ranks::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, OPEN_EFFECTS};
@@ -16,7 +18,7 @@ use grps::store::{Key, MAX_PAGE, Record, Table};
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 20] = [
+const DUMPED: [&str; 25] = [
     "players",
     "player_snapshots",
     "decisions",
@@ -37,6 +39,11 @@ const DUMPED: [&str; 20] = [
     "discord_cursors",
     "discord_rejections",
     "discord_rejected",
+    "drift_runs",
+    "drift_active",
+    "drift_seen",
+    "drifts",
+    "joins_answering",
 ];
 
 /// Every row of one table.
@@ -78,6 +85,11 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &DISCORD_CURSORS).await);
     out.extend(shown(app, &DISCORD_REJECTIONS).await);
     out.extend(shown(app, &DISCORD_REJECTED).await);
+    out.extend(shown(app, &DRIFT_RUNS).await);
+    out.extend(shown(app, &DRIFT_ACTIVE).await);
+    out.extend(shown(app, &DRIFT_SEEN).await);
+    out.extend(shown(app, &DRIFTS).await);
+    out.extend(shown(app, &JOINS_ANSWERING).await);
     out
 }
 

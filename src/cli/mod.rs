@@ -4,6 +4,7 @@
 mod banner;
 mod config;
 mod doctor;
+mod drift;
 mod health;
 mod jobs;
 mod keys;
@@ -72,6 +73,9 @@ enum Command {
     /// Look at queues and jobs, put jobs back, remove them
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Find ranks that were changed by hand on Roblox, and settle them
+    #[command(subcommand)]
+    Drift(drift::DriftCommand),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -135,6 +139,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Policy(command) => policy::run(command, common, sources).await,
         Command::Worker(args) => worker::run(args, common, sources).await,
         Command::Jobs(command) => jobs::run(command, common, sources).await,
+        Command::Drift(command) => drift::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,
