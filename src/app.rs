@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response};
@@ -16,6 +15,7 @@ use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
 use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
+use crate::domains::brakes::{self, ACTOR_USES, Alerts, BREAKER, Brakes, BrakesApi};
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
 use crate::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Drift, DriftApi, DriftWalk};
@@ -29,7 +29,8 @@ use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, L
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{
-    APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
+    self, APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks,
+    RanksApi, RevertApi,
 };
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
@@ -58,6 +59,9 @@ pub struct App {
     pub jobs: Jobs,
     pub players: Players,
     pub leaderboards: Leaderboards,
+    /// The members of the group; the group's own module tells.
+    pub group_size: GroupSize,
+    pub brakes: Brakes,
     pub ranks: Ranks,
     pub drift: Drift,
     pub discord: DiscordFeed,
@@ -102,13 +106,32 @@ impl App {
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
         let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
-        let (access, size) = (Access::new(roblox.as_ref(), config.roblox.as_ref()), GroupSize::default());
-        let group = Group::new(clock.clone(), access, policy.clone(), size, &metrics);
+        let group_size = GroupSize::default();
+        let access = Access::new(roblox.as_ref(), config.roblox.as_ref());
+        let group = Group::new(clock.clone(), access, policy.clone(), group_size.clone(), &metrics);
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
-        let inline = Duration::ZERO;
-        let ranks = Ranks::open(store.clone(), policy.clone(), clock.clone(), ids.clone(), inline).await?;
+        let brakes = brakes::Fittings {
+            store: store.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            policy: policy.clone(),
+            standings: standings.clone(),
+            jobs: jobs.clone(),
+            size: group_size.clone(),
+            events: config.events.clone(),
+        };
+        let brakes = Brakes::open_on(brakes, &metrics).await?;
+        let ranks = ranks::Fittings {
+            store: store.clone(),
+            policy: policy.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            brakes: brakes.clone(),
+            inline: config.apply_inline,
+        };
+        let ranks = Ranks::open(ranks).await?;
         let parts = (store.clone(), clock.clone(), ids.clone());
         let drift = Drift::new(parts, group.clone(), policy.clone(), ranks.clone());
         let feed = config.discord.as_ref();
@@ -132,6 +155,8 @@ impl App {
             jobs,
             players,
             leaderboards,
+            group_size,
+            brakes,
             ranks,
             drift,
             discord,
@@ -158,6 +183,8 @@ impl App {
             jobs,
             players,
             leaderboards,
+            group_size: _,
+            brakes,
             ranks,
             drift,
             discord,
@@ -171,6 +198,7 @@ impl App {
             policy: policy.clone(),
             workers: board.clone(),
             caretaker: caretaker.clone(),
+            brakes: brakes.clone(),
             discord: discord.clone(),
             doorbell: doorbell.clone(),
             group: group.clone(),
@@ -187,6 +215,9 @@ impl App {
         (
             health,
             RanksApi { ranks: ranks.clone() },
+            DecisionsApi { ranks: ranks.clone() },
+            RevertApi { ranks: ranks.clone() },
+            BrakesApi { brakes: brakes.clone() },
             PlayersApi { players: players.clone(), policy: policy.clone() },
             LeaderboardsApi::new(leaderboards.clone()),
             KeysApi { auth: auth.clone() },
@@ -213,6 +244,7 @@ impl App {
             group,
             jobs,
             drift,
+            brakes,
             discord,
             doorbell,
             caretaker,
@@ -221,6 +253,7 @@ impl App {
             standings: _,
             players: _,
             leaderboards: _,
+            group_size: _,
             ranks: _,
             sockets: _,
             dir: _,
@@ -229,6 +262,7 @@ impl App {
             Box::new(PolicyWatch(policy.clone())),
             Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
+            Box::new(Alerts::new(brakes.clone())),
             Box::new(KeyUses(auth.clone())),
             Box::new(Timekeeper::new(jobs.clone())),
             Box::new(UpkeepWorker::new(caretaker.clone())),
@@ -328,6 +362,8 @@ pub fn tables() -> Vec<TableInfo> {
         DISCORD_REJECTED.info(),
         KEYS.info(),
         AUDITS.info(),
+        BREAKER.info(),
+        ACTOR_USES.info(),
     ]
 }
 

@@ -242,3 +242,32 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
     assert_eq!(home.run(&["--help"]).code, Some(0));
     assert!(!home.data().exists(), "looking changes nothing");
 }
+
+#[test]
+fn decisions_are_listed_approved_and_taken_back() {
+    both_ways(|home| {
+        assert_eq!(home.json(&["decisions", "list"])["decisions"], json!([]));
+        assert!(home.run(&["decisions", "list"]).stdout.contains("No such decisions"));
+        let unknown = home.run(&["decisions", "show", "0000000000000001"]);
+        assert!(unknown.code == Some(1) && unknown.stderr.contains("decisions.missing"), "{}", unknown.stderr);
+        let refused = home.run(&["decisions", "approve", "0000000000000001"]);
+        assert!(
+            refused.code == Some(1) && refused.stdout.contains("refused: there is no decision"),
+            "{}",
+            refused.stdout
+        );
+        let preview = home.json(&["decisions", "revert", "--since", "2h"]);
+        assert_eq!((&preview["dryRun"], &preview["items"]), (&json!(true), &json!([])));
+        assert!(home.run(&["decisions", "revert", "--since", "2h", "--yes"]).stdout.contains("0 are restored"));
+        assert_eq!(home.run(&["decisions", "revert", "--since", "often"]).code, Some(2));
+        assert_eq!(home.run(&["decisions", "revert"]).code, Some(2), "of what?");
+        let opened = home.json(&["decisions", "breaker", "--open", "--reason", "looking"]);
+        assert_eq!(opened["open"], true);
+        let shown = home.run(&["decisions", "breaker"]).stdout;
+        assert!(
+            shown.contains("opened by hand: looking (by operator)") && shown.contains("minute  0 of 30"),
+            "{shown}"
+        );
+        assert!(home.run(&["decisions", "breaker", "--close"]).stdout.starts_with("closed"));
+    });
+}

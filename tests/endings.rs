@@ -217,3 +217,52 @@ async fn index_rows_go_with_their_decisions() {
     assert_eq!(rows(&app, &DECISIONS).await.len(), 0);
     check_index(&app).await;
 }
+
+/// A program that waits for outcomes, and nobody who carries decisions out.
+async fn waiting(millis: &str) -> TestApp {
+    let on = [("ROBLOX_OPEN_CLOUD_API_KEY", "k"), ("ROBLOX_GROUP_ID", "5"), ("APPLY_INLINE_MS", millis)];
+    TestApp::with(&on).await
+}
+
+/// Ends whatever is queued, as soon as anything is.
+async fn end_soon(app: &TestApp, how: &End, count: usize) {
+    let mut ended = 0;
+    while ended < count {
+        ended += effects::end_all(app, how).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_applies_is_answered_the_outcome_or_queued_when_it_takes_too_long() {
+    let app = waiting("30").await;
+    let late = app.apply(snapshot(800, 0)).await;
+    assert_eq!((&late["status"], &late["apply"]), (&json!("queued"), &json!(true)));
+    let asked = app.evaluate(snapshot(800, 0)).await["decision"].take();
+    assert_eq!(asked["status"], "queued");
+    let app = waiting("60000").await;
+    let (applied, ()) = tokio::join!(app.apply(snapshot(800, 0)), end_soon(&app, &End::Applied { what: None }, 1));
+    assert_eq!((&applied["status"], &applied["apply"]), (&json!("applied"), &json!(true)));
+    let failed = End::Failed { why: "The role is gone".into() };
+    let (answer, ()) = tokio::join!(app.apply(snapshot(1_000, 3)), end_soon(&app, &failed, 1));
+    assert_eq!((&answer["status"], &answer["apply"]), (&json!("failed"), &json!(false)));
+    assert_eq!(answer["blockedReason"], "The role is gone");
+}
+
+#[tokio::test]
+async fn a_page_of_decisions_waits_for_all_of_them_at_once() {
+    let app = waiting("60000").await;
+    for user in 1..=5 {
+        let seen = json!({ "userId": user, "username": "A", "rank": "Volt Specialist II", "rankPoints": 800 });
+        app.ingest(seen.to_string()).expect(200).await;
+    }
+    let call = app.post("/automation/decisions", r#"{"all":true,"apply":true}"#).key().expect(200);
+    let (page, ()) = tokio::join!(call, end_soon(&app, &End::Applied { what: None }, 5));
+    let page = page.json();
+    let statuses: Vec<&Value> = page["decisions"].as_array().unwrap().iter().map(|one| &one["status"]).collect();
+    assert_eq!(statuses, [&json!("applied"); 5]);
+    let call = app.post("/automation/breaker", r#"{"open":true}"#).operator();
+    call.expect(200).await;
+    let raised = json!({ "userId": 9, "username": "A", "rank": "Volt Specialist II", "rankPoints": 800 });
+    assert_eq!(app.apply(raised).await["status"], "proposed", "nobody waits for what nothing comes of");
+}

@@ -6,9 +6,11 @@
 
 mod access;
 mod apply;
+mod approvals;
 mod backups;
 mod bad_input;
 mod boards;
+mod brakes;
 mod cli;
 mod contract;
 mod corpus;
@@ -38,6 +40,7 @@ mod openapi;
 mod policy_reload;
 mod process;
 mod queue;
+mod revert;
 mod samples;
 mod schemes;
 mod server;

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use grps::base::Cursor;
 use grps::domains::audit::{AUDITS, Entry};
 use grps::domains::auth::KEYS;
+use grps::domains::brakes::{ACTOR_USES, BREAKER};
 use grps::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS};
 use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS};
 use grps::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
@@ -18,7 +19,7 @@ use grps::store::{Key, MAX_PAGE, Record, Table};
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 25] = [
+const DUMPED: [&str; 27] = [
     "players",
     "player_snapshots",
     "decisions",
@@ -27,6 +28,8 @@ const DUMPED: [&str; 25] = [
     "decisions_applied",
     "decisions_indexed",
     "audits",
+    "breaker",
+    "actor_uses",
     "keys",
     "ranked",
     "boards",
@@ -73,6 +76,8 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &APPLIED).await);
     out.extend(shown(app, &DECISIONS_INDEXED).await);
     out.extend(shown(app, &AUDITS).await);
+    out.extend(shown(app, &BREAKER).await);
+    out.extend(shown(app, &ACTOR_USES).await);
     out.extend(shown(app, &KEYS).await);
     out.extend(shown(app, &RANKED).await);
     out.extend(shown(app, &BOARDS).await);

@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("domains::discord", 7),
     ("domains::doorbell", 7),
     ("domains::leaderboards", 7),
+    ("domains::brakes", 7),
     ("domains::ranks", 8),
     ("domains::upkeep", 8),
     ("domains::drift", 9),

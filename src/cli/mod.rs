@@ -3,6 +3,7 @@
 
 mod banner;
 mod config;
+mod decisions;
 mod doctor;
 mod drift;
 mod health;
@@ -76,6 +77,9 @@ enum Command {
     /// Find ranks that were changed by hand on Roblox, and settle them
     #[command(subcommand)]
     Drift(drift::DriftCommand),
+    /// Find decisions, approve, reject or take them back; the breaker
+    #[command(subcommand)]
+    Decisions(decisions::DecisionsCommand),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -140,6 +144,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Worker(args) => worker::run(args, common, sources).await,
         Command::Jobs(command) => jobs::run(command, common, sources).await,
         Command::Drift(command) => drift::run(command, common, sources).await,
+        Command::Decisions(command) => decisions::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,

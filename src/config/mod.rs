@@ -23,7 +23,7 @@ use crate::base::{Clock, Error, Result, Secret, Secrets};
 use crate::domains::auth::{self, Mode};
 use crate::domains::discord;
 use crate::domains::doorbell;
-use crate::domains::jobs;
+use crate::domains::jobs::{self, QueueName};
 use crate::domains::players::RetentionConfig;
 use crate::domains::upkeep;
 use crate::http::{self, Origins, Proxies};
@@ -68,6 +68,10 @@ pub struct Config {
     pub jobs: jobs::Config,
     /// None when it is off.
     pub discord: Option<discord::Config>,
+    /// How long a caller who applies waits for the outcome; zero unless decisions are carried out on Roblox.
+    pub apply_inline: Duration,
+    /// The queue that alerts and applied decisions go into; none when they are not wanted.
+    pub events: Option<QueueName>,
     /// None when it is off.
     pub doorbell: Option<doorbell::Config>,
     /// None without a key for Open Cloud.
@@ -150,6 +154,8 @@ impl Config {
                 waiters: read.number("JOB_WAITERS", 1, 1_000_000)? as usize,
             },
             discord: outbound::discord(&read)?,
+            apply_inline: outbound::apply_inline(&read)?,
+            events: outbound::events(&read)?,
             doorbell: outbound::doorbell(&read)?,
             roblox: outbound::roblox(&read)?,
             warnings: warnings(&read)?,

@@ -6,6 +6,7 @@ use super::Reader;
 use crate::base::{Error, Result, Secret};
 use crate::domains::discord::{self, Floors, MAX_EMBEDS, MIN_INTERVAL};
 use crate::domains::doorbell;
+use crate::domains::jobs::QueueName;
 use crate::remote::roblox::{self, StoreId};
 use crate::remote::{BaseUrl, TOTAL_TIMEOUT, contact};
 
@@ -36,6 +37,24 @@ pub fn discord(read: &Reader<'_>) -> Result<Option<discord::Config>> {
             .hint(format!("set it to {MAX_EMBEDS} or more, or leave CHANNEL_ID empty")));
     }
     Ok(Some(config))
+}
+
+/// How long a caller who applies waits; not at all while nobody carries decisions out.
+pub fn apply_inline(read: &Reader<'_>) -> Result<Duration> {
+    let millis = read.number("APPLY_INLINE_MS", 0, 60_000)?;
+    let carried_out = read.missing(&["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"])?.is_empty();
+    Ok(Duration::from_millis(if carried_out { millis } else { 0 }))
+}
+
+/// None unless it is set.
+pub fn events(read: &Reader<'_>) -> Result<Option<QueueName>> {
+    match read.text("EVENTS_QUEUE")? {
+        name if name.is_empty() => Ok(None),
+        name => name
+            .parse()
+            .map(Some)
+            .map_err(|error: Error| Error::invalid("config.invalid", format!("EVENTS_QUEUE: {}", error.detail()))),
+    }
 }
 
 /// As [`discord`].
@@ -125,6 +144,17 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_what_nobody_carries_out() {
+        let inline = |settings: &[(&str, &str)]| build(settings).unwrap().apply_inline.as_millis();
+        assert_eq!(inline(&[("ROBLOX_OPEN_CLOUD_API_KEY", "k")]), 0);
+        let on = [("ROBLOX_OPEN_CLOUD_API_KEY", "k"), ("ROBLOX_GROUP_ID", "5")];
+        assert_eq!(inline(&on), 3_000);
+        assert_eq!(inline(&[on.as_slice(), &[("APPLY_INLINE_MS", "0")]].concat()), 0);
+        assert_eq!(build(&[]).unwrap().events, None);
+        assert!(build(&[("EVENTS_QUEUE", "events")]).unwrap().events.is_some());
+    }
+
+    #[test]
     fn a_queue_too_short_for_one_message_is_refused_while_discord_is_on() {
         assert!(build(&[("JOB_QUEUE_LENGTH", "24")]).unwrap().discord.is_none());
         let on = [("CHANNEL_ID", "5"), ("DISCORD_TOKEN", "t"), ("SERVICE_BASE_URL", "https://jobs.example.org/x")];
@@ -145,6 +175,8 @@ mod tests {
             ("DISCORD_API_URL", "http://discord.com/api", "https://"),
             ("ROBLOX_API_URL", "apis.roblox.com", "ROBLOX_API_URL"),
             ("DOORBELL_QUEUES", "a b", "DOORBELL_QUEUES"),
+            ("EVENTS_QUEUE", "two words", "EVENTS_QUEUE"),
+            ("APPLY_INLINE_MS", "60001", "0 to 60000"),
             ("DOORBELL_TOPIC", "all jobs", "DOORBELL_TOPIC"),
         ] {
             let error = build(&[(name, value)]).unwrap_err();

@@ -151,6 +151,12 @@ pub const SETTINGS: &[Setting] = &[
         "100",
         "Our share of Roblox's limits; leave some to game servers and tools that use keys of the same owner.",
     ),
+    plain(
+        "APPLY_INLINE_MS",
+        "3000",
+        "How long an applying request waits for Roblox, in milliseconds; then it answers `queued`. 0: not at all.",
+    ),
+    plain("EVENTS_QUEUE", "", "Queue for alerts and applied decisions, as jobs that live a day; none when empty."),
     plain("ROBLOX_API_URL", "https://apis.roblox.com", "Open Cloud's address."),
     plain(
         "BASE_URL",

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod brakes;
 pub mod discord;
 pub mod doorbell;
 pub mod drift;

@@ -20,7 +20,7 @@ pub use caller::{Caller, Strength};
 pub use config::{Config, InboundKey, Mode};
 pub use gate::{Auth, Gate, gate};
 pub use keys::{Issued, KEYS, Key, KeyUses, Keys, MAX_KEYS, Wanted};
-pub use schemes::{Evidence, Signable, fingerprint, message, sign};
+pub use schemes::{Evidence, Signable, fingerprint, listed_in, message, sign};
 pub use scope::{Scope, Scopes};
 pub use seal::Sealer;
 pub use table::{Access, Rule, TABLE, access_markdown, find, security};

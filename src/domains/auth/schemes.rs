@@ -248,6 +248,11 @@ pub fn fingerprint(secret: &Secret) -> String {
     format!("k{}", HEXLOWER.encode(&hash.as_ref()[..4]))
 }
 
+/// The environment variable that lists the key with this id, for roles that are bound to it; none for the operator and for keys made here.
+pub fn listed_in(id: &str) -> Option<&'static str> {
+    (id.len() == 9 && id.starts_with('k')).then_some("INBOUND_API_KEYS")
+}
+
 fn verifies(secret: &Secret, message: &[u8], tag: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
     hmac::verify(&key, message, tag).is_ok()

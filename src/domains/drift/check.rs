@@ -152,6 +152,7 @@ mod tests {
             at: Time(0),
             action,
             target_rank: target.map(str::to_owned),
+            from_rank: None,
             status: Status::Queued,
             suspend_seconds: None,
             rests_on: None,

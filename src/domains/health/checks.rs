@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Clock, Time};
+use crate::domains::brakes::Brakes;
 use crate::domains::discord::DiscordFeed;
 use crate::domains::doorbell::Doorbell;
 use crate::domains::drift::Drift;
@@ -31,6 +32,7 @@ pub struct Checks {
     pub policy: Arc<PolicyStore>,
     pub workers: StatusBoard,
     pub caretaker: Caretaker,
+    pub brakes: Brakes,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub group: Group,
@@ -41,7 +43,7 @@ pub struct Checks {
 impl Checks {
     /// All checks, in a fixed order.
     pub fn run(&self) -> Vec<Check> {
-        let mut out = vec![self.store(), self.policy()];
+        let mut out = vec![self.store(), self.policy(), self.breaker()];
         out.extend(self.backups());
         out.extend(self.vendors());
         out.extend(self.workers.read().into_iter().map(|status| Check {
@@ -95,6 +97,13 @@ impl Checks {
         out.extend(self.discord.channel().map(|_| check("discord", discord)));
         out.extend(self.doorbell.is_on().then(|| check("doorbell", doorbell)));
         out
+    }
+
+    fn breaker(&self) -> Check {
+        let trip = self.brakes.open();
+        let detail =
+            trip.map(|trip| format!("{}; `grps decisions breaker --close` lets decisions through again", trip.text()));
+        Check { name: "breaker".into(), ok: detail.is_none(), vital: false, detail }
     }
 
     fn policy(&self) -> Check {

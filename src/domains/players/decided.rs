@@ -80,6 +80,9 @@ pub struct Decided {
     /// A person said no: until then the same is not proposed again.
     #[serde(default)]
     pub rejected_until: Option<Time>,
+    /// The rank it was decided on.
+    #[serde(default)]
+    pub from_rank: Option<String>,
 }
 
 impl Decided {
@@ -253,6 +256,7 @@ mod tests {
             lifts: false,
             ended_at: None,
             rejected_until: None,
+            from_rank: None,
         }
     }
 

@@ -70,7 +70,8 @@ fn in_force(player: &Player, now: Time) -> Option<InForce> {
     queued.into_iter().chain(acted.filter(|held| held.holds(now))).min_by_key(|held| held.penalty)
 }
 
-fn reports(player: &Player, status: &str) -> bool {
+/// Whether the game reports this status.
+pub fn reports(player: &Player, status: &str) -> bool {
     player.punishment.as_deref().is_some_and(|reported| reported.trim().eq_ignore_ascii_case(status))
 }
 
@@ -121,6 +122,7 @@ mod tests {
             lifts: false,
             ended_at: None,
             rejected_until: None,
+            from_rank: None,
         })
     }
 

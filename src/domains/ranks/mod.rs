@@ -5,23 +5,27 @@
 //! whoever carries it out ends it with [`Ranks::end`].
 
 mod api;
-mod breaker;
 mod carry;
 pub mod decide;
 mod facts;
 mod history;
+mod listing;
 mod outcome;
+mod person;
+mod revert;
 mod service;
 mod settle;
 mod simulate;
 mod trail;
-mod wire;
 
-pub use api::RanksApi;
+pub use api::{DecisionsApi, RanksApi, RevertApi};
 pub use carry::{End, Ended, Order, OrderIds, Ordered, Settled};
 pub use history::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, Decision, HistoryRetention, OPEN_EFFECTS, forget};
+pub use listing::{Filter, Found, MAX_LOOKED_AT};
 pub use outcome::Outcome;
-pub use service::{Ask, Ingested, MAX_SNAPSHOT_BYTES, Ranks, Sender};
+pub use person::{REJECTED_FOR, Say};
+pub use revert::{Aspect, MAX_AT_ONCE, Planned, Restoration, Reverted, Whose, Window};
+pub use service::{Ask, Fittings, Ingested, MAX_SNAPSHOT_BYTES, Ranks, Sender};
 pub use settle::RETRY_FAILED_AFTER;
 pub use simulate::{Move, Simulation};
 pub use trail::Stamp;

@@ -53,6 +53,9 @@ pub struct Tracks {
     pub decision_audit: Id,
     /// Tells of the decision that was open before.
     pub closing_audit: Id,
+    /// For the breaker, should this be what trips it.
+    pub trip: Id,
+    pub trip_audit: Id,
 }
 
 impl Tracks {
@@ -63,6 +66,8 @@ impl Tracks {
             closing_audit: ids.next(),
             decision: ids.next(),
             decision_audit: ids.next(),
+            trip: ids.next(),
+            trip_audit: ids.next(),
         }
     }
 }

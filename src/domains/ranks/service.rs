@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::breaker::{Breaker, Turn};
 use super::carry::Waiting;
 use super::history;
 use super::outcome::{Outcome, Tracks};
 use super::settle::Case;
 use crate::base::{Clock, Error, Ids, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
+use crate::domains::brakes::Brakes;
 use crate::domains::players::{self, Observation, PLAYERS, Player, SNAPSHOTS, Snapshot};
 use crate::domains::policy::{Flag, Policy, PolicyStore, Tally};
 use crate::store::{Store, Tx};
@@ -24,7 +24,18 @@ pub struct Ranks {
     pub(super) waiting: Waiting,
     /// How long a caller who applies waits for the outcome; zero for not at all.
     pub(super) inline: Duration,
-    breaker: Arc<Breaker>,
+    pub(super) brakes: Brakes,
+}
+
+/// What [`Ranks`] is made of.
+pub struct Fittings {
+    pub store: Store,
+    pub policy: Arc<PolicyStore>,
+    pub clock: Clock,
+    pub ids: Ids,
+    pub brakes: Brakes,
+    /// How long a caller who applies waits for the outcome; zero for not at all.
+    pub inline: Duration,
 }
 
 /// What the caller wants done about a player.
@@ -61,20 +72,15 @@ pub struct Ingested {
 pub const MAX_SNAPSHOT_BYTES: usize = 6 * 1024;
 
 impl Ranks {
-    /// Follows the decisions of `store` from then on. `inline` is how long a caller who applies waits for the outcome.
+    /// Follows the decisions of its store from then on.
     ///
     /// # Errors
     /// Those of the store, while decisions of an older program are brought up to date.
-    pub async fn open(
-        store: Store,
-        policy: Arc<PolicyStore>,
-        clock: Clock,
-        ids: Ids,
-        inline: Duration,
-    ) -> Result<Self> {
+    pub async fn open(fittings: Fittings) -> Result<Self> {
+        let Fittings { store, policy, clock, ids, brakes, inline } = fittings;
         history::lift(&store).await?;
         let waiting = Waiting::follow(&store);
-        Ok(Self { store, policy, clock, ids, waiting, inline, breaker: Arc::default() })
+        Ok(Self { store, policy, clock, ids, waiting, inline, brakes })
     }
 
     /// Takes a snapshot in and, when asked, decides on it: player, place, snapshot, decision and audit rows in one commit. `body` is the
@@ -93,7 +99,7 @@ impl Ranks {
         }
         let tracks = Tracks::new(&self.ids);
         let now = self.clock.now();
-        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now, turn: Turn::new(&self.breaker, now) };
+        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now, brakes: &self.brakes };
         let (case, seen) = (&case, seen);
         let (player, outcome) = self
             .store
@@ -111,7 +117,6 @@ impl Ranks {
                 Ok((shown, outcome))
             })
             .await?;
-        case.turn.keep();
         Ok(Ingested { player, outcome, policy: Arc::clone(&policy) })
     }
 
@@ -123,7 +128,7 @@ impl Ranks {
         let policy = self.policy.current();
         let tracks = Tracks::new(&self.ids);
         let now = self.clock.now();
-        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now, turn: Turn::new(&self.breaker, now) };
+        let case = Case { policy: &policy, ask, tracks: &tracks, sender, now, brakes: &self.brakes };
         let (case, user) = (&case, &user);
         let outcome = self
             .store
@@ -139,7 +144,6 @@ impl Ranks {
                 Ok(outcome)
             })
             .await?;
-        case.turn.keep();
         Ok(outcome)
     }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::breaker::Turn;
 use super::decide::{Verdict, decide};
 use super::facts::{stored, subject};
 use super::history::{DECISIONS, Decision, keep};
@@ -12,6 +11,7 @@ use super::outcome::{Outcome, Tracks};
 use super::service::{Ask, Sender};
 use super::trail::Stamp;
 use crate::base::{Id, Result, RobloxId, Time};
+use crate::domains::brakes::{Brakes, Counted, Deed, Doer};
 use crate::domains::players::{Decided, Origin, Player, Status};
 use crate::domains::policy::{Action, Policy};
 use crate::store::Tx;
@@ -26,7 +26,7 @@ pub struct Case<'a> {
     pub tracks: &'a Tracks,
     pub sender: &'a Sender,
     pub now: Time,
-    pub turn: Turn<'a>,
+    pub brakes: &'a Brakes,
 }
 
 impl Case<'_> {
@@ -35,7 +35,6 @@ impl Case<'_> {
     /// # Errors
     /// Those of the store.
     pub async fn settle(&self, tx: &Tx, player: &mut Player) -> Result<Outcome> {
-        self.turn.begin();
         let verdict = decide(self.policy, &subject(player, self.now), self.now);
         player.marks = stored(&verdict.marks);
         let (status, blocked_reason) = self.standing(&verdict);
@@ -72,15 +71,15 @@ impl Case<'_> {
             (outcome.status, outcome.blocked_reason) = (Some(Status::Proposed), Some(why));
             return Ok(());
         }
-        let same = open.as_ref().filter(|open| says_the_same(open, outcome));
+        let same = open.as_ref().filter(|open| says_the_same(open, player, outcome));
         if let Some(same) = same.filter(|same| self.stays(same, outcome)) {
             return self.answer_again(tx, player.user_id, same, outcome).await;
         }
         let queued = open.as_ref().is_some_and(Decided::is_queued);
         if outcome.status == Some(Status::Queued)
-            && let Err(why) = self.turn.take(&self.policy.settings().breaker)
+            && let Err((status, why)) = self.leave(tx, player, outcome).await?
         {
-            (outcome.status, outcome.blocked_reason) = (Some(Status::Proposed), Some(why));
+            (outcome.status, outcome.blocked_reason) = (Some(status), Some(why));
         }
         let queues = outcome.status == Some(Status::Queued);
         match (same, open.as_ref()) {
@@ -99,6 +98,30 @@ impl Case<'_> {
         }
         self.write(tx, player, outcome, verdict);
         Ok(())
+    }
+
+    /// Asks the brakes for leave to queue, and counts it: the actor may not at all, or there have been too many lately.
+    async fn leave(
+        &self,
+        tx: &Tx,
+        player: &Player,
+        outcome: &Outcome,
+    ) -> Result<std::result::Result<(), (Status, String)>> {
+        let doer = Doer { actor: &self.sender.actor, at: self.now };
+        let (rank, target_rank) = (player.rank.as_deref(), outcome.target_rank.as_deref());
+        let deed = Deed { user: player.user_id, rank, target_rank };
+        let admitted = match doer.admit(tx, self.policy, &deed).await? {
+            Ok(admitted) => admitted,
+            Err(why) => return Ok(Err((Status::Blocked, why))),
+        };
+        let Tracks { trip, trip_audit: audit, .. } = *self.tracks;
+        let Sender { actor, request_id } = self.sender;
+        let counted = Counted { at: self.now, trip, audit, actor, request_id };
+        if let Err(why) = self.brakes.take(tx, self.policy, counted).await? {
+            return Ok(Err((Status::Proposed, why)));
+        }
+        admitted.record(tx);
+        Ok(Ok(()))
     }
 
     /// Whether the open decision is answered as it stands: it will take effect, a person rejected it, or it failed a moment ago.
@@ -158,6 +181,7 @@ impl Case<'_> {
             lifts: false,
             reverted_by: None,
             rests_on: rests_on.clone(),
+            approved_by: None,
         };
         keep(tx, (player.user_id, outcome.id), &decision);
         player.decided = Some(Decided {
@@ -173,6 +197,7 @@ impl Case<'_> {
             lifts: false,
             ended_at: None,
             rejected_until: None,
+            from_rank: player.rank.clone(),
         });
         let before = player.rank.as_ref().map(|rank| json!({ "rank": rank }));
         let after = json!({
@@ -190,8 +215,10 @@ impl Case<'_> {
     }
 }
 
-fn says_the_same(open: &Decided, outcome: &Outcome) -> bool {
+fn says_the_same(open: &Decided, player: &Player, outcome: &Outcome) -> bool {
+    let moves = matches!(open.action, Action::Promote | Action::Demote);
     open.is_of_policy()
+        && (!moves || open.from_rank == player.rank)
         && open.action == outcome.action
         && open.target_rank == outcome.target_rank
         && open.suspend_seconds == outcome.suspend_for.map(|length| length.as_secs())

@@ -107,13 +107,14 @@ impl Default for Demotion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Breaker {
-    /// Applied decisions per minute. 1 or more.
+    /// Applied decisions per minute; more wait until the minute has room. 1 or more.
     #[schemars(range(min = 1))]
     pub applies_per_minute: u32,
-    /// Applied decisions per hour. 1 or more.
+    /// Applied decisions per hour; then all stop until an operator closes the breaker. 1 or more.
     #[schemars(range(min = 1))]
     pub applies_per_hour: u32,
-    /// Share of the group's players moved per hour, in percent. 1 to 100. Not counted yet: this version moves nobody on Roblox.
+    /// Share of the group's players moved per hour, in percent. 1 to 100. Of the
+    /// members of the group, or of the players stored where that is more; never less than 10 of them.
     #[schemars(range(min = 1, max = 100))]
     pub percent_of_group_per_hour: u32,
 }

@@ -6,6 +6,7 @@ mod order;
 mod settled;
 
 pub use end::{End, Ended};
+pub(super) use order::shield;
 pub use order::{Order, OrderIds, Ordered};
 pub use settled::Settled;
 pub(super) use settled::Waiting;

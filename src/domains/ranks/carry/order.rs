@@ -172,6 +172,7 @@ impl Order {
             lifts: self.lifts,
             reverted_by: None,
             rests_on: self.rests_on.clone(),
+            approved_by: None,
         }
     }
 
@@ -189,6 +190,7 @@ impl Order {
             lifts: self.lifts,
             ended_at: None,
             rejected_until: None,
+            from_rank: player.rank.clone(),
         }
     }
 }

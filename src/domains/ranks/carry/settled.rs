@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::base::{Id, Result};
 use crate::domains::players::Status;
 use crate::domains::ranks::history::{DECIDED, DECISIONS, Decision};
+use crate::domains::ranks::outcome::Outcome;
 use crate::domains::ranks::service::Ranks;
 use crate::store::Store;
 
@@ -78,6 +79,23 @@ impl Drop for Seat<'_> {
 }
 
 impl Ranks {
+    /// Waits, as long as callers are to wait, for what becomes of a decision that is to take effect because of them.
+    ///
+    /// # Errors
+    /// As [`Ranks::settled`].
+    pub(in crate::domains::ranks) async fn hear(&self, outcome: &mut Outcome) -> Result<()> {
+        let queued = outcome.apply && outcome.status == Some(Status::Queued);
+        // While the breaker is open nothing is carried out.
+        if !queued || self.inline.is_zero() || self.brakes.open().is_some() {
+            return Ok(());
+        }
+        if let Some((status, why)) = self.settled(outcome.id, self.inline).await? {
+            outcome.apply = status == Status::Applied;
+            (outcome.status, outcome.blocked_reason) = (Some(status), why);
+        }
+        Ok(())
+    }
+
     /// Waits until a queued decision has ended or was taken back, at most for `patience`. None when it is still queued then, or unknown.
     ///
     /// # Errors

@@ -65,6 +65,9 @@ pub struct Decision {
     /// The reported status a punishment rests on: when that is lifted, so is the punishment.
     #[serde(default)]
     pub rests_on: Option<String>,
+    /// Who said that it may take effect, where a person did.
+    #[serde(default)]
+    pub approved_by: Option<Actor>,
 }
 
 impl Record for Decision {

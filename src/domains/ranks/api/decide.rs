@@ -1,25 +1,26 @@
-//! The endpoints of ingest and decision.
+//! The endpoints of ingest, decision and simulation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt};
 use poem_openapi::param::Header;
 use poem_openapi::types::{Any, Example};
 use poem_openapi::{Object, OpenApi};
 
-use super::outcome::Outcome;
-use super::service::{Ask, Ranks, Sender};
-use super::simulate::{Move, Simulation};
+use super::asker::{in_body, sender};
 use super::wire::{
     ActionView, DecisionPage, DecisionRequest, DecisionView, Detail, PlayerActivity, PlayerDecision,
     SnapshotIngestResponse, Whom,
 };
 use crate::base::{Cursor, Error, Result, RobloxId};
-use crate::domains::audit::Actor;
 use crate::domains::auth::{Caller, Scope};
 use crate::domains::players::{PLAYERS, PlayerView};
 use crate::domains::policy::{FileKind, Policy};
+use crate::domains::ranks::outcome::Outcome;
+use crate::domains::ranks::service::{Ask, Ranks, Sender};
+use crate::domains::ranks::simulate::{Move, Simulation};
 use crate::http::wire::{Flag, RobloxIdIn, RobloxIdOut};
 use crate::http::{Area, Context, Json, Rendered};
 
@@ -105,7 +106,8 @@ pub struct RanksApi {
 impl RanksApi {
     /// Post a player snapshot
     ///
-    /// Stores the snapshot and updates the player; with `x-grps-evaluate: true` it also decides. An answer of 200 means on disk.
+    /// Stores the snapshot and updates the player; with `x-grps-evaluate: true` it also decides. An answer of 200 means on disk. Where
+    /// decisions are carried out on Roblox, an applying request waits up to `APPLY_INLINE_MS` for the outcome.
     #[oai(path = "/roblox/events/player-activity", method = "post", operation_id = "ingestPlayerActivity")]
     #[allow(clippy::too_many_arguments)] // the seed's five headers
     async fn ingest(
@@ -133,11 +135,13 @@ impl RanksApi {
         let (evaluate, apply) = (said(evaluate, false), said(apply, false));
         let detail = if said(explain, true) { Detail::Explained } else { Detail::Seed };
         let ask = if evaluate { ask(&caller, apply) } else { Ask::Nothing };
-        let claimed = claimed_actor(actor.0.as_deref())?;
-        let sender = Sender { actor: Actor { id: caller.id, claimed }, request_id: context.request_id.to_string() };
+        let sender = sender(&caller, &context, actor.0.as_deref())?;
         let seen = body.0.observation(experience.0.filter(|key| !key.is_empty()));
         let text = std::str::from_utf8(&context.body).map_err(|error| Error::broken("ingest.not_text", error))?;
-        let taken = self.ranks.ingest(&seen, text, ask, &sender).await?;
+        let mut taken = self.ranks.ingest(&seen, text, ask, &sender).await?;
+        if let Some(outcome) = &mut taken.outcome {
+            self.ranks.hear(outcome).await?;
+        }
         Ok(Rendered::serialize(&SnapshotIngestResponse {
             player: PlayerView::of(&taken.player, &taken.policy),
             decision: taken.outcome.map(|outcome| DecisionView::of(outcome, detail)),
@@ -153,22 +157,28 @@ impl RanksApi {
         &self,
         caller: Caller,
         context: Context,
+        /// Roblox id of whoever asks for it; recorded as claimed, and held to their limits.
+        #[oai(name = "x-grps-actor")]
+        actor: Header<Option<String>>,
         wanted: Json<DecisionRequest>,
     ) -> poem::Result<Json<DecisionPage>> {
         let wanted = wanted.0;
         let ask = ask(&caller, wanted.apply);
-        let sender = Sender { actor: Actor::of(caller.id), request_id: context.request_id.to_string() };
+        let sender = sender(&caller, &context, actor.0.as_deref())?;
         let (whom, next) = match wanted.whom()? {
             Whom::These(users) => (users, None),
             Whom::Everyone => self.everyone(&wanted).await?,
         };
         let alone = whom.len() == 1 && !wanted.all;
-        let decisions: Vec<PlayerDecision> = futures_util::stream::iter(whom)
+        let mut outcomes: Vec<(RobloxId, Outcome)> = futures_util::stream::iter(whom)
             .map(|user| self.decide(user, ask, &sender, alone))
             .buffered(AT_ONCE)
             .try_filter_map(|decision| std::future::ready(Ok(decision)))
             .try_collect()
             .await?;
+        // All at once: the page takes no longer than its slowest decision.
+        try_join_all(outcomes.iter_mut().map(|(_, outcome)| self.ranks.hear(outcome))).await?;
+        let decisions: Vec<PlayerDecision> = outcomes.into_iter().map(PlayerDecision::from).collect();
         Ok(Json(DecisionPage {
             evaluated: decisions.len() as u32,
             decisions,
@@ -224,12 +234,15 @@ impl RanksApi {
         Ok((page.items.into_iter().map(|(user, _)| user).collect(), page.next))
     }
 
-    async fn decide(&self, user: RobloxId, ask: Ask, sender: &Sender, alone: bool) -> Result<Option<PlayerDecision>> {
+    async fn decide(
+        &self,
+        user: RobloxId,
+        ask: Ask,
+        sender: &Sender,
+        alone: bool,
+    ) -> Result<Option<(RobloxId, Outcome)>> {
         match self.ranks.review(user, ask, sender).await {
-            Ok(outcome) => {
-                let decision = DecisionView::of(outcome, Detail::Explained);
-                Ok(Some(PlayerDecision { user_id: RobloxIdOut(user), decision }))
-            }
+            Ok(outcome) => Ok(Some((user, outcome))),
             Err(error) if error.code() == "players.missing" && !alone => Ok(None),
             Err(error) => Err(error),
         }
@@ -246,25 +259,6 @@ fn ask(caller: &Caller, apply: bool) -> Ask {
 
 fn cursor(text: Option<&str>) -> Result<Option<Cursor>> {
     text.map(Cursor::decode).transpose().map_err(in_body)
-}
-
-/// These requests carry their cursor in the body, where most lists have it in the query.
-fn in_body(error: Error) -> Error {
-    match error.field_list() {
-        [field] if field.loc == ["query", "cursor"] => {
-            Error::field(&["body", "cursor"], "cursor_invalid", field.msg.clone())
-        }
-        _ => error,
-    }
-}
-
-fn claimed_actor(value: Option<&str>) -> Result<Option<u64>> {
-    let parse = |text: &str| {
-        text.parse::<RobloxId>()
-            .map(RobloxId::get)
-            .map_err(|error| Error::field(&["header", "x-grps-actor"], "user_id", error.detail().to_owned()))
-    };
-    value.filter(|text| !text.is_empty()).map(parse).transpose()
 }
 
 /// A policy sent to be tried, checked like one on disk; off the runtime's threads, since a large one takes its time.

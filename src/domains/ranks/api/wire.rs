@@ -4,10 +4,10 @@ use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 
-use super::decide::Rule;
-use super::outcome::Outcome;
 use crate::base::{Error, Result, RobloxId};
 use crate::domains::players::{Observation, PlayerView, Status};
+use crate::domains::ranks::decide::Rule;
+use crate::domains::ranks::outcome::Outcome;
 use crate::http::wire::{RobloxIdIn, RobloxIdOut};
 
 /// A snapshot of one player, as a game server posts it.
@@ -170,7 +170,7 @@ pub struct DecisionView {
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<StatusView>,
-    /// Why it does not take effect although that was asked for.
+    /// Why it does not take effect although that was asked for, or why it failed.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked_reason: Option<String>,
@@ -305,6 +305,12 @@ pub struct PlayerDecision {
     pub user_id: RobloxIdOut,
     #[oai(flatten)]
     pub decision: DecisionView,
+}
+
+impl From<(RobloxId, Outcome)> for PlayerDecision {
+    fn from((user, outcome): (RobloxId, Outcome)) -> Self {
+        Self { user_id: RobloxIdOut(user), decision: DecisionView::of(outcome, Detail::Explained) }
+    }
 }
 
 /// Decisions about one, many or all players.

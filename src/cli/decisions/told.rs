@@ -1,0 +1,95 @@
+//! What the server answered about decisions, for people.
+
+use serde_json::Value;
+
+/// The part of a reason that a list shows, in characters.
+const REASON_SHOWN: usize = 60;
+
+pub fn list(answer: &Value) -> String {
+    let decisions = answer["decisions"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut out = format!("{:<16} {:<20} {:<8} {:>12} {:<26} {}\n", "id", "made", "status", "player", "what", "why");
+    for one in decisions {
+        let why = ["failure", "blockedReason", "reason"].iter().find_map(|name| one[*name].as_str()).unwrap_or("");
+        let why: String = why.chars().take(REASON_SHOWN).collect();
+        let [id, at, status] = ["id", "at", "status"].map(|name| text(&one[name]));
+        out += &format!("{id:<16} {at:<20} {status:<8} {:>12} {:<26} {why}\n", one["userId"].to_string(), what(one));
+    }
+    if decisions.is_empty() {
+        out = "No such decisions.\n".to_owned();
+    }
+    if let Some(next) = answer["nextCursor"].as_str() {
+        out += &format!("\nmore with --cursor {next}");
+    }
+    out
+}
+
+fn what(one: &Value) -> String {
+    let lifts = if one["lifts"] == true { "lift " } else { "" };
+    let onto = one["targetRank"].as_str().map(|rank| format!(" to {rank}")).unwrap_or_default();
+    format!("{lifts}{}{onto}", text(&one["action"]))
+}
+
+pub fn show(one: &Value) -> String {
+    let shown = |(name, value): (&String, &Value)| {
+        format!("{name:<16} {}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    };
+    let known = one.as_object().into_iter().flatten().filter(|(name, value)| *name != "explain" && !value.is_null());
+    let mut out: String = known.map(shown).collect();
+    for rule in one["explain"].as_array().into_iter().flatten() {
+        let passed = if rule["passed"] == true { "ok" } else { "--" };
+        out += &format!("  [{passed}] {:<16} {}\n", text(&rule["rule"]), text(&rule["text"]));
+    }
+    out
+}
+
+pub fn results(answer: &Value) -> String {
+    let one = |one: &Value| match one["error"]["detail"].as_str() {
+        Some(why) => format!("{}  refused: {why}\n", text(&one["id"])),
+        None => format!("{}  {}\n", text(&one["id"]), text(&one["decision"]["status"])),
+    };
+    answer["results"].as_array().into_iter().flatten().map(one).collect()
+}
+
+pub fn reverted(done: bool, answer: &Value) -> String {
+    let mut out = String::new();
+    for one in answer["items"].as_array().into_iter().flatten() {
+        let side = |name: &str| one[name].as_str().unwrap_or("none").to_owned();
+        let change = match text(&one["outcome"]).as_str() {
+            "restore" => format!("{} -> {}", side("from"), side("to")),
+            "cancel" => "does not take effect".to_owned(),
+            _ => text(&one["reason"]),
+        };
+        let (user, outcome, aspect) = (one["userId"].to_string(), text(&one["outcome"]), text(&one["aspect"]));
+        out += &format!("{user:>12} {outcome:<8} {aspect:<10} {change}\n");
+    }
+    let count = |name: &str| number(&answer[name]);
+    let (restored, cancelled, waiting) = (count("restored"), count("cancelled"), count("waiting"));
+    let verb = if done { "are" } else { "would be" };
+    out += &format!(
+        "{restored} {verb} restored, {cancelled} {verb} cancelled, {waiting} wait, {} stay.",
+        count("skipped")
+    );
+    if !done && restored + cancelled > 0 {
+        out += " Nothing has changed yet: add --yes to do it.";
+    } else if waiting > 0 {
+        out += " Run it again once what is queued has taken effect.";
+    }
+    out
+}
+
+pub fn breaker(answer: &Value) -> String {
+    let state = match answer["trip"]["text"].as_str() {
+        Some(why) => format!("open since {}: {why}", text(&answer["trip"]["at"])),
+        None => "closed".to_owned(),
+    };
+    let fill = |name: &str| format!("{name:<7} {} of {}\n", answer[name]["count"], answer[name]["most"]);
+    format!("{state}\n{}{}{}", fill("minute"), fill("hour"), fill("share"))
+}
+
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+pub fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}

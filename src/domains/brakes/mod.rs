@@ -1,0 +1,21 @@
+//! Brakes: what keeps automation from doing too much, whoever asks for it.
+//!
+//! The breaker counts what is queued, over everybody and restarts: a full minute makes further decisions wait, a full hour or too large a
+//! share of the group stops all of them until an operator closes it again. The limits of `permissions.json` hold for single actors.
+//! Both are read and written in the commit that queues a decision, so no race gets past them.
+
+mod alert;
+mod api;
+mod limits;
+mod rules;
+mod service;
+mod tables;
+mod window;
+
+pub use alert::Alerts;
+pub use api::BrakesApi;
+pub use limits::{Admitted, Deed, Doer};
+pub use rules::{Allowance, LEAST_SHARE};
+pub use service::{Brakes, Counted, Fittings, State};
+pub use tables::{ACTOR_USES, BREAKER, Breaker, Limit, MAX_UNTOLD, Trip};
+pub use window::Window;

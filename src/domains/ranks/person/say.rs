@@ -1,0 +1,214 @@
+//! Approving, rejecting and retrying a decision: one commit each.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::base::{Error, Id, Result, RobloxId, Time};
+use crate::domains::brakes::{Deed, Doer};
+use crate::domains::players::{self, Decided, PLAYERS, Player, Status};
+use crate::domains::policy::Action;
+use crate::domains::ranks::carry::shield;
+use crate::domains::ranks::history::{DECIDED, DECISIONS, Decision, keep};
+use crate::domains::ranks::service::{Ranks, Sender};
+use crate::domains::ranks::trail::Stamp;
+use crate::store::Tx;
+
+/// How long the same is not proposed again after a person said no.
+pub const REJECTED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// What a person says about a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Say {
+    /// Let it take effect.
+    Approve,
+    /// Do not let it, for this reason.
+    Reject { reason: String },
+    /// It failed; try again.
+    Retry,
+}
+
+impl Say {
+    /// What was done, for the audit trail.
+    fn verb(&self) -> &'static str {
+        match self {
+            Say::Approve => "approved",
+            Say::Reject { .. } => "rejected",
+            Say::Retry => "retried",
+        }
+    }
+}
+
+/// A decision that is its player's open one, as a transaction read it.
+struct Open {
+    key: (RobloxId, Id),
+    decision: Decision,
+    player: Player,
+}
+
+impl Ranks {
+    /// Does what a person says about the decision `id`, and gives it as it is then. Said again, it changes nothing.
+    ///
+    /// # Errors
+    /// `decisions.missing`; `decisions.not_open`, `decisions.ended`, `decisions.not_failed`, `decisions.facts_changed` where it cannot be
+    /// done any more; `decisions.protected`, `decisions.actor_limited` where it may not; those of the store.
+    pub async fn say(&self, id: Id, say: &Say, sender: &Sender) -> Result<(RobloxId, Decision)> {
+        let stamp = &Stamp { audit: self.ids.next(), at: self.clock.now(), sender: sender.clone() };
+        self.store
+            .transact(|tx| async move {
+                let found = find(&tx, id).await?;
+                if found.stands(say, stamp.at) {
+                    return Ok((found.key.0, found.decision));
+                }
+                found.check(say)?;
+                match say {
+                    Say::Approve | Say::Retry => self.queue(&tx, found, say, stamp).await,
+                    Say::Reject { reason } => {
+                        let by = format!("Rejected by {}", stamp.sender.actor.id);
+                        let why = if reason.is_empty() { by } else { format!("{by}: {reason}") };
+                        Ok(found.withdraw(&tx, say.verb(), &why, stamp))
+                    }
+                }
+            })
+            .await
+    }
+
+    async fn queue(&self, tx: &Tx, found: Open, say: &Say, stamp: &Stamp) -> Result<(RobloxId, Decision)> {
+        let Open { key, mut decision, player: before } = found;
+        let policy = self.policy.current();
+        if let Some(why) = shield(&policy, &before, decision.target_rank.as_deref()).filter(|_| !decision.lifts) {
+            return Err(Error::denied("decisions.protected", why).hint("what the policy protects is changed on Roblox"));
+        }
+        let doer = Doer { actor: &stamp.sender.actor, at: stamp.at };
+        let (rank, target_rank) = (before.rank.as_deref(), decision.target_rank.as_deref());
+        let admitted = doer.admit(tx, &policy, &Deed { user: key.0, rank, target_rank }).await?;
+        let admitted = admitted.map_err(|why| {
+            Error::denied("decisions.actor_limited", why)
+                .hint("limits are those of permissions.json for the actor's role")
+        })?;
+        admitted.record(tx);
+        let was = json!({ "status": decision.status.text(), "rank": before.rank });
+        (decision.status, decision.queued_at, decision.ended_at) = (Status::Queued, Some(stamp.at), None);
+        (decision.blocked_reason, decision.failure) = (None, None);
+        decision.approved_by = Some(stamp.sender.actor.clone());
+        let mut player = before.clone();
+        if let Some(open) = &mut player.decided {
+            (open.status, open.at) = (Status::Queued, stamp.at);
+            (open.ended_at, open.rejected_until) = (None, None);
+        }
+        player.updated_at = stamp.at;
+        keep(tx, key, &decision);
+        players::save(tx, Some(&before), &player);
+        let is = json!({
+            "decision": key.1.to_string(),
+            "status": Status::Queued.text(),
+            "action": decision.action.as_str(),
+            "targetRank": decision.target_rank,
+        });
+        stamp.record(tx, key.0, say.verb(), Some(was), &is);
+        Ok((key.0, decision))
+    }
+
+    /// Takes a queued decision back before it took effect, in the commit of `tx`; whether it still was queued.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(in crate::domains::ranks) async fn cancel(&self, tx: &Tx, id: Id, why: &str, stamp: &Stamp) -> Result<bool> {
+        let found = find(tx, id).await?;
+        if !found.is_open() || found.decision.status != Status::Queued {
+            return Ok(false);
+        }
+        found.withdraw(tx, "cancelled", why, stamp);
+        Ok(true)
+    }
+}
+
+async fn find(tx: &Tx, id: Id) -> Result<Open> {
+    let missing = || {
+        Error::missing("decisions.missing", format!("there is no decision {id}"))
+            .hint("GET /automation/decisions lists them; those that ended are forgotten after AUDIT_RETENTION_DAYS")
+    };
+    let user = tx.get(&DECIDED, &id).await?.ok_or_else(missing)?;
+    let decision = tx.get(&DECISIONS, &(user, id)).await?.ok_or_else(missing)?;
+    let player = tx.get(&PLAYERS, &user).await?.ok_or_else(missing)?;
+    Ok(Open { key: (user, id), decision, player })
+}
+
+impl Open {
+    fn open(&self) -> Option<&Decided> {
+        self.player.decided.as_ref().filter(|open| open.id == self.key.1)
+    }
+
+    fn is_open(&self) -> bool {
+        self.open().is_some()
+    }
+
+    /// Whether all is as this would make it.
+    fn stands(&self, say: &Say, now: Time) -> bool {
+        match say {
+            Say::Approve | Say::Retry => self.decision.status == Status::Queued,
+            Say::Reject { .. } => self.open().is_some_and(|open| open.rejected_until.is_some_and(|until| now < until)),
+        }
+    }
+
+    fn check(&self, say: &Say) -> Result<()> {
+        let Self { key: (_, id), decision, player } = self;
+        if decision.status == Status::Applied {
+            return Err(Error::conflict("decisions.ended", format!("decision {id} has taken effect already"))
+                .hint("POST /automation/revert takes it back"));
+        }
+        if !self.is_open() {
+            let why = decision.why().unwrap_or("another one took its place");
+            return Err(Error::conflict("decisions.not_open", format!("decision {id} is not open any more: {why}"))
+                .hint("POST /automation/decisions decides anew"));
+        }
+        match (say, decision.status) {
+            (Say::Approve, Status::Failed) => {
+                return Err(Error::conflict("decisions.failed", format!("decision {id} was approved, and failed"))
+                    .hint("retry it"));
+            }
+            (Say::Retry, status) if status != Status::Failed => {
+                let detail = format!("decision {id} is {}, so there is nothing to retry", status.text());
+                return Err(Error::conflict("decisions.not_failed", detail).hint("approve what waits for a person"));
+            }
+            (Say::Reject { .. }, _) => return Ok(()),
+            _ => {}
+        }
+        let moves = matches!(decision.action, Action::Promote | Action::Demote);
+        if moves && player.rank != decision.from_rank {
+            let name = |rank: &Option<String>| rank.clone().unwrap_or_else(|| "no rank".to_owned());
+            let (was, is) = (name(&decision.from_rank), name(&player.rank));
+            return Err(Error::conflict(
+                "decisions.facts_changed",
+                format!("decision {id} was made about someone with {was}; by now they have {is}"),
+            )
+            .hint("POST /automation/decisions for this player decides anew"));
+        }
+        Ok(())
+    }
+
+    /// It does not take effect any more, and is not proposed again for a while. What was ordered is not open any more either.
+    fn withdraw(self, tx: &Tx, verb: &str, why: &str, stamp: &Stamp) -> (RobloxId, Decision) {
+        let Self { key, mut decision, player: before } = self;
+        let was = json!({ "decision": key.1.to_string(), "status": decision.status.text() });
+        (decision.status, decision.blocked_reason) = (Status::Blocked, Some(why.to_owned()));
+        let mut player = before.clone();
+        player.decided = player.decided.filter(Decided::is_of_policy).map(|open| Decided {
+            status: Status::Blocked,
+            rejected_until: Some(stamp.at + REJECTED_FOR),
+            ..open
+        });
+        player.updated_at = stamp.at;
+        keep(tx, key, &decision);
+        players::save(tx, Some(&before), &player);
+        let is = json!({
+            "decision": key.1.to_string(),
+            "status": Status::Blocked.text(),
+            "action": decision.action.as_str(),
+            "targetRank": decision.target_rank,
+            "reason": why,
+        });
+        stamp.record(tx, key.0, verb, Some(was), &is);
+        (key.0, decision)
+    }
+}

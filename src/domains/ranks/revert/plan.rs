@@ -1,0 +1,195 @@
+//! What has to be done about one player, so that they are as they were before certain decisions took effect.
+
+use std::time::Duration;
+
+use crate::base::{Id, RobloxId, Time};
+use crate::domains::players::{Origin, Player, Status};
+use crate::domains::policy::{Action, Ladder, Policy};
+use crate::domains::ranks::carry::Order;
+use crate::domains::ranks::facts::reports;
+use crate::domains::ranks::history::Decision;
+
+/// What of a player a decision changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aspect {
+    Rank,
+    Punishment,
+    /// Nothing yet: it is queued.
+    Queued,
+}
+
+/// One thing that changes, or would, and the decisions it takes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restoration {
+    pub user: RobloxId,
+    pub aspect: Aspect,
+    /// Oldest first.
+    pub decisions: Vec<Id>,
+    /// What they have now, and what they have afterwards: a rank's name, `SUSPEND` or `BAN`; none for nothing.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub planned: Planned,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Planned {
+    Do(Order),
+    /// It is queued and is not to take effect.
+    Cancel,
+    /// Something else has to end first; asked again later, it can be done.
+    Wait(String),
+    /// Nothing, for this reason.
+    Skip(String),
+}
+
+/// The decisions about one player that took effect, oldest first; `chosen` tells which are to be taken back.
+pub struct History<'a> {
+    pub player: &'a Player,
+    pub applied: &'a [(Id, Decision)],
+    pub chosen: &'a (dyn Fn(Id, &Decision) -> bool + Sync),
+    pub now: Time,
+}
+
+/// A run of decisions at the end of a history, all of them chosen, and what came before.
+struct Tail<'a> {
+    chosen: Vec<&'a (Id, Decision)>,
+    /// Chosen too, but something else has happened since.
+    overtaken: Vec<Id>,
+    by: Option<Id>,
+    before: Option<&'a (Id, Decision)>,
+}
+
+/// What has to be done, in the order in which it can be: newest first.
+pub fn plan(policy: &Policy, history: &History<'_>) -> Vec<Restoration> {
+    let (rank, rank_left) = history.rank(policy.ladder());
+    let (punishment, punishment_left) = history.punishment();
+    let mut found: Vec<(Time, Restoration)> = rank.into_iter().chain(punishment).collect();
+    found.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    let mut steps: Vec<Restoration> = found.into_iter().map(|(_, step)| step).collect();
+    let mut busy = history.busy();
+    for step in &mut steps {
+        let Planned::Do(order) = &step.planned else { continue };
+        if let Some(why) = order.shield(policy, history.player) {
+            step.planned = Planned::Skip(why);
+        } else if let Some(why) = &busy {
+            step.planned = Planned::Wait(why.clone());
+        } else {
+            busy = Some("Another part of this goes first".to_owned());
+        }
+    }
+    steps.extend(rank_left.into_iter().chain(punishment_left));
+    steps
+}
+
+impl<'a> History<'a> {
+    /// What of the player's open decision stands in the way.
+    fn busy(&self) -> Option<String> {
+        let open = self.player.decided.as_ref().filter(|open| open.is_queued())?;
+        let told = format!("Decision {} is on its way and has to end first", open.id);
+        Some(told)
+    }
+
+    fn tail(&self, of: impl Fn(&Decision) -> bool) -> Tail<'a> {
+        let all: Vec<&(Id, Decision)> = self.applied.iter().filter(|(_, decision)| of(decision)).collect();
+        let is_chosen = |entry: &&&(Id, Decision)| (self.chosen)(entry.0, &entry.1);
+        let length = all.iter().rev().take_while(is_chosen).count();
+        let (earlier, chosen) = all.split_at(all.len() - length);
+        let overtaken = earlier.iter().filter(is_chosen).map(|entry| entry.0).collect();
+        Tail {
+            chosen: chosen.to_vec(),
+            overtaken,
+            by: earlier.last().map(|entry| entry.0),
+            before: earlier.last().copied(),
+        }
+    }
+
+    fn rank(&self, ladder: &Ladder) -> (Option<(Time, Restoration)>, Option<Restoration>) {
+        let tail = self.tail(|decision| matches!(decision.action, Action::Promote | Action::Demote));
+        let left = self.left(Aspect::Rank, &tail);
+        let (Some((_, first)), Some((last_id, last))) = (tail.chosen.first(), tail.chosen.last()) else {
+            return (None, left);
+        };
+        let (is, to) = (&self.player.rank, &first.from_rank);
+        let planned = if is == to {
+            Planned::Skip("The rank is what it was".to_owned())
+        } else if *is != last.target_rank {
+            Planned::Skip(format!("The rank was changed since, to {}", is.as_deref().unwrap_or("none")))
+        } else {
+            let place = |rank: &Option<String>| rank.as_deref().and_then(|rank| ladder.find(rank));
+            let action = if place(to) > place(is) { Action::Promote } else { Action::Demote };
+            Planned::Do(Order::new(Origin::Revert(*last_id), action, to.clone(), reason(&tail.chosen)))
+        };
+        let step = self.step(Aspect::Rank, &tail.chosen, (is.clone(), to.clone()), planned);
+        (Some((last.ended_at.unwrap_or(last.at), step)), left)
+    }
+
+    fn punishment(&self) -> (Option<(Time, Restoration)>, Option<Restoration>) {
+        let tail = self.tail(|decision| matches!(decision.action, Action::Suspend | Action::Ban));
+        let left = self.left(Aspect::Punishment, &tail);
+        let Some((last_id, last)) = tail.chosen.last() else { return (None, left) };
+        let holds = |until: Option<Time>| until.is_none_or(|until| self.now < until);
+        let now = self.player.punished().filter(|held| holds(held.until));
+        let before = tail.before.map(|(_, decision)| decision).filter(|decision| !decision.lifts);
+        let before = before.filter(|decision| holds(end(decision)) && self.rests(decision));
+        let name = |action: Action| action.as_str().to_owned();
+        let (from, to) = (now.as_ref().map(|held| name(held.action)), before.map(|decision| name(decision.action)));
+        let origin = Origin::Revert(*last_id);
+        let why = reason(&tail.chosen);
+        let made_it = now.as_ref().and_then(|held| self.applied.iter().find(|(id, _)| *id == held.id));
+        let planned = match (&now, before) {
+            (None, None) => Planned::Skip("No punishment holds any more".to_owned()),
+            (Some(held), None) => {
+                let standing = made_it.and_then(|(_, decision)| decision.standing.clone());
+                Planned::Do(Order::lift(origin, held.action, standing, why))
+            }
+            (Some(held), Some(before)) if before.action == held.action => {
+                Planned::Skip("The punishment is what it was".to_owned())
+            }
+            (_, Some(before)) => {
+                let left = end(before).map(|until| until.since(self.now).as_secs().max(1));
+                let (standing, rests_on) = (before.standing.clone(), before.rests_on.clone());
+                let order = Order::new(origin, before.action, None, why);
+                Planned::Do(Order { suspend_seconds: left, standing, rests_on, ..order })
+            }
+        };
+        let step = self.step(Aspect::Punishment, &tail.chosen, (from, to), planned);
+        (Some((last.ended_at.unwrap_or(last.at), step)), left)
+    }
+
+    /// Whether the status a punishment rests on is still reported; without one, it does.
+    fn rests(&self, decision: &Decision) -> bool {
+        decision.rests_on.as_deref().is_none_or(|status| reports(self.player, status))
+    }
+
+    /// What was chosen, but overtaken by a decision that was not.
+    fn left(&self, aspect: Aspect, tail: &Tail<'_>) -> Option<Restoration> {
+        let by = tail.by.filter(|_| !tail.overtaken.is_empty())?;
+        let planned = Planned::Skip(format!("Decision {by} has taken effect since"));
+        let decisions = tail.overtaken.clone();
+        Some(Restoration { user: self.player.user_id, aspect, decisions, from: None, to: None, planned })
+    }
+
+    fn step(
+        &self,
+        aspect: Aspect,
+        chosen: &[&(Id, Decision)],
+        (from, to): (Option<String>, Option<String>),
+        planned: Planned,
+    ) -> Restoration {
+        let decisions = chosen.iter().map(|(id, _)| *id).collect();
+        Restoration { user: self.player.user_id, aspect, decisions, from, to, planned }
+    }
+}
+
+/// When a punishment ends; none for one that a person or its status ends.
+fn end(decision: &Decision) -> Option<Time> {
+    let from = decision.ended_at.filter(|_| decision.status == Status::Applied)?;
+    decision.suspend_seconds.map(|seconds| from + Duration::from_secs(seconds))
+}
+
+fn reason(chosen: &[&(Id, Decision)]) -> String {
+    let ids: Vec<String> = chosen.iter().rev().take(3).map(|(id, _)| id.to_string()).collect();
+    let more = if chosen.len() > 3 { format!(" and {} more", chosen.len() - 3) } else { String::new() };
+    format!("Takes back {}{more}", ids.join(", "))
+}

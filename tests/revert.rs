@@ -1,0 +1,303 @@
+//! Taking decisions back: everybody is as before, whatever happened in between, and a revert can be taken back too.
+
+use grps::base::{Id, RobloxId};
+use grps::domains::players::{PLAYERS, Player};
+use grps::domains::ranks::{DECISIONS, OPEN_EFFECTS};
+use serde_json::{Value, json};
+
+use crate::effects;
+use crate::endings::check_index;
+use crate::harness::{Setup, TestApp};
+use crate::state::{audits, dump, rows};
+
+const REVERT: &str = "/automation/revert";
+
+fn snapshot(user: u64, points: i64, warnings: u32) -> Value {
+    json!({ "userId": user, "username": "A", "rank": "Volt Specialist II", "rankPoints": points, "warnings": warnings })
+}
+
+async fn stored(app: &TestApp, user: u64) -> Player {
+    app.app.store.get(&PLAYERS, &RobloxId::new(user).unwrap()).await.unwrap().unwrap()
+}
+
+async fn rank(app: &TestApp, user: u64) -> Option<String> {
+    stored(app, user).await.rank
+}
+
+async fn revert(app: &TestApp, body: Value) -> Value {
+    app.post(REVERT, body.to_string()).operator().expect(200).await.json()
+}
+
+/// Does it, and has it take effect, until nothing is left to do; how much was restored and cancelled.
+async fn revert_all(app: &TestApp, mut body: Value) -> (u64, u64) {
+    body["dryRun"] = json!(false);
+    let mut done = (0, 0);
+    for _ in 0..10 {
+        let (mut waiting, mut at) = (0, body.clone());
+        loop {
+            let page = revert(app, at.clone()).await;
+            let count = |name: &str| page[name].as_u64().unwrap();
+            done = (done.0 + count("restored"), done.1 + count("cancelled"));
+            waiting += count("waiting");
+            at["cursor"] = page["nextCursor"].clone();
+            if at["cursor"].is_null() {
+                break;
+            }
+        }
+        effects::carry_out(app).await;
+        if waiting == 0 {
+            return done;
+        }
+    }
+    panic!("it waits for ever");
+}
+
+fn since(app: &TestApp) -> Value {
+    json!({ "since": app.clock.now().to_string() })
+}
+
+#[tokio::test]
+async fn one_decision_is_taken_back_and_back_again() {
+    let app = TestApp::new().await;
+    let raised = app.apply(snapshot(7, 800, 0)).await;
+    effects::carry_out(&app).await;
+    let (mut id, low, high) = (raised["requestId"].clone(), "Volt Specialist II", "Storm Corporal I");
+    for (from, to) in [(high, low), (low, high), (high, low)] {
+        app.advance(1);
+        let before = dump(&app).await;
+        let preview = revert(&app, json!({ "decisionId": id })).await;
+        let item = &preview["items"][0];
+        assert_eq!(
+            (&preview["dryRun"], &preview["restored"], &item["decisionId"]),
+            (&json!(true), &json!(1), &Value::Null)
+        );
+        assert_eq!((&item["from"], &item["to"], &item["decisionIds"]), (&json!(from), &json!(to), &json!([id])));
+        assert_eq!(dump(&app).await, before, "a preview changes nothing");
+        let done = revert(&app, json!({ "decisionId": id, "dryRun": false })).await;
+        let by = done["items"][0]["decisionId"].clone();
+        let again = revert(&app, json!({ "decisionId": id, "dryRun": false })).await;
+        assert_eq!((&again["waiting"], rows(&app, &OPEN_EFFECTS).await.len()), (&json!(1), 1));
+        effects::carry_out(&app).await;
+        assert_eq!(rank(&app, 7).await.as_deref(), Some(to));
+        let taken =
+            app.get(&format!("/automation/decisions/{}", id.as_str().unwrap())).operator().expect(200).await.json();
+        assert_eq!(taken["revertedBy"], by);
+        let shown =
+            app.get(&format!("/automation/decisions/{}", by.as_str().unwrap())).operator().expect(200).await.json();
+        assert_eq!((&shown["origin"], &shown["undoes"], &shown["status"]), (&json!("revert"), &id, &json!("applied")));
+        let late = revert(&app, json!({ "decisionId": id, "dryRun": false })).await;
+        assert_eq!((&late["skipped"], &late["restored"]), (&json!(1), &json!(0)), "{late}");
+        id = by;
+    }
+    check_index(&app).await;
+    app.post(REVERT, r#"{"decisionId":"0000000000000001"}"#).operator().refused(404, "decisions.missing").await;
+    app.post(REVERT, r#"{"decisionId":"0000000000000001"}"#).key().refused(403, "auth.scope_missing").await;
+}
+
+#[tokio::test]
+async fn who_had_no_rank_has_none_again() {
+    let app = TestApp::new().await;
+    let raised = app.apply(json!({ "userId": 7, "username": "A", "rankPoints": 200 })).await;
+    assert_eq!(raised["targetRank"], "Shock Trooper II", "{raised}");
+    effects::carry_out(&app).await;
+    assert_eq!(revert_all(&app, json!({ "decisionId": raised["requestId"] })).await, (1, 0));
+    assert_eq!(rank(&app, 7).await, None);
+}
+
+#[tokio::test]
+async fn a_suspension_is_lifted_and_made_again_for_what_is_left_of_it() {
+    let app = TestApp::new().await;
+    let suspended = app.apply(snapshot(7, 520, 3)).await;
+    effects::carry_out(&app).await;
+    app.advance(3_600);
+    assert_eq!(revert_all(&app, json!({ "decisionId": suspended["requestId"] })).await, (1, 0));
+    assert_eq!(stored(&app, 7).await.punished(), None);
+    assert_eq!(app.apply(snapshot(7, 520, 3)).await["action"], "NONE");
+    let lift = rows(&app, &DECISIONS).await.pop().unwrap();
+    assert!(lift.1.lifts && lift.1.standing.as_deref() == Some("suspended"), "{lift:?}");
+    app.advance(3_600);
+    let lift = lift.0.1.to_string();
+    assert_eq!(revert_all(&app, json!({ "decisionId": lift })).await, (1, 0));
+    assert_eq!(app.apply(snapshot(7, 520, 3)).await["reason"], "Suspended: 22 hours left");
+    app.advance(23 * 3_600);
+    let over = revert(&app, json!({ "decisionId": suspended["requestId"] })).await;
+    assert_eq!(over["skipped"], 1, "{over}");
+}
+
+#[tokio::test]
+async fn what_is_queued_does_not_take_effect_and_is_not_asked_for_again() {
+    let app = TestApp::new().await;
+    let from = since(&app);
+    app.apply(snapshot(7, 800, 0)).await;
+    let preview = revert(&app, from.clone()).await;
+    assert_eq!((&preview["cancelled"], &preview["items"][0]["aspect"]), (&json!(1), &json!("queued")));
+    assert_eq!(revert_all(&app, from).await, (0, 1));
+    let kept = rows(&app, &DECISIONS).await.pop().unwrap().1;
+    assert_eq!(kept.blocked_reason.as_deref(), Some("Reverted before it took effect"));
+    let again = app.apply(snapshot(7, 800, 0)).await;
+    assert_eq!(
+        (&again["status"], &again["blockedReason"]),
+        (&json!("blocked"), &json!("Reverted before it took effect"))
+    );
+    assert_eq!(rank(&app, 7).await.as_deref(), Some("Volt Specialist II"));
+    check_index(&app).await;
+}
+
+#[tokio::test]
+async fn a_stretch_of_time_comes_back_whole() {
+    let app = Setup::new()
+        .policy("policy.ranks.json", |ranks| {
+            ranks["settings"]["breaker"] =
+                json!({ "appliesPerMinute": 1000, "appliesPerHour": 1000, "percentOfGroupPerHour": 100 })
+        })
+        .start()
+        .await;
+    let low = |user| json!({ "userId": user, "username": "A", "rank": "Shock Trooper II", "rankPoints": 900 });
+    // One was raised before, and is none of this.
+    app.apply(low(1)).await;
+    effects::carry_out(&app).await;
+    app.advance(60);
+    let from = since(&app);
+    let untouched = rank(&app, 1).await;
+    // 2 rises twice and is suspended, 3 rises once, 4 is only suspended, 5 is about to rise.
+    for users in [vec![2, 3], vec![2]] {
+        for user in users {
+            assert_eq!(app.apply(low(user)).await["status"], "queued");
+        }
+        effects::carry_out(&app).await;
+        app.advance(60);
+    }
+    for user in [2, 4] {
+        let mut warned = low(user);
+        warned["warnings"] = json!(3);
+        assert_eq!(app.apply(warned).await["action"], "SUSPEND");
+    }
+    effects::carry_out(&app).await;
+    app.advance(60);
+    app.apply(low(5)).await;
+    let preview = revert(&app, from.clone()).await;
+    assert_eq!(
+        ["restored", "cancelled", "waiting", "skipped"].map(|name| preview[name].as_u64().unwrap()),
+        [3, 1, 1, 0],
+        "{preview:#}"
+    );
+    assert_eq!(revert_all(&app, from.clone()).await, (4, 1));
+    for user in 2..=5 {
+        let player = stored(&app, user).await;
+        assert_eq!((player.rank.as_deref(), player.punished()), (Some("Shock Trooper II"), None), "{user}");
+    }
+    assert_eq!(rank(&app, 1).await, untouched);
+    let counts = revert(&app, from.clone()).await;
+    assert_eq!(
+        (&counts["restored"], &counts["cancelled"]),
+        (&json!(0), &json!(0)),
+        "done once, it is done: {counts:#}"
+    );
+    check_index(&app).await;
+    let told = audits(&app).await.into_iter().filter(|entry| entry.action == "decision.cancelled").count();
+    assert_eq!(told, 1);
+}
+
+#[tokio::test]
+async fn what_others_changed_since_is_left_alone() {
+    let app = TestApp::new().await;
+    let low = json!({ "userId": 7, "username": "A", "rank": "Shock Trooper II", "rankPoints": 900 });
+    let first = app.apply(low.clone()).await;
+    effects::carry_out(&app).await;
+    app.advance(10);
+    let until = app.clock.now().to_string();
+    let second = app.apply(low).await;
+    effects::carry_out(&app).await;
+    let reason = |answer: &Value| answer["items"][0]["reason"].as_str().unwrap().to_owned();
+    let window = json!({ "since": "2025-03-01T00:00:00Z", "until": until, "dryRun": false });
+    for body in [json!({ "decisionId": first["requestId"], "dryRun": false }), window] {
+        let answer = revert(&app, body).await;
+        assert_eq!(answer["skipped"], 1);
+        assert_eq!(
+            reason(&answer),
+            format!("Decision {} has taken effect since", second["requestId"].as_str().unwrap())
+        );
+    }
+    let other = revert(&app, json!({ "since": "2025-03-01T00:00:00Z", "actor": "somebody-else" })).await;
+    assert_eq!(other["items"], json!([]));
+    let mine = app.inbound_key();
+    assert!(!other.to_string().contains(&mine));
+    let key = rows(&app, &DECISIONS).await[0].1.actor.id.clone();
+    assert_eq!(revert_all(&app, json!({ "since": "2025-03-01T00:00:00Z", "actor": key })).await, (1, 0));
+    assert_eq!(rank(&app, 7).await.as_deref(), Some("Shock Trooper II"));
+}
+
+#[tokio::test]
+async fn who_is_protected_by_now_stays_as_they_are_but_is_set_free() {
+    let app = TestApp::new().await;
+    let raised = app.apply(snapshot(7, 800, 0)).await;
+    let suspended = app.apply(snapshot(8, 520, 3)).await;
+    effects::carry_out(&app).await;
+    crate::harness::edit_json(&app.policy_dir().join("permissions.json"), |file| {
+        file["protectedUserIds"] = json!([7, 8])
+    });
+    for _ in 0..2 {
+        app.app.policy.reload_if_changed();
+    }
+    let answer = revert(&app, json!({ "decisionId": raised["requestId"], "dryRun": false })).await;
+    assert!(answer["items"][0]["reason"].as_str().unwrap().starts_with("Protected"), "{answer}");
+    assert_eq!(revert_all(&app, json!({ "decisionId": suspended["requestId"] })).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_proposal_has_nothing_to_take_back() {
+    let app = TestApp::new().await;
+    let proposed = app.evaluate(snapshot(7, 800, 0)).await["decision"].take();
+    let answer = revert(&app, json!({ "decisionId": proposed["requestId"], "dryRun": false })).await;
+    assert_eq!(
+        (&answer["skipped"], &answer["items"][0]["reason"]),
+        (&json!(1), &json!("It is proposed: it has not taken effect"))
+    );
+}
+
+#[tokio::test]
+async fn pages_of_a_revert_miss_nobody() {
+    let app = Setup::new()
+        .policy("policy.ranks.json", |ranks| {
+            ranks["settings"]["breaker"] =
+                json!({ "appliesPerMinute": 1000, "appliesPerHour": 1000, "percentOfGroupPerHour": 100 })
+        })
+        .start()
+        .await;
+    app.app.group_size.set(1_000);
+    let from = since(&app);
+    for user in 1..=30 {
+        app.apply(snapshot(user, 800, 0)).await;
+        if user % 3 == 0 {
+            effects::carry_out(&app).await;
+            app.advance(1);
+        }
+        if user > 25 {
+            break;
+        }
+    }
+    let queued = rows(&app, &OPEN_EFFECTS).await.len() as u64;
+    let mut body = from;
+    body["limit"] = json!(4);
+    assert_eq!(revert_all(&app, body).await, (26 - queued, queued));
+    for user in 1..=26 {
+        assert_eq!(rank(&app, user).await.as_deref(), Some("Volt Specialist II"), "{user}");
+    }
+}
+
+#[tokio::test]
+async fn a_revert_that_fails_is_tried_again_by_asking_again() {
+    let app = TestApp::new().await;
+    let raised = app.apply(snapshot(7, 800, 0)).await;
+    effects::carry_out(&app).await;
+    let body = json!({ "decisionId": raised["requestId"], "dryRun": false });
+    let first = revert(&app, body.clone()).await["items"][0]["decisionId"].take();
+    effects::fail(&app, "Roblox hangs").await;
+    app.apply(snapshot(7, 2_000, 0)).await;
+    let again = revert(&app, body).await["items"][0]["decisionId"].take();
+    assert_eq!(first, again);
+    effects::carry_out(&app).await;
+    assert_eq!(rank(&app, 7).await.as_deref(), Some("Volt Specialist II"));
+    let id: Id = first.as_str().unwrap().parse().unwrap();
+    assert!(rows(&app, &DECISIONS).await.iter().any(|((_, at), decision)| *at == id && decision.failure.is_none()));
+}
