@@ -19,16 +19,18 @@ use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TAB
 use crate::domains::brakes::{self, ACTOR_USES, Alerts, BREAKER, Brakes, BrakesApi};
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
+use crate::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Drift, DriftApi, DriftWalk};
 use crate::domains::effects::{EFFECTS, EFFECTS_OPEN};
-use crate::domains::group::{Access, Group, GroupSize};
+use crate::domains::group::{Access, Group, GroupApi, GroupWatch, Uses};
 use crate::domains::health::{Checks, HealthApi};
 use crate::domains::jobs::{
     Events, GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
 };
+use crate::domains::joins::{JOINS_ANSWERING, JoinsWorker};
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
 use crate::domains::mirrors::{MIRROR_DUE, MIRRORED, Mirrors};
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
-use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
+use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{
     APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
     RevertApi,
@@ -66,6 +68,7 @@ pub struct App {
     pub ranks: Ranks,
     pub mirrors: Mirrors,
     pub applying: Applying,
+    pub drift: Drift,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
@@ -106,7 +109,7 @@ impl App {
         let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
         let group_size = GroupSize::default();
         let access = Access::new(roblox.as_ref(), config.roblox.as_ref());
-        let group = Group::new(clock.clone(), access, policy.clone(), group_size.clone());
+        let group = Group::new(clock.clone(), access, policy.clone(), group_size.clone(), &metrics);
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
@@ -135,6 +138,8 @@ impl App {
             events: Events::new(jobs.clone(), config.events.clone()),
         };
         let applying = Applying::new(parts, &metrics).await?;
+        let drift = (store.clone(), clock.clone(), ids.clone());
+        let drift = Drift::new(drift, group.clone(), policy.clone(), ranks.clone());
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
         let bell = (config.doorbell.as_ref(), roblox.as_ref());
@@ -161,6 +166,7 @@ impl App {
             ranks,
             mirrors,
             applying,
+            drift,
             discord,
             doorbell,
             caretaker,
@@ -181,7 +187,7 @@ impl App {
             auth,
             policy,
             standings,
-            group: _,
+            group,
             jobs,
             players,
             leaderboards,
@@ -190,6 +196,7 @@ impl App {
             ranks,
             mirrors: _,
             applying,
+            drift,
             discord,
             doorbell,
             caretaker,
@@ -205,6 +212,8 @@ impl App {
             discord: discord.clone(),
             doorbell: doorbell.clone(),
             applying: applying.clone(),
+            group: group.clone(),
+            drift: drift.clone(),
             clock: clock.clone(),
         };
         let health = HealthApi {
@@ -227,7 +236,9 @@ impl App {
             GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
             SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
+            DriftApi { drift: drift.clone() },
             DiscordApi { feed: discord.clone() },
+            GroupApi { group: group.clone(), uses: uses(config) },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -238,20 +249,21 @@ impl App {
             config,
             clock,
             store,
+            ids,
             auth,
             policy,
+            group,
             jobs,
             mirrors,
             applying,
+            drift,
             brakes,
             discord,
             doorbell,
             caretaker,
             metrics: _,
             board: _,
-            ids: _,
             standings: _,
-            group: _,
             players: _,
             leaderboards: _,
             group_size: _,
@@ -274,6 +286,11 @@ impl App {
         workers.extend(mirrors.entries().map(|mirror| Box::new(mirror) as Box<dyn Worker>));
         workers.extend(mirrors.board().map(|mirror| Box::new(mirror) as Box<dyn Worker>));
         workers.extend(discord.poller().map(|poller| Box::new(poller) as Box<dyn Worker>));
+        workers.extend(GroupWatch::new(group.clone()).map(|watch| Box::new(watch) as Box<dyn Worker>));
+        workers.extend(DriftWalk::new(drift.clone()).map(|walk| Box::new(walk) as Box<dyn Worker>));
+        let parts = (store.clone(), clock.clone(), ids.clone());
+        let joins = JoinsWorker::new(parts, policy.clone(), group);
+        workers.extend(joins.map(|joins| Box::new(joins) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
         workers
     }
@@ -329,6 +346,16 @@ async fn open_policy(search: Search, clock: Clock) -> Result<Arc<PolicyStore>> {
     opened.map_err(|error| Error::broken("policy.open_failed", error))?.map(Arc::new)
 }
 
+/// What Open Cloud is used for here.
+fn uses(config: &Config) -> Uses {
+    let roblox = config.roblox.as_ref();
+    Uses {
+        universe: roblox.and_then(|roblox| roblox.universe),
+        store: roblox.and_then(|roblox| roblox.store.clone()),
+        doorbell: config.doorbell.is_some(),
+    }
+}
+
 /// Every table there is, for showing what a store holds.
 pub fn tables() -> Vec<TableInfo> {
     vec![
@@ -341,6 +368,11 @@ pub fn tables() -> Vec<TableInfo> {
         DECISIONS_INDEXED.info(),
         RANKED.info(),
         BOARDS.info(),
+        DRIFT_RUNS.info(),
+        DRIFT_ACTIVE.info(),
+        DRIFT_SEEN.info(),
+        DRIFTS.info(),
+        JOINS_ANSWERING.info(),
         CURSORS.info(),
         BOARD_COUNT.info(),
         ENTRIES.info(),

@@ -96,7 +96,7 @@ async fn a_share_of_the_group_is_of_those_stored_or_of_its_members() {
     assert_eq!(apply(&app, 1..15).await, 10, "never less than ten");
     assert_eq!(breaker(&app).await["trip"]["limit"], "share");
     set(&app, json!({ "open": false })).await;
-    app.app.group_size.note(120);
+    app.app.group_size.set(120);
     assert_eq!(breaker(&app).await["share"]["most"], 12);
     assert_eq!(apply(&app, 20..40).await, 12);
 }
@@ -234,7 +234,7 @@ async fn a_stolen_key_gets_no_further_than_the_breaker_and_all_of_it_comes_back(
         std::env::vars().find(|(name, _)| name == "GRPS_TEST_MALICIOUS").and_then(|(_, value)| value.parse().ok());
     let most: u64 = most.unwrap_or(2_000);
     let app = limited(30, 60, 5).in_memory().start().await;
-    app.app.group_size.note(most);
+    app.app.group_size.set(most);
     let before = app.clock.now();
     app.advance(10);
     for user in 1..=most {

@@ -264,7 +264,7 @@ async fn pages_of_a_revert_miss_nobody() {
         })
         .start()
         .await;
-    app.app.group_size.note(1_000);
+    app.app.group_size.set(1_000);
     let from = since(&app);
     for user in 1..=30 {
         app.apply(snapshot(user, 800, 0)).await;

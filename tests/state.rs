@@ -8,8 +8,10 @@ use grps::domains::audit::{AUDITS, Entry};
 use grps::domains::auth::KEYS;
 use grps::domains::brakes::{ACTOR_USES, BREAKER};
 use grps::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS};
+use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS};
 use grps::domains::effects::{EFFECTS, EFFECTS_OPEN};
 use grps::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
+use grps::domains::joins::JOINS_ANSWERING;
 use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
 use grps::domains::mirrors::{MIRROR_DUE, MIRRORED};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
@@ -48,6 +50,11 @@ const DUMPED: &[&str] = &[
     "suspensions",
     "mirror_due",
     "mirrored",
+    "drift_runs",
+    "drift_active",
+    "drift_seen",
+    "drifts",
+    "joins_answering",
 ];
 
 /// Every row of one table.
@@ -96,6 +103,11 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &SUSPENSIONS).await);
     out.extend(shown(app, &MIRROR_DUE).await);
     out.extend(shown(app, &MIRRORED).await);
+    out.extend(shown(app, &DRIFT_RUNS).await);
+    out.extend(shown(app, &DRIFT_ACTIVE).await);
+    out.extend(shown(app, &DRIFT_SEEN).await);
+    out.extend(shown(app, &DRIFTS).await);
+    out.extend(shown(app, &JOINS_ANSWERING).await);
     out
 }
 

@@ -1,8 +1,10 @@
 //! `grps doctor`: the deployment checklist, line by line, with what to do about each (requirement F24).
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
-use serde_json::json;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use super::session::Session;
 use super::{Common, print};
@@ -14,9 +16,21 @@ use crate::domains::upkeep::Folder;
 use crate::store::DataDir;
 use poem::http::Method;
 
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// Look at this part alone
+    part: Option<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The Open Cloud key, its scopes, the group and the experience
+    Roblox,
+}
+
 /// One line of the report.
 struct Finding {
-    name: &'static str,
+    name: Cow<'static, str>,
     state: State,
     detail: String,
     fix: Option<String>,
@@ -39,12 +53,29 @@ impl State {
     }
 }
 
-pub async fn run(common: &Common, sources: &Sources) -> Result<ExitCode> {
+pub async fn run(args: DoctorArgs, common: &Common, sources: &Sources) -> Result<ExitCode> {
+    let findings = match args.part {
+        Some(Part::Roblox) => roblox(sources).await?,
+        None => deployment(sources).await,
+    };
+    let failed = findings.iter().any(|finding| finding.state == State::Fail);
+    let rows: Vec<_> = findings
+        .iter()
+        .map(|f| json!({ "check": f.name, "state": f.state.text().to_lowercase(), "detail": f.detail, "fix": f.fix }))
+        .collect();
+    let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
+    print(common.json, &json!({ "ok": !failed, "checks": rows }), || {
+        findings.iter().map(|finding| line(finding, width)).collect()
+    });
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+async fn deployment(sources: &Sources) -> Vec<Finding> {
     let mut findings = Vec::new();
     let config = check(&mut findings, "settings", settings(sources));
     if let Some(config) = config {
         findings.extend(config.warnings.iter().map(|warning| Finding {
-            name: "secrets",
+            name: "secrets".into(),
             state: State::Fail,
             detail: warning.clone(),
             fix: Some("set another value, `openssl rand -hex 32` makes one, and restart".into()),
@@ -55,30 +86,44 @@ pub async fn run(common: &Common, sources: &Sources) -> Result<ExitCode> {
         check(&mut findings, "backups", backups(&config));
         features(&mut findings, &config);
     }
-    let failed = findings.iter().any(|finding| finding.state == State::Fail);
-    let rows: Vec<_> = findings
-        .iter()
-        .map(|f| json!({ "check": f.name, "state": f.state.text().to_lowercase(), "detail": f.detail, "fix": f.fix }))
-        .collect();
-    print(common.json, &json!({ "ok": !failed, "checks": rows }), || findings.iter().map(line).collect());
-    Ok(ExitCode::from(u8::from(failed)))
+    findings
 }
 
-fn line(finding: &Finding) -> String {
-    let fix = finding.fix.as_ref().map(|fix| format!("\n                fix: {fix}")).unwrap_or_default();
-    format!("{:<5} {:<10} {}{fix}\n", finding.state.text(), finding.name, finding.detail)
+/// What the server, or this command in its place, finds out about Roblox. Nothing is changed there.
+async fn roblox(sources: &Sources) -> Result<Vec<Finding>> {
+    let session = Session::open(sources).await?;
+    let answer = session.call(Method::POST, "/admin/api/roblox/probe", None).await;
+    session.close().await?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let finding = |line: &Value| Finding {
+        name: text(&line["check"]).into(),
+        state: match line["state"].as_str() {
+            Some("pass") => State::Pass,
+            Some("off") => State::Off,
+            _ => State::Fail,
+        },
+        detail: text(&line["detail"]),
+        fix: line["fix"].as_str().map(str::to_owned),
+    };
+    Ok(answer?["checks"].as_array().into_iter().flatten().map(finding).collect())
+}
+
+fn line(finding: &Finding, width: usize) -> String {
+    let indent = width + 7;
+    let fix = finding.fix.as_ref().map(|fix| format!("\n{:indent$}fix: {fix}", "")).unwrap_or_default();
+    format!("{:<5} {:<width$} {}{fix}\n", finding.state.text(), finding.name, finding.detail)
 }
 
 /// Notes the outcome of one check and hands on its value.
 fn check<T>(findings: &mut Vec<Finding>, name: &'static str, outcome: Result<(T, String)>) -> Option<T> {
     match outcome {
         Ok((value, detail)) => {
-            findings.push(Finding { name, state: State::Pass, detail, fix: None });
+            findings.push(Finding { name: name.into(), state: State::Pass, detail, fix: None });
             Some(value)
         }
         Err(error) => {
             let fix = error.hint_text().map(str::to_owned);
-            findings.push(Finding { name, state: State::Fail, detail: error.detail().to_owned(), fix });
+            findings.push(Finding { name: name.into(), state: State::Fail, detail: error.detail().to_owned(), fix });
             None
         }
     }
@@ -168,6 +213,6 @@ fn features(findings: &mut Vec<Finding>, config: &Config) {
                 (State::Off, format!("{name}: {missing} missing"), Some(format!("set {missing}")))
             }
         };
-        findings.push(Finding { name: "feature", state, detail, fix });
+        findings.push(Finding { name: "feature".into(), state, detail, fix });
     }
 }

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod decisions;
 mod doctor;
+mod drift;
 mod health;
 mod jobs;
 mod keys;
@@ -74,6 +75,9 @@ enum Command {
     /// Look at queues and jobs, put jobs back, remove them
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Find ranks that were changed by hand on Roblox, and settle them
+    #[command(subcommand)]
+    Drift(drift::DriftCommand),
     /// Find decisions, approve, reject or take them back; the breaker
     #[command(subcommand)]
     Decisions(decisions::DecisionsCommand),
@@ -97,7 +101,7 @@ enum Command {
     /// Print the published API
     Openapi(config::OpenapiArgs),
     /// Check this machine, the settings, the policy and the data
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Ask the running server whether it is ready; for container health checks
     Healthcheck,
 }
@@ -140,6 +144,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Policy(command) => policy::run(command, common, sources).await,
         Command::Worker(args) => worker::run(args, common, sources).await,
         Command::Jobs(command) => jobs::run(command, common, sources).await,
+        Command::Drift(command) => drift::run(command, common, sources).await,
         Command::Decisions(command) => decisions::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
@@ -148,7 +153,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Config(command) => config::run(command, common, sources),
         Command::Sign(args) => sign::run(args, common, sources),
         Command::Openapi(args) => config::openapi(args).await,
-        Command::Doctor => doctor::run(common, sources).await,
+        Command::Doctor(args) => doctor::run(args, common, sources).await,
         Command::Healthcheck => health::run(common, sources).await,
     }
 }

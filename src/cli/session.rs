@@ -82,6 +82,14 @@ impl Session {
         matches!(self.way, Way::Remote { .. })
     }
 
+    /// The program in this process; none while a server runs. Its workers do not.
+    pub fn app(&self) -> Option<&App> {
+        match &self.way {
+            Way::Remote { .. } => None,
+            Way::Here { app, .. } => Some(app),
+        }
+    }
+
     /// Calls the API and gives the answer's JSON.
     ///
     /// # Errors

@@ -240,6 +240,7 @@ fn complete(path: &str, operation: &mut Value, Security { schemes, optional }: S
         ("426", is_socket),
         ("429", true),
         ("500", true),
+        ("502", ASK_ROBLOX.iter().any(|asking| path.starts_with(asking))),
         ("503", true),
         ("507", has_body),
     ];
@@ -288,7 +289,10 @@ fn components(document: &mut Value) {
     }
 }
 
-const FAILURES: [(&str, &str); 13] = [
+/// What paths begin with whose answers come from Roblox.
+const ASK_ROBLOX: [&str; 1] = ["/admin/api/roblox"];
+
+const FAILURES: [(&str, &str); 14] = [
     ("401", "No credential, or one that does not hold"),
     ("403", "The caller is known and may not do this"),
     ("404", "There is no such thing"),
@@ -300,6 +304,7 @@ const FAILURES: [(&str, &str); 13] = [
     ("426", "This is no WebSocket handshake"),
     ("429", "Too many requests of this client"),
     ("500", "A fault of the server"),
+    ("502", "Roblox did not do what was asked of it"),
     ("503", "Too busy, or a feature is off because a setting is missing"),
     ("507", "The server has no room left"),
 ];

@@ -47,7 +47,7 @@ impl Scene {
         let scene = Self::strict(setup.policy("policy.ranks.json", wide)).await;
         // Its share of the group is all of it, so the group has to be large.
         (0..3_000).for_each(|user| scene.fake.member(5_000_000 + user, &[]));
-        scene.app.app.group_size.note(3_000);
+        scene.app.app.group_size.set(3_000);
         scene
     }
 

@@ -50,6 +50,7 @@ fn no_ids() -> Vec<Value> {
 
 pub fn takers() -> Vec<Taker> {
     let mut all = vec![ingest(), decisions(), simulate(), submit(), keys(), demo(), tasks(), job(), batch()];
+    all.push(resolution());
     all.extend(people());
     all.extend(answers());
     all.extend(["/admin/api/jobs/purge", "/admin/api/jobs/requeue"].map(bulk));
@@ -131,6 +132,16 @@ fn simulate() -> Taker {
         (json!({ "policy": { "../../etc/passwd": {} } }), &["body.policy.../../etc/passwd"]),
     ];
     Taker { target: "/automation/simulate", good: json!({}), wrong }
+}
+
+fn resolution() -> Taker {
+    let wrong: Vec<(Value, &'static [&'static str])> = vec![
+        (json!({}), &["body.resolution"]),
+        (json!({ "resolution": "ACCEPT" }), &["body.resolution"]),
+        (json!({ "resolution": null }), &["body.resolution"]),
+        (json!({ "resolution": true }), &["body.resolution"]),
+    ];
+    Taker { target: "/automation/drift/{userId}", good: json!({ "resolution": "accept" }), wrong }
 }
 
 fn submit() -> Taker {

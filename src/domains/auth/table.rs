@@ -75,6 +75,10 @@ pub const TABLE: &[Rule] = &[
     rule("GET", "/automation/breaker", Needs(SERVER_KEY, Scope::DecisionsRead)),
     rule("POST", "/automation/breaker", Needs(SERVER_KEY, Scope::DecisionsManage)),
     rule("POST", "/automation/simulate", Needs(SERVER_KEY, Scope::Evaluate)),
+    rule("POST", "/automation/drift/runs", Needs(SERVER_KEY, Scope::DecisionsManage)),
+    rule("GET", "/automation/drift/runs", Needs(SERVER_KEY, Scope::DecisionsRead)),
+    rule("GET", "/automation/drift", Needs(SERVER_KEY, Scope::DecisionsRead)),
+    rule("POST", "/automation/drift/{userId}", Needs(SERVER_KEY, Scope::DecisionsManage)),
     rule("POST", "/job", Needs(GATEWAY, Scope::JobsProduce)),
     rule("POST", "/job/batch", Needs(GATEWAY, Scope::JobsProduce)),
     rule("GET", "/job/next", Needs(GATEWAY, Scope::JobsConsume)),
@@ -103,6 +107,9 @@ pub const TABLE: &[Rule] = &[
     rule("GET", "/admin/api/jobs/{id}", Needs(SIGNED, Scope::JobsManage)),
     rule("POST", "/admin/api/jobs/{id}/requeue", Needs(SIGNED, Scope::JobsManage)),
     rule("GET", "/admin/api/discord", Needs(SIGNED, Scope::JobsManage)),
+    rule("GET", "/admin/api/roblox", Needs(SIGNED, Scope::Operate)),
+    rule("GET", "/admin/api/roblox/roles", Needs(SIGNED, Scope::Operate)),
+    rule("POST", "/admin/api/roblox/probe", Needs(SIGNED, Scope::Operate)),
 ];
 
 /// Paths whose `GET` takes something away. The router would answer a `HEAD` with it, and nobody would get what was taken.

@@ -12,9 +12,8 @@ use super::window::{HOUR, MINUTE};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Id, Ids, Result, Time};
 use crate::domains::audit::{self, Actor};
-use crate::domains::group::GroupSize;
 use crate::domains::jobs::{Jobs, QueueName};
-use crate::domains::policy::{Policy, PolicyStore};
+use crate::domains::policy::{GroupSize, Policy, PolicyStore};
 use crate::domains::standings::{BoardId, Standings};
 use crate::store::{Store, Tx};
 
@@ -100,11 +99,6 @@ impl Brakes {
             show(&breaker);
         }
         Ok(Self(Arc::new(Inner { fittings, untold, shown })))
-    }
-
-    /// What they are made of.
-    pub fn fittings(&self) -> &Fittings {
-        &self.0.fittings
     }
 
     /// What stops decisions of the policy until a person closes it; none while they may be carried out. From memory.
@@ -207,7 +201,7 @@ impl Brakes {
     /// The people a share is of: those stored, or the group's members where more are known of.
     fn people(&self) -> u64 {
         let stored = self.0.fittings.standings.len(BoardId::PLAYERS) as u64;
-        stored.max(self.0.fittings.size.members().unwrap_or(0))
+        stored.max(self.0.fittings.size.get())
     }
 }
 

@@ -77,6 +77,8 @@ struct Found {
     /// The role is known even where it cannot be changed.
     role: Option<u64>,
     trouble: Option<MappingTrouble>,
+    /// Only a person gives or takes it, so that we cannot is no problem.
+    privileged: bool,
 }
 
 impl Roles {
@@ -86,7 +88,7 @@ impl Roles {
         let mut of_role: HashMap<u64, usize> = HashMap::new();
         let mut ranks: Vec<Found> = Vec::new();
         for (place, rank) in ladder.ranks().iter().enumerate() {
-            let mut found = self.found(&rank.name, self.of_rank(rank));
+            let mut found = Found { privileged: rank.privileged, ..self.found(&rank.name, self.of_rank(rank)) };
             if let Some(role) = found.role {
                 match of_role.get(&role) {
                     Some(other) => {
@@ -102,7 +104,8 @@ impl Roles {
         let punishments: BTreeMap<String, Found> =
             statuses.map(|name| (name.to_owned(), self.found(name, self.named(name)))).collect();
         let known = ranks.iter().chain(punishments.values()).filter_map(|found| found.role);
-        let managed = known.filter(|role| self.role(*role).is_some_and(|role| role.rank > BASE_RANK)).collect();
+        let ours = |role: &Role| (BASE_RANK + 1..OWNER_RANK).contains(&role.rank);
+        let managed = known.filter(|role| self.role(*role).is_some_and(ours)).collect();
         let places = ladder.names().map(|(name, place)| (name.into(), place)).collect();
         Mapping { ranks, punishments, places, of_role, managed }
     }
@@ -136,18 +139,20 @@ impl Roles {
     }
 
     fn found(&self, name: &str, role: Result<&Role, MappingTrouble>) -> Found {
-        let name = name.into();
-        match role {
-            Err(trouble) => Found { name, role: None, trouble: Some(trouble) },
-            Ok(role) if role.rank == 0 || role.rank == OWNER_RANK => {
-                Found { name, role: None, trouble: Some(MappingTrouble::Reserved(role.name.clone())) }
-            }
-            Ok(role) => {
-                let owner = self.key_owner_rank.filter(|owner| *owner <= role.rank);
-                let too_high = |owner| MappingTrouble::TooHigh { role: role.name.clone(), rank: role.rank, owner };
-                Found { name, role: Some(role.id), trouble: owner.map(too_high) }
-            }
+        let (role, trouble) = match role {
+            Err(trouble) => (None, Some(trouble)),
+            Ok(role) => (Some(role.id), self.not_ours(role)),
+        };
+        Found { name: name.into(), role, trouble, privileged: false }
+    }
+
+    /// Why we can neither give nor take this role.
+    fn not_ours(&self, role: &Role) -> Option<MappingTrouble> {
+        if role.rank == 0 || role.rank == OWNER_RANK {
+            return Some(MappingTrouble::Reserved(role.name.clone()));
         }
+        let owner = self.key_owner_rank.filter(|owner| *owner <= role.rank)?;
+        Some(MappingTrouble::TooHigh { role: role.name.clone(), rank: role.rank, owner })
     }
 }
 
@@ -159,6 +164,11 @@ impl Mapping {
     pub fn role_of(&self, rank: &str) -> Result<u64, MappingTrouble> {
         let place = self.places.get(rank).ok_or_else(|| MappingTrouble::NotOnLadder(rank.to_owned()))?;
         self.ranks[*place].usable()
+    }
+
+    /// Whether a role was found for a rank, by name or alias; none for what is not on the ladder.
+    pub fn role_known(&self, rank: &str) -> Option<bool> {
+        Some(self.ranks[*self.places.get(rank)?].role.is_some())
     }
 
     /// The role to give for a punishment's `groupRole`.
@@ -196,10 +206,13 @@ impl Mapping {
         self.ranks.iter().map(|found| (&*found.name, found.role))
     }
 
-    /// Everything that does not match, ladder first.
+    /// Everything that does not match, ladder first. That a privileged rank cannot be given is as it should be.
     pub fn problems(&self) -> Vec<Problem> {
         let all = self.ranks.iter().chain(self.punishments.values());
-        let problem = |found: &Found| Some(Problem { name: found.name.to_string(), trouble: found.trouble.clone()? });
+        let problem = |found: &Found| {
+            let trouble = found.trouble.clone().filter(|trouble| !(found.privileged && trouble.is_of_standing()))?;
+            Some(Problem { name: found.name.to_string(), trouble })
+        };
         all.filter_map(problem).collect()
     }
 }
@@ -215,6 +228,16 @@ impl Found {
 }
 
 impl MappingTrouble {
+    /// Whether the key's owner stands in the way.
+    pub fn is_too_high(&self) -> bool {
+        matches!(self, Self::TooHigh { .. })
+    }
+
+    /// Whether the role is known, and only out of our reach.
+    fn is_of_standing(&self) -> bool {
+        matches!(self, Self::Reserved(_) | Self::TooHigh { .. })
+    }
+
     /// What an owner can do about it.
     pub fn fix(&self) -> &'static str {
         match self {
@@ -300,7 +323,7 @@ mod tests {
                 {"name": "Gap", "requiredPoints": 60, "robloxRank": 66},
                 {"name": "Corporal", "requiredPoints": 70},
                 {"name": "Captain", "requiredPoints": 80, "robloxRank": 200},
-                {"name": "Boss", "requiredPoints": 90}
+                {"name": "Boss", "requiredPoints": 90, "privileged": true}
             ]),
             json!({"suspended": {"action": "SUSPEND", "groupRole": "Suspended"}, "away": {"groupRole": "On leave"}}),
         )
@@ -329,7 +352,7 @@ mod tests {
         assert_eq!(mapping.punishment_role("Suspended"), Ok(110));
         assert_eq!(mapping.punishment_role("On leave"), Err(NoSuchRole("On leave".into())));
         let names: Vec<String> = mapping.problems().into_iter().map(|problem| problem.name).collect();
-        assert_eq!(names, ["Twin", "Nobody", "Lost", "Gap", "Corporal", "Captain", "Boss", "On leave"]);
+        assert_eq!(names, ["Twin", "Nobody", "Lost", "Gap", "Corporal", "Captain", "On leave"]);
     }
 
     #[test]
@@ -338,7 +361,8 @@ mod tests {
         assert_eq!(mapping.managed().iter().copied().collect::<Vec<_>>(), [110, 120, 130, 140]);
         assert_eq!(mapping.live_rank(&[101]), Some("Recruit"));
         assert_eq!(mapping.live_rank(&[140, 101, 120, 131]), Some("Captain"));
-        assert_eq!(mapping.live_rank(&[131, 199]), None, "roles that are no ranks");
+        assert_eq!(mapping.live_rank(&[131, 100]), None, "roles that are no ranks");
+        assert_eq!(mapping.live_rank(&[140, 199]), Some("Boss"), "one cannot be given it, but hold it");
         assert_eq!((mapping.rank_of(130), mapping.rank_of(131)), (Some("Sergeant"), None));
         assert!(mapping.punishes(&[101, 110]) && !mapping.punishes(&[101]));
         assert_eq!(mapping.role_of("Captain"), Ok(140), "nobody knows how high the key's owner stands");

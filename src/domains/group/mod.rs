@@ -3,8 +3,17 @@
 //! What Roblox says is kept for minutes, so that whoever needs the roles neither asks for each decision nor works with those of yesterday.
 //! The match of ladder and roles ([`Mapping`]) is a pure function of policy and roles, and every mismatch has words an owner understands.
 
+mod api;
+mod keys;
 mod mapping;
+mod probe;
 mod service;
+mod watch;
+mod wire;
 
+pub use api::GroupApi;
+pub use keys::WARN_BEFORE;
 pub use mapping::{Mapping, MappingTrouble, Problem, Roles};
-pub use service::{Access, Group, GroupSize, ROLES_AGE};
+pub use probe::Uses;
+pub use service::{Access, Failing, Group, ROLES_AGE, not_configured, refused};
+pub use watch::{EVERY, GroupWatch};

@@ -1,12 +1,15 @@
 //! What is known of the live group, kept for a while.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::keys::KeyFault;
 use super::mapping::{Mapping, Roles};
-use crate::base::{Clock, Time};
-use crate::domains::policy::PolicyStore;
+use crate::base::metrics::Metrics;
+use crate::base::{Clock, Error, Time};
+use crate::domains::policy::{GroupSize, Policy, PolicyStore};
 use crate::remote::Roblox;
 use crate::remote::roblox::{Complaint, KeyInfo, Settings, Trouble};
 
@@ -37,25 +40,29 @@ impl Access {
     }
 }
 
-/// How many members the group has, as last heard. Cheap to clone; all clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct GroupSize(Arc<AtomicU64>);
+/// What is wrong with the group or the key, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    pub what: String,
+    /// None where waiting is all there is.
+    pub hint: Option<String>,
+}
 
-impl GroupSize {
-    /// None while it is not known.
-    pub fn members(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|members| *members > 0)
+impl Failing {
+    pub(super) fn of(trouble: &Trouble) -> Self {
+        Self { what: trouble.what(), hint: trouble.hint().map(String::from) }
     }
+}
 
-    /// Notes what Roblox said.
-    pub fn note(&self, members: u64) {
-        self.0.store(members, Ordering::Relaxed);
-    }
+#[derive(Clone)]
+pub(super) struct Meters {
+    pub key_days: Gauge,
 }
 
 /// The live group. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Group {
+    pub(super) meters: Meters,
     pub(super) clock: Clock,
     access: Option<Access>,
     policy: Arc<PolicyStore>,
@@ -72,13 +79,24 @@ struct Known {
     answers: u64,
     /// How many times they were to be forgotten.
     forgotten: u64,
+    /// Why the group could not be read last time.
+    failing: Option<Failing>,
     key: Option<(Time, Arc<KeyInfo>)>,
 }
 
 impl Group {
     /// `size` is told how many members the group has.
-    pub fn new(clock: Clock, access: Option<Access>, policy: Arc<PolicyStore>, size: GroupSize) -> Self {
-        Self { clock, access, policy, size, known: Arc::default(), asking: Arc::default() }
+    pub fn new(
+        clock: Clock,
+        access: Option<Access>,
+        policy: Arc<PolicyStore>,
+        size: GroupSize,
+        metrics: &Metrics,
+    ) -> Self {
+        let days = "Days until the Open Cloud key expires; -1 while that is not known, and for a key that does not";
+        let meters = Meters { key_days: metrics.register("open_cloud_key_days", days, Gauge::default()) };
+        meters.key_days.set(-1);
+        Self { meters, clock, access, policy, size, known: Arc::default(), asking: Arc::default() }
     }
 
     /// None while `ROBLOX_GROUP_ID` or the key is missing.
@@ -94,7 +112,7 @@ impl Group {
         if let Some(roles) = self.fresh(max_age) {
             return Ok(roles);
         }
-        let access = self.access.as_ref().ok_or_else(not_configured)?;
+        let access = self.access.as_ref().ok_or_else(no_group)?;
         let answers = self.lock().answers;
         let _turn = self.asking.lock().await;
         let (answered, forgotten) = {
@@ -106,7 +124,7 @@ impl Group {
             return Ok(roles);
         }
         let roles = Arc::new(self.ask(access).await?);
-        self.size.note(roles.group.members);
+        self.size.set(roles.group.members);
         let mut known = self.lock();
         known.answers += 1;
         // What was forgotten while the answer was under way may be what it says.
@@ -134,7 +152,7 @@ impl Group {
     /// # Errors
     /// As [`Group::roles`].
     pub async fn key(&self, max_age: Duration) -> Result<Arc<KeyInfo>, Trouble> {
-        let access = self.access.as_ref().ok_or_else(not_configured)?;
+        let access = self.access.as_ref().ok_or_else(no_group)?;
         let now = self.clock.now();
         let known = self.lock().key.clone();
         if let Some((_, key)) = known.filter(|(at, _)| *at <= now && now.since(*at) < max_age) {
@@ -143,6 +161,28 @@ impl Group {
         let key = Arc::new(access.roblox.introspect().await?);
         self.lock().key = Some((now, key.clone()));
         Ok(key)
+    }
+
+    /// What is wrong, as far as is known without asking: the key, the last look at the group, or ranks that have no role.
+    pub fn failing(&self) -> Option<Failing> {
+        let access = self.access.as_ref()?;
+        let (failing, key, roles) = {
+            let known = self.lock();
+            (known.failing.clone(), known.key.clone(), known.roles.clone())
+        };
+        let key = key.and_then(|(_, key)| KeyFault::of(&key, access.group, self.clock.now()));
+        let key = key.map(|fault| Failing { what: fault.to_string(), hint: Some(fault.fix()) });
+        key.or(failing).or_else(|| mismatch(&roles?.map(&self.policy.current())))
+    }
+
+    /// Notes how the last look at the group went; whether that is news.
+    pub(super) fn note(&self, failing: Option<Failing>) -> bool {
+        let mut known = self.lock();
+        std::mem::replace(&mut known.failing, failing.clone()) != failing
+    }
+
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        self.policy.current()
     }
 
     fn fresh(&self, max_age: Duration) -> Option<Arc<Roles>> {
@@ -178,7 +218,43 @@ impl Group {
     }
 }
 
-fn not_configured() -> Trouble {
+/// Ranks of the ladder and punishment roles that do not match, in a sentence.
+fn mismatch(mapping: &Mapping) -> Option<Failing> {
+    let problems = mapping.problems();
+    let first = problems.first()?;
+    let what = match problems.len() {
+        1 => format!("{}: {}", first.name, first.trouble),
+        count => format!(
+            "{count} ranks or punishment roles do not match the group, such as {}: {}",
+            first.name, first.trouble
+        ),
+    };
+    Some(Failing { what, hint: Some(first.trouble.fix().to_owned()) })
+}
+
+/// As a caller of ours is told.
+pub fn refused(trouble: &Trouble) -> Error {
+    if *trouble == no_group() {
+        return not_configured();
+    }
+    let error = Error::remote("roblox.failed", trouble.what());
+    let error = match trouble.hint() {
+        Some(hint) => error.hint(hint),
+        None => error,
+    };
+    match trouble.wait() {
+        Some(wait) => error.retry_after(wait),
+        None => error,
+    }
+}
+
+/// What a caller is told who wants something of a group where there is none.
+pub fn not_configured() -> Error {
+    let detail = "ROBLOX_GROUP_ID and ROBLOX_OPEN_CLOUD_API_KEY are needed for this";
+    Error::not_configured("roblox.not_configured", detail).hint("set both, and restart")
+}
+
+fn no_group() -> Trouble {
     let message = "ROBLOX_GROUP_ID or ROBLOX_OPEN_CLOUD_API_KEY is not set".to_owned();
     Trouble::Missing { setting: "ROBLOX_GROUP_ID", complaint: Complaint { code: None, message } }
 }

@@ -8,6 +8,8 @@ use crate::domains::applying::Applying;
 use crate::domains::brakes::Brakes;
 use crate::domains::discord::DiscordFeed;
 use crate::domains::doorbell::Doorbell;
+use crate::domains::drift::Drift;
+use crate::domains::group::Group;
 use crate::domains::policy::PolicyStore;
 use crate::domains::upkeep::{Caretaker, Freshness};
 use crate::store::{Health, Store};
@@ -35,6 +37,8 @@ pub struct Checks {
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub applying: Applying,
+    pub group: Group,
+    pub drift: Drift,
     pub clock: Clock,
 }
 
@@ -89,7 +93,10 @@ impl Checks {
         let discord = status.failing.map(|failing| with_hint(failing.what, failing.hint)).or(warnings);
         let doorbell = self.doorbell.failing().map(|failing| with_hint(failing.what, failing.hint));
         let held = self.applying.held().map(|held| with_hint(held.what, held.hint));
+        let group = self.group.failing().map(|failing| with_hint(failing.what, failing.hint));
         let mut out = Vec::new();
+        out.extend(self.group.access().map(|_| check("roblox", group)));
+        out.extend(self.drift.failing().map(|why| check("drift", Some(why))));
         out.extend(self.applying.is_on().then(|| check("decisions", held)));
         out.extend(self.discord.channel().map(|_| check("discord", discord)));
         out.extend(self.doorbell.is_on().then(|| check("doorbell", doorbell)));

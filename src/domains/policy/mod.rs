@@ -8,6 +8,7 @@
 
 mod access;
 mod files;
+mod group_size;
 mod ladder;
 mod lint;
 mod load;
@@ -20,6 +21,7 @@ mod watch;
 
 pub use access::{Grant, Identity, Permissions, Scopes};
 pub use files::*;
+pub use group_size::GroupSize;
 pub use ladder::{Ladder, Rank, RankContext};
 pub use lint::{Finding, LintReport, MAX_FINDINGS, Severity};
 pub use load::{MAX_POLICY_BYTES, SHIPPED, Search, Source, Sources, shipped_sources, write_shipped};

@@ -4,6 +4,7 @@
 //! fields; those are in `lint`. A value in here has only been parsed; the checked set is [`super::Policy`].
 
 mod integrations;
+mod joins;
 mod permissions;
 mod points;
 mod punishments;
@@ -16,6 +17,7 @@ pub use integrations::{
     Analytics, Automation, Experiences, Features, IntegrationsFile, MAX_EVENTS, MAX_WEBHOOKS, Roblox, SecretRef,
     Webhook, WebhookFormat,
 };
+pub use joins::JoinRequests;
 pub use permissions::{Binding, Limits, MAX_BINDINGS, MAX_PROTECTED, MAX_ROLES, MAX_SCOPES, PermissionsFile};
 pub use points::{Bounds, OnExceed, PointsFile};
 pub use punishments::{

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::JoinRequests;
+
 /// Ranks on a ladder at most: Roblox groups know rank numbers 0 to 255.
 pub const MAX_RANKS: usize = 255;
 /// Aliases of one rank at most.
@@ -54,6 +56,9 @@ pub struct Settings {
     pub demotion: Demotion,
     /// Stops automation when it applies more than a group would expect.
     pub breaker: Breaker,
+    /// How requests to join the group are answered.
+    #[serde(skip_serializing_if = "JoinRequests::is_default")]
+    pub join_requests: JoinRequests,
 }
 
 impl Default for Settings {
@@ -66,6 +71,7 @@ impl Default for Settings {
             max_warnings_for_promotion: None,
             demotion: Demotion::default(),
             breaker: Breaker::default(),
+            join_requests: JoinRequests::default(),
         }
     }
 }

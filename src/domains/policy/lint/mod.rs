@@ -3,6 +3,7 @@
 //! Errors keep a set from being loaded; warnings are shown and the set is used. All findings of all files are collected, so one run
 //! shows everything there is to fix.
 
+mod joins;
 mod permissions;
 mod points;
 mod punishments;

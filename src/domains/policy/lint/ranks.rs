@@ -49,6 +49,7 @@ fn settings(file: &RanksFile, notes: &mut Notes<'_>) {
     let percent = breaker.percent_of_group_per_hour.into();
     range("percentOfGroupPerHour", "breaker/percentOfGroupPerHour", percent, (1, 100));
     check_range(("minKos", settings.min_kos), (0, MAX_NUMBER), "/settings/minKos".into(), notes);
+    super::joins::check(&settings.join_requests, notes);
     if breaker.applies_per_hour < breaker.applies_per_minute {
         notes.warn(Problem {
             code: "policy.breaker_contradicts",

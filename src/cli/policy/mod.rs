@@ -1,4 +1,9 @@
-//! `grps policy`: check files before they are used, explain a decision, and see who would move.
+//! `grps policy`: check files before they are used, make a ladder, explain a decision, and see who would move.
+
+mod import;
+mod ladder;
+mod loose;
+mod qbot;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,6 +43,10 @@ pub enum PolicyCommand {
         #[arg(long, default_value_t = 50)]
         show: usize,
     },
+    /// Make policy.ranks.json of the group's live roles
+    ImportLadder(import::LadderArgs),
+    /// Make policy.ranks.json of the settings of qbot, or of another list of ranks with points
+    ImportQbot(import::QbotArgs),
 }
 
 #[derive(Args)]
@@ -72,6 +81,8 @@ pub async fn run(command: PolicyCommand, common: &Common, sources: &Sources) -> 
         PolicyCommand::Explain(args) => explain_one(args, common, sources).await,
         PolicyCommand::Schemas { write } => print_schemas(write.as_deref()),
         PolicyCommand::Simulate { dir, show } => simulate(dir.as_deref(), show, common, sources).await,
+        PolicyCommand::ImportLadder(args) => import::ladder(args, common, sources).await,
+        PolicyCommand::ImportQbot(args) => import::qbot(args, common, sources).await,
     }
 }
 

@@ -1,0 +1,226 @@
+//! Starting runs, and what a person decides about a difference.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::tables::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFTS, Difference, Run, RunStatus};
+use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result, RobloxId, Time};
+use crate::domains::audit::{self, Actor};
+use crate::domains::group::{self, Group};
+use crate::domains::players::{self, Origin, PLAYERS, Player};
+use crate::domains::policy::{Action, Policy, PolicyStore};
+use crate::domains::ranks::{Order, OrderIds, Ordered, Ranks, Sender};
+use crate::store::{Store, Tx};
+
+/// Finds ranks that were changed by hand. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Drift {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) ids: Ids,
+    pub(super) group: Group,
+    pub(super) policy: Arc<PolicyStore>,
+    pub(super) ranks: Ranks,
+    pub(super) wake: Arc<Notify>,
+    failing: Arc<Mutex<Option<String>>>,
+}
+
+/// What a person decides about a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// Roblox's rank is right.
+    Accept,
+    /// Ours is.
+    Restore,
+}
+
+/// What came of that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The rank the player has, or will have.
+    pub rank: Option<String>,
+    /// The decision that restores it.
+    pub decision: Option<Id>,
+}
+
+impl Drift {
+    pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group, policy: Arc<PolicyStore>, ranks: Ranks) -> Self {
+        Self { store, clock, ids, group, policy, ranks, wake: Arc::default(), failing: Arc::default() }
+    }
+
+    /// Whether there is a group to look at.
+    pub fn is_on(&self) -> bool {
+        self.group.access().is_some()
+    }
+
+    /// Why the last run failed; none when it did not.
+    pub fn failing(&self) -> Option<String> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn note(&self, failing: Option<String>) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
+    }
+
+    /// Starts a run by the clock; says what came of it.
+    ///
+    /// # Errors
+    /// As [`Drift::begin`].
+    pub async fn start(&self) -> Result<String> {
+        let (id, _) = self.begin(&Actor::of("schedule"), "").await?;
+        Ok(format!("drift run {id}"))
+    }
+
+    /// Starts a run, or gives the one that is under way.
+    ///
+    /// # Errors
+    /// `roblox.not_configured`; those of the store.
+    pub async fn begin(&self, by: &Actor, request_id: &str) -> Result<(Id, Run)> {
+        if !self.is_on() {
+            return Err(group::not_configured());
+        }
+        let (now, fresh, audit_id) = (self.clock.now(), self.ids.next(), self.ids.next());
+        let entry = &entry(now, by, request_id, "drift.started", format!("drift_run:{fresh}"));
+        let started = self
+            .store
+            .transact(|tx| async move {
+                if let Some(id) = tx.get(&DRIFT_ACTIVE, &()).await?
+                    && let Some(run) = tx.get(&DRIFT_RUNS, &id).await?
+                {
+                    return Ok((id, run));
+                }
+                let run = Run::new(&by.id, now);
+                tx.put(&DRIFT_RUNS, &fresh, &run);
+                tx.put(&DRIFT_ACTIVE, &(), &fresh);
+                audit::record(&tx, audit_id, entry);
+                Ok((fresh, run))
+            })
+            .await?;
+        self.wake.notify_one();
+        Ok(started)
+    }
+
+    /// The newest runs.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn runs(&self, limit: usize) -> Result<Vec<(Id, Run)>> {
+        Ok(self.store.scan(DRIFT_RUNS.all().newest_first(), limit).await?.items)
+    }
+
+    /// A page of differences, by player.
+    ///
+    /// # Errors
+    /// `page.cursor_invalid`; those of the store.
+    pub async fn differences(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<(RobloxId, Difference)>> {
+        self.store.scan(DRIFTS.all().after(after), limit).await
+    }
+
+    /// Settles a difference for good.
+    ///
+    /// # Errors
+    /// `drift.missing`; `drift.on_its_way` while a decision is being carried out; `drift.left` and `drift.protected` where nothing can be
+    /// restored; those of the store.
+    pub async fn resolve(&self, user: RobloxId, how: Resolution, sender: &Sender) -> Result<Resolved> {
+        let (now, audit_id, ids) = (self.clock.now(), self.ids.next(), OrderIds::new(&self.ids));
+        let policy = self.policy.current();
+        let policy = &policy;
+        self.store
+            .transact(|tx| async move {
+                let missing = || Error::missing("drift.missing", format!("nothing differs for player {user}"));
+                let row = tx.get(&DRIFTS, &user).await?.ok_or_else(missing)?;
+                let player = tx.get(&PLAYERS, &user).await?.ok_or_else(missing)?;
+                tx.delete(&DRIFTS, &user);
+                let done = match how {
+                    Resolution::Accept => accept(&tx, &player, &row, now)?,
+                    Resolution::Restore => {
+                        let order = order(policy, &row)?;
+                        resolved(self.ranks.order(&tx, user, &order, ids, (sender, now)).await?, &row)?
+                    }
+                };
+                let verb = match how {
+                    Resolution::Accept => "drift.accepted",
+                    Resolution::Restore => "drift.restored",
+                };
+                let entry = audit::Entry {
+                    before: Some(json!({ "rank": player.rank, "live": row.live, "left": row.left }).to_string()),
+                    after: Some(
+                        json!({ "rank": done.rank, "decision": done.decision.map(|id| id.to_string()) }).to_string(),
+                    ),
+                    ..entry(now, &sender.actor, &sender.request_id, verb, format!("player:{user}"))
+                };
+                audit::record(&tx, audit_id, &entry);
+                Ok(done)
+            })
+            .await
+    }
+}
+
+fn accept(tx: &Tx, player: &Player, row: &Difference, now: Time) -> Result<Resolved> {
+    if player.decided.as_ref().is_some_and(|open| open.is_queued()) {
+        return Err(Error::conflict("drift.on_its_way", "a decision about this player is being carried out")
+            .hint("wait until it has ended; the next run tells what differs then"));
+    }
+    let moved = player.rank != row.live;
+    let accepted = Player {
+        rank: row.live.clone(),
+        reported_rank: row.live.clone(),
+        rank_since: if moved { row.live.is_some().then_some(now) } else { player.rank_since },
+        updated_at: now,
+        ..player.clone()
+    };
+    players::save(tx, Some(player), &accepted);
+    Ok(Resolved { rank: accepted.rank, decision: None })
+}
+
+/// The rank we hold them to have, put back.
+fn order(policy: &Policy, row: &Difference) -> Result<Order> {
+    if row.left {
+        return Err(Error::conflict("drift.left", "the player is not in the group, so no rank can be given to them")
+            .hint("accept that, or ask them to join again"));
+    }
+    let place = |rank: &Option<String>| rank.as_deref().and_then(|name| policy.ladder().find(name));
+    let action = if place(&row.ours) > place(&row.live) { Action::Promote } else { Action::Demote };
+    let name = |rank: &Option<String>| rank.clone().unwrap_or_else(|| "no rank".to_owned());
+    let reason = format!("Somebody gave {} by hand; {} is restored", name(&row.live), name(&row.ours));
+    Ok(Order::new(Origin::Drift, action, row.ours.clone(), reason))
+}
+
+fn resolved(ordered: Ordered, row: &Difference) -> Result<Resolved> {
+    match ordered {
+        Ordered::Queued(id) | Ordered::Already(id) => Ok(Resolved { rank: row.ours.clone(), decision: Some(id) }),
+        Ordered::Left(why) => {
+            Err(Error::conflict("drift.protected", why).hint("change it on Roblox by hand, or accept it"))
+        }
+    }
+}
+
+/// An audit row without states.
+pub(super) fn entry(at: Time, actor: &Actor, request_id: &str, action: &str, subject: String) -> audit::Entry {
+    audit::Entry {
+        at,
+        actor: actor.clone(),
+        action: action.to_owned(),
+        subject,
+        before: None,
+        after: None,
+        request_id: request_id.to_owned(),
+    }
+}
+
+/// Ends `run` in the commit of `tx`.
+pub(super) fn end(tx: &Tx, id: Id, run: &mut Run, (status, reason): (RunStatus, Option<String>), now: Time) {
+    run.status = status;
+    run.reason = reason;
+    run.ended_at = Some(now);
+    run.updated_at = now;
+    tx.put(&DRIFT_RUNS, &id, run);
+    tx.delete(&DRIFT_ACTIVE, &());
+}
+
+/// JSON of a difference, for the audit trail.
+pub(super) fn told(row: &Difference) -> Value {
+    json!({ "ours": row.ours, "live": row.live, "reported": row.reported, "left": row.left, "run": row.run.to_string() })
+}

@@ -1,0 +1,133 @@
+//! The stored forms.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Id, RobloxId, Time};
+use crate::store::{Record, Table};
+
+/// Every run, by an id that sorts by time.
+pub static DRIFT_RUNS: Table<Id, Run> = Table::new("drift_runs", *b"du");
+
+/// The run that is under way: at most one.
+pub static DRIFT_ACTIVE: Table<(), Id> = Table::new("drift_active", *b"dt");
+
+/// Players we know that a run met among the members, by run and page; kept until the run has ended.
+pub static DRIFT_SEEN: Table<(Id, u32), Seen> = Table::new("drift_seen", *b"ds");
+
+/// Ids of players on one page of members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen(pub Vec<u64>);
+
+/// What differs and waits for a person, by player.
+pub static DRIFTS: Table<RobloxId, Difference> = Table::new("drifts", *b"df");
+
+/// One walk over the group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub status: RunStatus,
+    pub started_at: Time,
+    pub updated_at: Time,
+    pub ended_at: Option<Time>,
+    /// Who asked for it.
+    pub started_by: String,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// What asks Roblox for the next page of members; none on the first.
+    pub page: Option<String>,
+    /// Pages of members read.
+    pub pages: u32,
+    /// All members were read: those who left are looked for, and this far that has come.
+    pub leavers: Option<u64>,
+    /// The walk over the members began anew, since Roblox did not know its page any more.
+    pub restarts: u32,
+    pub counts: Counts,
+}
+
+/// What a run has found so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Members met, players or not.
+    pub members: u64,
+    /// Players compared.
+    pub compared: u64,
+    /// Players whose rank was taken over from Roblox.
+    pub adopted: u64,
+    /// Players whose rank differs; those found before included.
+    pub drifted: u64,
+    /// Players of these who are not in the group any more.
+    pub left: u64,
+    /// Differences that were gone.
+    pub cleared: u64,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunStatus {
+    Running,
+    Done,
+    Failed,
+}
+
+/// A player whose rank is another on Roblox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The rank we hold them to have.
+    pub ours: Option<String>,
+    /// The rank they hold in the group; none for no role of the ladder.
+    pub live: Option<String>,
+    /// The rank the game last reported, where that differs from ours.
+    pub reported: Option<String>,
+    /// They are not in the group.
+    pub left: bool,
+    pub found_at: Time,
+    /// The run that found it.
+    pub run: Id,
+}
+
+impl Difference {
+    /// Whether it says the same as `other`, whenever it was found.
+    pub fn says(&self, other: &Difference) -> bool {
+        (&self.ours, &self.live, &self.reported, self.left) == (&other.ours, &other.live, &other.reported, other.left)
+    }
+}
+
+impl Run {
+    pub fn new(started_by: &str, now: Time) -> Self {
+        Self {
+            status: RunStatus::Running,
+            started_at: now,
+            updated_at: now,
+            ended_at: None,
+            started_by: started_by.to_owned(),
+            reason: None,
+            page: None,
+            pages: 0,
+            leavers: None,
+            restarts: 0,
+            counts: Counts::default(),
+        }
+    }
+}
+
+impl RunStatus {
+    /// The name on the wire.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Record for Run {
+    const VERSION: u8 = 1;
+}
+
+impl Record for Seen {
+    const VERSION: u8 = 1;
+}
+
+impl Record for Difference {
+    const VERSION: u8 = 1;
+}

@@ -1,0 +1,258 @@
+//! The worker that walks: one page of members, or one stretch of players who may have left, a tick.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+
+use super::runs::{Met, Step};
+use super::service::Drift;
+use super::tables::{Counts, DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, Run, Seen};
+use crate::base::{Id, Result, RobloxId};
+use crate::domains::group::{Access, ROLES_AGE};
+use crate::domains::players::PLAYERS;
+use crate::remote::roblox::{Cure, Trouble};
+use crate::store::MAX_PAGE;
+use crate::workers::{Next, Worker, backoff};
+
+/// Failures in a row after which a run is given up.
+pub const MAX_FAILURES: u32 = 20;
+
+/// How often the worker looks for a run without being called.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Players looked at in one step of the search for those who left.
+const STRETCH: usize = 200;
+
+/// Players asked about one by one in one step.
+const QUESTIONS: usize = 50;
+
+/// How many pages of members a run may have: a group of 5 million.
+const MAX_PAGES: u32 = 50_000;
+
+/// How often the walk over the members may begin anew.
+const MAX_RESTARTS: u32 = 1;
+
+/// Ended runs that are kept.
+const KEEP: usize = 100;
+
+/// Why a step was not made.
+enum Stop {
+    Trouble(Trouble),
+    /// The run cannot be done.
+    Hopeless(String),
+    Store(crate::base::Error),
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<crate::base::Error> for Stop {
+    fn from(error: crate::base::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Walks the runs, one at a time.
+pub struct DriftWalk {
+    drift: Drift,
+    access: Access,
+    failures: u32,
+    /// Whom the run met among the members; read when those who left are looked for.
+    seen: Option<(Id, HashSet<u64>)>,
+    /// Nothing of an ended run is left.
+    tidy: bool,
+}
+
+impl DriftWalk {
+    /// None without a group.
+    pub fn new(drift: Drift) -> Option<Self> {
+        let access = drift.group.access()?;
+        Some(Self { drift, access, failures: 0, seen: None, tidy: false })
+    }
+
+    async fn walk(&mut self) -> Result<Next> {
+        let Some(id) = self.drift.store.get(&DRIFT_ACTIVE, &()).await? else {
+            if !self.tidy {
+                self.seen = None;
+                self.drift.tidy_up().await?;
+                self.tidy = true;
+            }
+            return Ok(Next::After(LOOK));
+        };
+        self.tidy = false;
+        let Some(run) = self.drift.store.get(&DRIFT_RUNS, &id).await? else {
+            self.drift.give_up(id, "").await?;
+            return Ok(Next::Now);
+        };
+        match self.advance(id, &run).await {
+            Ok(done) => {
+                self.failures = 0;
+                if done {
+                    self.drift.note(None);
+                }
+                Ok(Next::Now)
+            }
+            Err(Stop::Store(error)) => Err(error),
+            Err(Stop::Hopeless(why)) => self.give_up(id, &why).await,
+            Err(Stop::Trouble(Trouble::Paced { wait })) => Ok(Next::After(wait)),
+            Err(Stop::Trouble(trouble)) => self.failed(id, &trouble).await,
+        }
+    }
+
+    async fn failed(&mut self, id: Id, trouble: &Trouble) -> Result<Next> {
+        self.failures += 1;
+        let hint = trouble.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        if trouble.cure() != Cure::Time || self.failures >= MAX_FAILURES {
+            return self.give_up(id, &format!("{}{hint}", trouble.what())).await;
+        }
+        tracing::debug!(failures = self.failures, "a drift run waits: {}", trouble.what());
+        Ok(Next::After(trouble.wait().unwrap_or_default().max(backoff(self.failures - 1))))
+    }
+
+    async fn give_up(&mut self, id: Id, why: &str) -> Result<Next> {
+        tracing::warn!(run = %id, "the search for ranks changed by hand failed: {why}");
+        self.drift.give_up(id, why).await?;
+        self.drift.note(Some(why.to_owned()));
+        self.failures = 0;
+        Ok(Next::Now)
+    }
+
+    /// One step; whether it was the last.
+    async fn advance(&mut self, id: Id, run: &Run) -> Result<bool, Stop> {
+        let policy = self.drift.policy.current();
+        let mapping = self.drift.group.roles(ROLES_AGE).await?.map(&policy);
+        if mapping.ranks().all(|(_, role)| role.is_none()) {
+            let why = "no rank of the ladder has a role in the group; `grps doctor roblox` says why";
+            return Err(Stop::Hopeless(why.to_owned()));
+        }
+        let step = match run.leavers {
+            None => self.members(id, run).await?,
+            Some(after) => self.leavers(id, run, after).await?,
+        };
+        self.drift.step(&step, &policy, &mapping).await?;
+        Ok(step.done)
+    }
+
+    /// The next page of members.
+    async fn members<'a>(&mut self, id: Id, run: &'a Run) -> Result<Step<'a>, Stop> {
+        let listed = match self.access.roblox.memberships(self.access.group, run.page.as_deref()).await {
+            // It does not know its own page any more.
+            Err(Trouble::Refused { status: 400, .. }) if run.page.is_some() && run.restarts < MAX_RESTARTS => {
+                let next = Run { page: None, restarts: run.restarts + 1, counts: Counts::default(), ..run.clone() };
+                return Ok(Step { id, was: run, next, met: Vec::new(), seen: None, done: false });
+            }
+            listed => listed?,
+        };
+        if run.pages >= MAX_PAGES {
+            return Err(Stop::Hopeless(format!("the group's list of members has more than {MAX_PAGES} pages")));
+        }
+        let mut next = Run { pages: run.pages + 1, page: listed.next, ..run.clone() };
+        next.counts.members += listed.items.len() as u64;
+        next.leavers = next.page.is_none().then_some(0);
+        let met: Vec<Met> = listed
+            .items
+            .into_iter()
+            .filter_map(|member| Some(Met { user: RobloxId::new(member.user).ok()?, roles: Some(member.roles) }))
+            .collect();
+        let users: Vec<RobloxId> = met.iter().map(|met| met.user).collect();
+        let players = self.drift.store.get_many(&PLAYERS, &users).await?;
+        let seen: Vec<u64> = players.into_iter().flatten().map(|player| player.user_id.get()).collect();
+        Ok(Step { id, was: run, seen: (!seen.is_empty()).then_some((run.pages, Seen(seen))), next, met, done: false })
+    }
+
+    /// The next players we know who were not among the members. Each is asked about, since lists shift while they are read.
+    async fn leavers<'a>(&mut self, id: Id, run: &'a Run, after: u64) -> Result<Step<'a>, Stop> {
+        let mut next = run.clone();
+        let mut met = Vec::new();
+        let step = |next, met, done| Step { id, was: run, next, met, seen: None, done };
+        let Ok(first) = RobloxId::new(after + 1) else { return Ok(step(next, met, true)) };
+        let low = PLAYERS.between(&first, &RobloxId::new(RobloxId::MAX)?);
+        let page = self.drift.store.scan(low, STRETCH).await?;
+        let access = self.access.clone();
+        let seen = self.met_before(id).await?;
+        for (user, player) in page.items {
+            let ranked = player.rank.is_some() && !seen.contains(&user.get());
+            if ranked {
+                match access.roblox.membership(access.group, user.get()).await {
+                    Ok(member) => met.push(Met { user, roles: member.map(|member| member.roles) }),
+                    // What was found out is kept, and the rest comes later.
+                    Err(Trouble::Paced { .. }) if !met.is_empty() => return Ok(step(next, met, false)),
+                    Err(trouble) => return Err(trouble.into()),
+                }
+            }
+            next.leavers = Some(user.get());
+            if met.len() >= QUESTIONS {
+                return Ok(step(next, met, false));
+            }
+        }
+        Ok(step(next, met, page.next.is_none()))
+    }
+
+    async fn met_before(&mut self, id: Id) -> Result<&HashSet<u64>> {
+        let users = match self.seen.take().filter(|(of, _)| *of == id) {
+            Some((_, users)) => users,
+            None => self.drift.met(id).await?,
+        };
+        Ok(&self.seen.insert((id, users)).1)
+    }
+}
+
+impl Drift {
+    async fn met(&self, id: Id) -> Result<HashSet<u64>> {
+        let (mut users, mut cursor) = (HashSet::new(), None);
+        loop {
+            let page = self.store.scan(DRIFT_SEEN.under(&id).after(cursor.as_ref()), MAX_PAGE).await?;
+            users.extend(page.items.into_iter().flat_map(|(_, Seen(users))| users));
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(users);
+            }
+        }
+    }
+
+    /// Forgets whom ended runs met, and the oldest runs. Only while none is under way.
+    async fn tidy_up(&self) -> Result<()> {
+        loop {
+            let seen = self.store.scan(DRIFT_SEEN.all(), STRETCH).await?.items;
+            let keys: Vec<_> = seen.into_iter().map(|(key, _)| key).collect();
+            if keys.is_empty() {
+                break;
+            }
+            let keys = &keys;
+            self.store
+                .transact(|tx| async move {
+                    keys.iter().for_each(|key| tx.delete(&DRIFT_SEEN, key));
+                    Ok(())
+                })
+                .await?;
+        }
+        let old: Vec<Id> = self.runs(MAX_PAGE).await?.into_iter().skip(KEEP).map(|(id, _)| id).collect();
+        let old = &old;
+        self.store
+            .transact(|tx| async move {
+                old.iter().for_each(|id| tx.delete(&DRIFT_RUNS, id));
+                Ok(())
+            })
+            .await
+    }
+}
+
+impl Worker for DriftWalk {
+    fn name(&self) -> &'static str {
+        "drift"
+    }
+
+    fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(self.walk())
+    }
+
+    fn wake(&self) -> Option<Arc<Notify>> {
+        Some(self.drift.wake.clone())
+    }
+}

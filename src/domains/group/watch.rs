@@ -1,0 +1,80 @@
+//! The worker that keeps what is known of the group and the key from growing old, and says when something is wrong with either.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::keys::{KeyFault, days_left};
+use super::service::{Access, Failing, Group, KEY_AGE};
+use crate::base::Result;
+use crate::remote::roblox::Trouble;
+use crate::workers::{Next, Worker};
+
+/// How often the group is looked at.
+pub const EVERY: Duration = Duration::from_secs(600);
+
+/// The pause after a look that failed.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Looks at the group by the clock.
+pub struct GroupWatch {
+    group: Group,
+    access: Access,
+    /// What was last said of the key, so that it is said once.
+    said: Option<KeyFault>,
+}
+
+impl GroupWatch {
+    /// None without a group.
+    pub fn new(group: Group) -> Option<Self> {
+        let access = group.access()?;
+        Some(Self { group, access, said: None })
+    }
+
+    async fn look(&mut self) -> Next {
+        match self.ask().await {
+            Ok(()) => {
+                if self.group.note(None) {
+                    tracing::info!("the group can be read again");
+                }
+                Next::After(EVERY)
+            }
+            // Our own budget is used up: nothing is wrong.
+            Err(Trouble::Paced { wait }) => Next::After(wait),
+            Err(trouble) => {
+                if self.group.note(Some(Failing::of(&trouble))) {
+                    let hint = trouble.hint();
+                    tracing::warn!(
+                        hint = hint.as_deref().unwrap_or("it will be tried again"),
+                        "the group: {}",
+                        trouble.what()
+                    );
+                }
+                Next::After(trouble.wait().unwrap_or(AGAIN).max(AGAIN))
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> Result<(), Trouble> {
+        // The key first: refusals that follow are its fault.
+        let key = self.group.key(KEY_AGE).await?;
+        let now = self.group.clock.now();
+        self.group.meters.key_days.set(days_left(&key, now).map_or(-1, |days| days as i64));
+        let fault = KeyFault::of(&key, self.access.group, now);
+        if let Some(news) = fault.as_ref().filter(|_| fault != self.said) {
+            tracing::warn!(hint = news.fix(), "{news}");
+        }
+        self.said = fault;
+        self.group.roles(Duration::ZERO).await.map(drop)
+    }
+}
+
+impl Worker for GroupWatch {
+    fn name(&self) -> &'static str {
+        "group"
+    }
+
+    fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(async { Ok(self.look().await) })
+    }
+}

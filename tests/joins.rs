@@ -1,0 +1,116 @@
+//! Join requests: whoever the policy wants is let in, once, with an audit row, whatever happens on the way.
+
+use grps::domains::joins::{EVERY, JOINS_ANSWERING};
+use grps::fakes::roblox::{Change, Class, Day, FakeRoblox};
+use grps::workers::Next;
+use serde_json::{Value, json};
+
+use crate::group::{end, live};
+use crate::harness::{Setup, TestApp};
+use crate::state::{audits, rows};
+
+async fn scene(rules: Value) -> (TestApp, FakeRoblox) {
+    live(Setup::new().policy("policy.ranks.json", |file| file["settings"]["joinRequests"] = rules)).await
+}
+
+async fn known(app: &TestApp, user: u64, points: i64, status: Option<&str>) {
+    let body =
+        json!({ "userId": user, "username": format!("P{user}"), "rankPoints": points, "punishmentStatus": status });
+    app.ingest(body.to_string()).expect(200).await;
+}
+
+/// Who was let in and who was turned away, as the audit trail tells.
+async fn told(app: &TestApp) -> (Vec<String>, Vec<String>) {
+    let rows = audits(app).await;
+    let of = |action: &str| {
+        let rows = rows.iter().filter(|entry| entry.action == action);
+        rows.map(|entry| entry.subject.trim_start_matches("player:").to_owned()).collect()
+    };
+    (of("join.accepted"), of("join.declined"))
+}
+
+#[tokio::test]
+async fn nothing_is_answered_unless_the_policy_says_so() {
+    let (app, fake) = scene(json!({})).await;
+    known(&app, 7, 500, None).await;
+    fake.join_request(7);
+    assert_eq!(app.tick("joins").await, Next::After(EVERY));
+    assert_eq!((fake.joins(), fake.asked().len()), (vec![7], 0));
+}
+
+#[tokio::test]
+async fn whoever_the_policy_wants_is_let_in() {
+    let (app, fake) = scene(json!({ "accept": true, "minPoints": 100, "declineBanned": true })).await;
+    known(&app, 7, 500, None).await;
+    known(&app, 8, 50, None).await;
+    known(&app, 9, 500, Some("banned")).await;
+    (1..=50).chain([4711]).for_each(|user| fake.join_request(user));
+    assert_eq!(app.tick("joins").await, Next::After(EVERY));
+    assert_eq!(fake.joins().len(), 49);
+    assert!(!fake.roles_of(7).is_empty() && fake.roles_of(9).is_empty());
+    assert_eq!(told(&app).await, (vec!["7".to_owned()], vec!["9".to_owned()]));
+    app.tick("joins").await;
+    assert_eq!(fake.effects().len(), 2);
+    end(&fake);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_told_all_the_same_and_given_once() {
+    for day in [Day::CutAfterApplying, Day::Garbage, Day::Empty, Day::Unavailable, Day::HangAfterApplying] {
+        let (mut app, fake) = scene(json!({ "accept": true })).await;
+        known(&app, 7, 500, None).await;
+        fake.join_request(7);
+        fake.days_for(Class::AcceptJoin, &[day.clone()]);
+        let mut workers = app.app.workers();
+        let worker = workers.iter_mut().find(|worker| worker.name() == "joins").unwrap();
+        let _ = worker.tick().await;
+        app = app.restart().await;
+        app.tick("joins").await;
+        assert_eq!(told(&app).await.0, ["7"], "{day:?}");
+        let accepted: Vec<_> = fake.effects().into_iter().map(|effect| effect.what).collect();
+        assert_eq!((accepted, fake.joins()), (vec![Change::Accepted], vec![]), "{day:?}");
+        assert_eq!(rows(&app, &JOINS_ANSWERING).await, []);
+    }
+}
+
+#[tokio::test]
+async fn somebody_who_was_faster_leaves_no_trace_of_ours() {
+    let (app, fake) = scene(json!({ "accept": true })).await;
+    known(&app, 7, 500, None).await;
+    fake.join_request(7);
+    fake.days_for(Class::AcceptJoin, &[Day::Missing]);
+    app.tick("joins").await;
+    assert_eq!((told(&app).await.0.len(), rows(&app, &JOINS_ANSWERING).await.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_refusal_shows_and_the_rest_waits() {
+    let (app, fake) = scene(json!({ "accept": true })).await;
+    known(&app, 7, 500, None).await;
+    fake.join_request(7);
+    fake.climate(Some(Day::Forbidden));
+    let mut workers = app.app.workers();
+    let worker = workers.iter_mut().find(|worker| worker.name() == "joins").unwrap();
+    let error = worker.tick().await.unwrap_err();
+    assert_eq!(error.code(), "joins.failed");
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("group:read")), "{error}");
+    fake.climate(None);
+    app.tick("joins").await;
+    assert_eq!(told(&app).await.0, ["7"]);
+}
+
+#[tokio::test]
+async fn more_than_the_budget_allows_comes_later() {
+    let (app, fake) = scene(json!({ "accept": true, "knownOnly": false })).await;
+    (1..=130).for_each(|user| fake.join_request(user));
+    let Next::After(pause) = app.tick("joins").await else { panic!("it takes no rest") };
+    assert_eq!(fake.effects().len(), 100);
+    app.clock.advance(pause);
+    for _ in 0..3 {
+        if let Next::After(pause) = app.tick("joins").await {
+            app.clock.advance(pause);
+        }
+    }
+    assert_eq!((fake.joins().len(), told(&app).await.0.len()), (0, 130));
+    end(&fake);
+}
