@@ -13,7 +13,7 @@ use poem_openapi::{OpenApi, OpenApiService};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
-use crate::domains::applying::{self, Applying, SUSPENSIONS, SuspensionEnds};
+use crate::domains::applying::{self, Applying, PUNISHED, Releases};
 use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::brakes::{self, ACTOR_USES, Alerts, BREAKER, Brakes, BrakesApi};
@@ -278,7 +278,7 @@ impl App {
             Box::new(Alerts::new(brakes.clone())),
             Box::new(KeyUses(auth.clone())),
             Box::new(Timekeeper::new(jobs.clone())),
-            Box::new(SuspensionEnds::new(applying.clone())),
+            Box::new(Releases::new(applying.clone())),
             Box::new(UpkeepWorker::new(caretaker.clone())),
             Box::new(BackupWorker::new(caretaker.clone(), clock.clone())),
         ];
@@ -385,7 +385,7 @@ pub fn tables() -> Vec<TableInfo> {
         DISCORD_REJECTED.info(),
         EFFECTS.info(),
         EFFECTS_OPEN.info(),
-        SUSPENSIONS.info(),
+        PUNISHED.info(),
         MIRROR_DUE.info(),
         MIRRORED.info(),
         KEYS.info(),

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use grps::base::Cursor;
-use grps::domains::applying::SUSPENSIONS;
+use grps::domains::applying::PUNISHED;
 use grps::domains::audit::{AUDITS, Entry};
 use grps::domains::auth::KEYS;
 use grps::domains::brakes::{ACTOR_USES, BREAKER};
@@ -47,7 +47,7 @@ const DUMPED: &[&str] = &[
     "discord_rejected",
     "effects",
     "effects_open",
-    "suspensions",
+    "punished",
     "mirror_due",
     "mirrored",
     "drift_runs",
@@ -100,7 +100,7 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &DISCORD_REJECTED).await);
     out.extend(shown(app, &EFFECTS).await);
     out.extend(shown(app, &EFFECTS_OPEN).await);
-    out.extend(shown(app, &SUSPENSIONS).await);
+    out.extend(shown(app, &PUNISHED).await);
     out.extend(shown(app, &MIRROR_DUE).await);
     out.extend(shown(app, &MIRRORED).await);
     out.extend(shown(app, &DRIFT_RUNS).await);

@@ -2,9 +2,11 @@
 
 mod kills;
 mod pace;
+
 mod stolen;
 mod story;
 mod trouble;
+mod turns;
 
 use std::time::Duration;
 
@@ -27,6 +29,9 @@ pub const CORPORAL: u64 = GROUP * 1000 + 40;
 pub const SUSPENDED: u64 = GROUP * 1000 + 5;
 pub const EVENT_HOST: u64 = GROUP * 1000 + 10;
 
+/// Members of a group that no share of the breaker is too small for.
+const LARGE: u64 = 3_000;
+
 /// A program that looks after a group of the fake.
 pub struct Scene {
     pub app: TestApp,
@@ -46,8 +51,8 @@ impl Scene {
         };
         let scene = Self::strict(setup.policy("policy.ranks.json", wide)).await;
         // Its share of the group is all of it, so the group has to be large.
-        (0..3_000).for_each(|user| scene.fake.member(5_000_000 + user, &[]));
-        scene.app.app.group_size.set(3_000);
+        (0..LARGE).for_each(|user| scene.fake.member(5_000_000 + user, &[]));
+        scene.app.app.group_size.set(LARGE);
         scene
     }
 
@@ -78,7 +83,9 @@ impl Scene {
 
     /// What was in memory is gone.
     pub async fn restart(self) -> Self {
-        Self { app: self.app.restart().await, fake: self.fake }
+        let app = self.app.restart().await;
+        app.app.group_size.set(LARGE);
+        Self { app, fake: self.fake }
     }
 
     /// Somebody in the group with these roles, who is due for a promotion to Storm Corporal I; gives the decision's id.

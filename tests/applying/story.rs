@@ -60,12 +60,12 @@ async fn a_suspension_keeps_out_for_its_time_and_gives_the_rank_back() {
     assert!(held.active && held.duration == Some(Duration::from_secs(86_400)), "{held:?}");
     // It ends by the clock: the role comes back, and what Roblox ended itself is left alone.
     scene.app.advance(86_399);
-    scene.app.tick("suspension-ends").await;
+    scene.app.tick("releases").await;
     scene.work().await;
     assert_eq!(scene.roles(7), [SUSPENDED, EVENT_HOST]);
     scene.app.advance(2);
-    scene.app.tick("suspension-ends").await;
-    scene.app.tick("suspension-ends").await;
+    scene.app.tick("releases").await;
+    scene.app.tick("releases").await;
     scene.work().await;
     assert_eq!(scene.roles(7), [EVENT_HOST, SPECIALIST]);
     assert_eq!(scene.player(7).await.rank.as_deref(), Some("Volt Specialist II"));
@@ -83,12 +83,12 @@ async fn a_suspension_that_rests_on_a_status_ends_when_the_status_is_lifted() {
     assert_eq!(scene.roles(7), [SUSPENDED]);
     assert_eq!(scene.fake.restriction_of(7).unwrap().duration, None);
     scene.app.advance(3_600);
-    scene.app.tick("suspension-ends").await;
+    scene.app.tick("releases").await;
     scene.work().await;
     assert_eq!(scene.roles(7), [SUSPENDED], "the status still stands");
     let lifted = json!({"userId": 7, "username": "Player7", "punishmentStatus": null}).to_string();
     scene.app.ingest(lifted).expect(200).await;
-    scene.app.tick("suspension-ends").await;
+    scene.app.tick("releases").await;
     scene.work().await;
     assert_eq!(scene.roles(7), [SPECIALIST]);
     assert!(!scene.fake.restriction_of(7).unwrap().active);
@@ -104,7 +104,7 @@ async fn the_ban_of_a_moderator_is_neither_shortened_nor_lifted() {
     scene.work().await;
     assert_eq!(scene.status(7, id).await, Status::Applied);
     scene.app.advance(86_401);
-    scene.app.tick("suspension-ends").await;
+    scene.app.tick("releases").await;
     scene.work().await;
     assert_eq!(scene.roles(7), [SPECIALIST]);
     let held = scene.fake.restriction_of(7).unwrap();

@@ -85,7 +85,7 @@ async fn a_member_above_the_keys_owner_is_not_touched_and_the_owner_hears_why() 
     scene.work().await;
     assert_eq!(scene.status(7, id).await, Status::Failed);
     let why = why(&scene, 7, id).await;
-    assert!(why.contains("must rank below the key's owner"), "{why}");
+    assert!(why.contains("must rank below the owner of the Open Cloud key"), "{why}");
     assert_eq!((scene.roles(7), scene.fake.effects().len()), (vec![SPECIALIST, high], 0));
     assert_eq!(scene.told(7, "decision.failed").await, 1);
 }
@@ -165,7 +165,7 @@ async fn a_decision_that_falls_while_it_is_carried_out_leaves_one_role() {
     assert_eq!(scene.status(7, suspension).await, Status::Applied);
     assert_eq!(scene.roles(7), [SUSPENDED, EVENT_HOST]);
     scene.app.advance(86_400);
-    scene.app.tick("suspension-ends").await;
+    scene.app.tick("releases").await;
     scene.run(2).await;
     assert_eq!(scene.roles(7), [EVENT_HOST, SPECIALIST], "the rank that is stored comes back");
 }

@@ -6,16 +6,20 @@
 //! the same time, all within the budget of the key.
 //!
 //! Nothing is tried for ever in silence: what time cures is tried again, later and later; what the owner has to cure (the key, its
-//! scopes) holds everything back and shows in `/health/ready`; what nothing cures fails the decision with a reason, after what was begun
-//! has been taken back.
+//! scopes, the settings) holds back what needs it and shows in `/health/ready`; what nothing cures fails the decision with a reason, after
+//! what was begun has been taken back.
 
+mod aims;
 mod case;
+mod hold;
 mod open;
+mod punished;
+mod releases;
 mod service;
-mod suspensions;
 mod turn;
 mod worker;
 
-pub use service::{Applying, Held, Parts};
-pub use suspensions::{SUSPENSIONS, Suspension, SuspensionEnds};
+pub use punished::{PUNISHED, Punished};
+pub use releases::Releases;
+pub use service::{Applying, Parts};
 pub use worker::Applier;

@@ -1,6 +1,8 @@
 //! Which effects are open, and when each is due: a fold of committed rows, rebuilt at start.
+//!
+//! Of one member only the first is ever due: those whose decision has fallen first (what they began is taken back), then by id.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,94 +11,183 @@ use tokio::sync::Notify;
 use crate::base::{Cursor, Id, Result, RobloxId, Time};
 use crate::domains::effects::EFFECTS_OPEN;
 use crate::domains::ranks::OPEN_EFFECTS;
-use crate::store::{MAX_PAGE, Store};
+use crate::store::{MAX_PAGE, Store, Table};
 
-/// The open effects.
-#[derive(Clone)]
+/// The longest pause there is. What is due later than that has seen a clock that was set back since, and is due now.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// The open effects. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
 pub struct Open {
-    all: Arc<Mutex<BTreeMap<Id, Due>>>,
+    shelves: Arc<Mutex<Shelves>>,
     pub wake: Arc<Notify>,
 }
 
+/// An effect to be carried out, as it stood when it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub id: Id,
+    pub user: RobloxId,
+    epoch: u64,
+}
+
+#[derive(Default)]
+struct Shelves {
+    members: HashMap<RobloxId, BTreeMap<Place, Entry>>,
+    /// Where each effect stands.
+    places: HashMap<Id, (RobloxId, Place)>,
+    /// The first effect of each member, by when it is due.
+    heads: BTreeSet<(Time, RobloxId)>,
+    epoch: u64,
+}
+
+/// Fallen ones first, then by id.
+type Place = (Standing, Id);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Fallen,
+    Queued,
+}
+
 #[derive(Debug, Clone, Copy)]
-struct Due {
-    user: RobloxId,
+struct Entry {
     at: Time,
+    /// Moves with every commit about the effect: what was found out before does not count any more.
+    epoch: u64,
 }
 
 impl Open {
     /// # Errors
     /// Those of reading the store.
     pub async fn new(store: &Store) -> Result<Self> {
-        let open = Self { all: Arc::default(), wake: Arc::default() };
+        let open = Self::default();
         let heard = open.clone();
         store.follow(&OPEN_EFFECTS, move |rows| {
-            let mut all = heard.lock();
+            let mut shelves = heard.lock();
             for (id, user) in rows {
-                // One that is taken back is looked at too: what was begun may have to be undone.
-                let at = Time::default();
                 match user {
-                    Some(user) => drop(all.insert(id, Due { user, at })),
-                    None => drop(all.get_mut(&id).map(|due| due.at = at)),
+                    Some(user) => shelves.put(id, user, Standing::Queued),
+                    // What was begun may have to be taken back.
+                    None => shelves.fall(id),
                 }
             }
             heard.wake.notify_one();
         });
-        for table in [&OPEN_EFFECTS, &EFFECTS_OPEN] {
-            let mut cursor: Option<Cursor> = None;
-            loop {
-                let page = store.scan(table.all().after(cursor.as_ref()), MAX_PAGE).await?;
-                let mut all = open.lock();
-                for (id, user) in page.items {
-                    all.entry(id).or_insert(Due { user, at: Time::default() });
-                }
-                cursor = page.next;
-                if cursor.is_none() {
-                    break;
-                }
-            }
-        }
+        open.read(store, &OPEN_EFFECTS, Standing::Queued).await?;
+        open.read(store, &EFFECTS_OPEN, Standing::Fallen).await?;
         Ok(open)
     }
 
-    pub fn len(&self) -> usize {
-        self.lock().len()
+    async fn read(&self, store: &Store, table: &Table<Id, RobloxId>, standing: Standing) -> Result<()> {
+        let mut cursor: Option<Cursor> = None;
+        loop {
+            let page = store.scan(table.all().after(cursor.as_ref()), MAX_PAGE).await?;
+            let mut shelves = self.lock();
+            for (id, user) in page.items {
+                if !shelves.places.contains_key(&id) {
+                    shelves.put(id, user, standing);
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
     }
 
-    /// At most `most` that are due at `now`: of each member the oldest only.
-    pub fn due(&self, now: Time, most: usize) -> Vec<(Id, RobloxId)> {
-        let mut seen = BTreeSet::new();
-        let all = self.lock();
-        // A member's younger effect waits for the older one even when that is not due yet.
-        let first = all.iter().filter(|(_, due)| seen.insert(due.user));
-        first.filter(|(_, due)| due.at <= now).map(|(id, due)| (*id, due.user)).take(most).collect()
+    pub fn len(&self) -> usize {
+        self.lock().places.len()
+    }
+
+    /// At most `most` that are due at `now`, of each member one.
+    pub fn due(&self, now: Time, most: usize) -> Vec<Ticket> {
+        let shelves = self.lock();
+        let far = now + LONGEST_PAUSE;
+        let due = shelves.heads.iter().take_while(|(at, _)| *at <= now);
+        let lost = shelves.heads.iter().rev().take_while(|(at, _)| *at > far);
+        due.chain(lost).take(most).filter_map(|(_, user)| shelves.head(*user)).collect()
     }
 
     /// How long until the next one is due; none when nothing is open.
     pub fn next(&self, now: Time) -> Option<Duration> {
-        self.lock().values().map(|due| due.at).min().map(|at| at.since(now))
+        let shelves = self.lock();
+        let lost = shelves.heads.last().is_some_and(|(at, _)| *at > now + LONGEST_PAUSE);
+        let first = shelves.heads.first().map(|(at, _)| at.since(now));
+        if lost { Some(Duration::ZERO) } else { first }
     }
 
-    /// It goes on after `pause`.
-    pub fn later(&self, id: Id, now: Time, pause: Duration) {
-        if let Some(due) = self.lock().get_mut(&id) {
-            due.at = now + pause;
+    /// It goes on after `pause`, unless a commit has made it due meanwhile.
+    pub fn later(&self, ticket: Ticket, now: Time, pause: Duration) {
+        self.lock().change(ticket, |entry| entry.at = now + pause.min(LONGEST_PAUSE));
+    }
+
+    /// There is nothing left to do, unless a commit has made it due again meanwhile.
+    pub fn over(&self, ticket: Ticket) {
+        self.lock().remove(ticket);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelves> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelves {
+    fn put(&mut self, id: Id, user: RobloxId, standing: Standing) {
+        self.take(id);
+        self.epoch += 1;
+        let entry = Entry { at: Time::default(), epoch: self.epoch };
+        self.moving(user, |effects| {
+            effects.insert((standing, id), entry);
+        });
+        self.places.insert(id, (user, (standing, id)));
+    }
+
+    fn fall(&mut self, id: Id) {
+        if let Some((user, _)) = self.places.get(&id).copied() {
+            self.put(id, user, Standing::Fallen);
         }
     }
 
-    /// There is nothing left to do.
-    pub fn over(&self, id: Id) {
-        self.lock().remove(&id);
+    fn take(&mut self, id: Id) {
+        if let Some((user, place)) = self.places.remove(&id) {
+            self.moving(user, |effects| {
+                effects.remove(&place);
+            });
+        }
     }
 
-    /// Everything is due at once: what held all back is gone.
-    pub fn hurry(&self) {
-        self.lock().values_mut().for_each(|due| due.at = Time::default());
-        self.wake.notify_one();
+    fn change(&mut self, ticket: Ticket, change: impl FnOnce(&mut Entry)) {
+        let Some((user, place)) = self.places.get(&ticket.id).copied() else { return };
+        self.moving(user, |effects| {
+            if let Some(entry) = effects.get_mut(&place).filter(|entry| entry.epoch == ticket.epoch) {
+                change(entry);
+            }
+        });
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, Due>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remove(&mut self, ticket: Ticket) {
+        if self.head(ticket.user).is_some_and(|head| head == ticket) {
+            self.take(ticket.id);
+        }
+    }
+
+    fn head(&self, user: RobloxId) -> Option<Ticket> {
+        let ((_, id), entry) = self.members.get(&user)?.first_key_value()?;
+        Some(Ticket { id: *id, user, epoch: entry.epoch })
+    }
+
+    /// Changes a member's effects, and keeps what is due in step.
+    fn moving(&mut self, user: RobloxId, change: impl FnOnce(&mut BTreeMap<Place, Entry>)) {
+        let effects = self.members.entry(user).or_default();
+        if let Some(entry) = effects.values().next() {
+            self.heads.remove(&(entry.at, user));
+        }
+        change(effects);
+        match effects.values().next() {
+            Some(entry) => drop(self.heads.insert((entry.at, user))),
+            None => drop(self.members.remove(&user)),
+        }
     }
 }
 
@@ -104,21 +195,59 @@ impl Open {
 mod tests {
     use super::*;
 
+    fn user(id: u64) -> RobloxId {
+        RobloxId::new(id).unwrap()
+    }
+
+    fn ids(open: &Open, now: i64) -> Vec<u64> {
+        open.due(Time(now), 10).into_iter().map(|ticket| ticket.id.0).collect()
+    }
+
     #[test]
     fn a_members_effects_come_one_after_the_other() {
-        let open = Open { all: Arc::default(), wake: Arc::default() };
-        let user = |id| RobloxId::new(id).unwrap();
+        let open = Open::default();
         for (id, of) in [(1, 7), (2, 7), (3, 8)] {
-            open.lock().insert(Id(id), Due { user: user(of), at: Time(0) });
+            open.lock().put(Id(id), user(of), Standing::Queued);
         }
-        let ids = |now| open.due(Time(now), 10).into_iter().map(|(id, _)| id.0).collect::<Vec<_>>();
-        assert_eq!(ids(0), [1, 3]);
-        open.later(Id(1), Time(0), Duration::from_secs(5));
-        assert_eq!((ids(0), open.next(Time(0))), (vec![3], Some(Duration::ZERO)));
-        open.over(Id(3));
-        assert_eq!((ids(4_999), ids(5_000)), (vec![], vec![1]));
-        open.over(Id(1));
-        assert_eq!(ids(0), [2]);
-        assert_eq!(open.due(Time(0), 0), []);
+        assert_eq!(ids(&open, 0), [1, 3]);
+        let (one, three) = (open.due(Time(0), 10)[0], open.due(Time(0), 10)[1]);
+        open.later(one, Time(0), Duration::from_secs(5));
+        open.over(three);
+        assert_eq!(open.next(Time(0)), Some(Duration::from_secs(5)), "what waits behind another is not due");
+        assert_eq!((ids(&open, 4_999), ids(&open, 5_000)), (vec![], vec![1]));
+        open.over(one);
+        assert_eq!((ids(&open, 0), open.len()), (vec![2], 1));
+    }
+
+    #[test]
+    fn what_has_fallen_comes_before_what_is_queued() {
+        let open = Open::default();
+        open.lock().put(Id(1), user(7), Standing::Queued);
+        open.lock().put(Id(9), user(7), Standing::Queued);
+        open.lock().fall(Id(9));
+        assert_eq!(ids(&open, 0), [9]);
+        open.lock().fall(Id(5)); // Nobody knows it.
+        assert_eq!(open.len(), 2);
+    }
+
+    #[test]
+    fn a_commit_meanwhile_counts_for_more_than_what_was_found_out() {
+        let open = Open::default();
+        open.lock().put(Id(1), user(7), Standing::Queued);
+        let before = open.due(Time(0), 1)[0];
+        open.lock().put(Id(1), user(7), Standing::Queued);
+        open.later(before, Time(0), Duration::from_secs(60));
+        open.over(before);
+        assert_eq!(ids(&open, 0), [1]);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_keeps_nobody_waiting() {
+        let open = Open::default();
+        open.lock().put(Id(1), user(7), Standing::Queued);
+        let ticket = open.due(Time(10_000_000), 1)[0];
+        open.later(ticket, Time(10_000_000), Duration::from_secs(60));
+        assert_eq!((ids(&open, 10_000_001).len(), ids(&open, 0)), (0, vec![1]));
+        assert_eq!(open.next(Time(0)), Some(Duration::ZERO));
     }
 }

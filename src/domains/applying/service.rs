@@ -1,26 +1,22 @@
 //! What the applier works with, and what it shows of itself.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::hold::{Held, Holds};
 use super::open::Open;
 use super::worker::Applier;
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Ids, Result, Time};
+use crate::base::{Clock, Ids, Result};
 use crate::domains::brakes::Brakes;
 use crate::domains::group::Group;
 use crate::domains::jobs::Events;
 use crate::domains::mirrors::Mirrors;
 use crate::domains::policy::PolicyStore;
 use crate::domains::ranks::Ranks;
-use crate::remote::roblox::Trouble;
 use crate::store::Store;
-
-/// How long everything is held back after what only an owner can cure.
-const HOLD: Duration = Duration::from_secs(60);
 
 /// Carries queued decisions out. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -36,7 +32,7 @@ pub struct Applying {
     pub(super) events: Events,
     pub(super) open: Open,
     pub(super) meters: Meters,
-    held: Arc<Mutex<Option<Held>>>,
+    pub(super) holds: Holds,
 }
 
 /// What the applier is made of.
@@ -50,16 +46,6 @@ pub struct Parts {
     pub ranks: Ranks,
     pub mirrors: Mirrors,
     pub events: Events,
-}
-
-/// Why nothing is carried out at the moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    pub what: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-    /// When it is tried again.
-    pub until: Time,
 }
 
 #[derive(Clone)]
@@ -83,13 +69,13 @@ impl Applying {
             troubles: counter("decisions_troubles", "Attempts at decisions that will be tried again"),
             open: metrics.register("decisions_open", "Decisions that are to take effect on Roblox", Gauge::default()),
         };
-        let held = Arc::default();
-        Ok(Self { store, clock, ids, policy, group, brakes, ranks, mirrors, events, open, meters, held })
+        let holds = Holds::new(clock.clone());
+        Ok(Self { store, clock, ids, policy, group, brakes, ranks, mirrors, events, open, meters, holds })
     }
 
     /// The worker that carries out; none while the group is not configured.
     pub fn worker(&self) -> Option<Applier> {
-        self.group.access().map(|_| Applier::new(self.clone()))
+        self.group.access().map(|access| Applier::new(self.clone(), access))
     }
 
     /// Whether decisions are carried out here.
@@ -102,34 +88,8 @@ impl Applying {
         self.open.len()
     }
 
-    /// Why nothing is carried out at the moment; none when nothing is in the way.
+    /// Why decisions are not carried out at the moment; none when nothing is in the way.
     pub fn held(&self) -> Option<Held> {
-        self.lock().clone()
-    }
-
-    /// Holds everything back: only an owner can cure this.
-    pub(super) fn hold(&self, trouble: &Trouble) {
-        let held = Held {
-            what: trouble.what(),
-            hint: trouble.hint().map(String::from),
-            until: self.clock.now() + trouble.wait().unwrap_or(HOLD).max(HOLD),
-        };
-        let news = self.lock().replace(held.clone()).is_none_or(|before| before.what != held.what);
-        if news {
-            let hint = held.hint.as_deref().unwrap_or("it will be tried again");
-            tracing::warn!(hint, "decisions are not carried out: {}", held.what);
-        }
-    }
-
-    /// A call succeeded: nothing holds us back any more.
-    pub(super) fn go_on(&self) {
-        if self.lock().take().is_some() {
-            tracing::info!("decisions are carried out again");
-            self.open.hurry();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holds.news()
     }
 }

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::case::{Case, Ladder, Stop};
+use super::aims::{Facts, note_deferred};
+use super::case::{Case, Sight, Stop};
+use super::hold::{Area, Illness};
+use super::open::Ticket;
+use super::punished::{PUNISHED, Punished};
 use super::service::Applying;
-use super::suspensions::{SUSPENSIONS, Suspension};
 use crate::base::{Id, Result, RobloxId};
 use crate::domains::audit::Actor;
-use crate::domains::effects::{self, EFFECTS, Effect, Goal, StepKind, Subject, goal};
-use crate::domains::group::Mapping;
-use crate::domains::players::{Origin, PLAYERS, Player, Status};
-use crate::domains::policy::Action;
+use crate::domains::effects::{self, EFFECTS, Effect, Kind, StepKind};
+use crate::domains::group::{Access, ROLES_AGE};
+use crate::domains::players::{self, Origin, PLAYERS, Player, Status};
+use crate::domains::policy::{Action, Policy};
 use crate::domains::ranks::{DECISIONS, Decision, End, Ended, Sender, Stamp};
-use crate::remote::roblox::{Cure, Trouble, Wanted};
 use crate::store::Tx;
 use crate::workers::backoff;
 
@@ -27,8 +29,8 @@ const MAKE_ROOM: Duration = Duration::from_millis(100);
 /// How often a stopped effect looks whether the breaker has closed.
 const STOPPED: Duration = Duration::from_secs(10);
 
-/// How often to look for a group that is not configured.
-const NO_GROUP: Duration = Duration::from_secs(300);
+/// The longest pause between attempts, whatever Roblox asks for: what is asked of all calls of a kind, the budget keeps.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// What the audit trail calls us.
 const ACTOR: &str = "applier";
@@ -46,38 +48,52 @@ impl Applying {
     ///
     /// # Errors
     /// Those of the store; what goes wrong on Roblox is written down.
-    pub(super) async fn turn(&self, id: Id, user: RobloxId) -> Result<Turn> {
-        let Some(access) = self.group.access() else { return Ok(Turn::Later(NO_GROUP)) };
+    pub(super) async fn turn(&self, ticket: Ticket, access: &Access) -> Result<Turn> {
+        let Ticket { id, user, .. } = ticket;
         let begun = self.store.get(&EFFECTS, &id).await?.filter(|effect| effect.ended_at.is_none());
         let mut effect = begun.unwrap_or_else(|| Effect::begin(user, self.clock.now()));
-        let case = Case { applying: self, group: &self.group, access: &access, clock: &self.clock, id, user };
-        let mut refreshed = 0;
+        let (mut refreshed, stored) = (false, effect.clone());
         for _ in 0..ROUNDS {
             let decision = self.store.get(&DECISIONS, &(user, id)).await?;
             let queued = decision.as_ref().is_some_and(|decision| decision.status == Status::Queued);
             if !queued && !effect.touched {
                 return self.close(id, effect).await;
             }
-            if queued && !effect.touched && self.is_stopped(decision.as_ref()) {
+            if !effect.touched && self.is_stopped(decision.as_ref()) {
                 return Ok(Turn::Later(STOPPED));
             }
-            let wanted = decision.as_ref().filter(|_| queued && effect.giving_up.is_none()).cloned();
-            match self.attempt(&case, &mut effect, (decision.as_ref(), wanted.as_ref()), refreshed).await? {
+            let back = !queued || effect.giving_up.is_some();
+            let case = Case { applying: self, access, id, user, back };
+            let stop = match self.attempt(&case, &mut effect, decision.as_ref(), refreshed).await {
                 Ok(()) => match self.finish(id, &mut effect, queued).await? {
                     Some(turn) => return Ok(turn),
                     None => continue,
                 },
-                Err(Stop::Fell) => {}
-                Err(Stop::Ours(error)) => return Err(error),
-                Err(Stop::Refresh) => match case.refresh(refreshed) {
-                    Ok(()) => refreshed += 1,
-                    Err(Stop::Never(why)) => self.give_up(id, &mut effect, why).await?,
-                    Err(_) => return Ok(Turn::Later(MAKE_ROOM)),
-                },
-                Err(Stop::Never(why)) if effect.giving_up.is_none() => self.give_up(id, &mut effect, why).await?,
-                Err(Stop::Never(why)) => return self.leave(id, effect, &why, queued).await,
-                Err(Stop::Trouble(trouble)) => return self.trouble(id, effect, &trouble).await,
+                Err(stop) => stop,
+            };
+            match stop {
+                Stop::Fell => {}
+                Stop::Ours(error) => return Err(error),
+                Stop::Wait(pause) => {
+                    if effect.touched && effect != stored {
+                        self.keep(id, &effect).await?;
+                    }
+                    return Ok(Turn::Later(pause.min(LONGEST)));
+                }
+                Stop::Trouble(illness) => return self.trouble(id, effect, illness).await,
+                Stop::Refresh(_) if !refreshed => {
+                    self.group.forget();
+                    refreshed = true;
+                }
+                Stop::Refresh(why) | Stop::Never(why) => {
+                    if let Some(turn) = self.never(id, &mut effect, why, back).await? {
+                        return Ok(turn);
+                    }
+                }
             }
+        }
+        if effect.touched && effect != stored {
+            self.keep(id, &effect).await?;
         }
         Ok(Turn::Later(MAKE_ROOM))
     }
@@ -87,59 +103,54 @@ impl Applying {
         decision.is_some_and(|decision| decision.origin == Origin::Policy) && self.brakes.open().is_some()
     }
 
-    /// One try at what is wanted; without it, at taking back what was begun.
+    /// One try at what the decision asks for, or at the way back.
     async fn attempt(
         &self,
         case: &Case<'_>,
         effect: &mut Effect,
-        (decision, wanted): (Option<&Decision>, Option<&Decision>),
-        refreshed: usize,
-    ) -> Result<std::result::Result<(), Stop>> {
-        let roles = match case.roles(refreshed).await {
-            Ok(roles) => roles,
-            Err(stop) => return Ok(Err(stop)),
-        };
+        decision: Option<&Decision>,
+        refreshed: bool,
+    ) -> std::result::Result<(), Stop> {
+        let age = if refreshed { Duration::ZERO } else { ROLES_AGE };
+        let roles = case.ask(Area::Group, self.group.roles(age)).await?;
         let policy = self.policy.current();
         let mapping = roles.map(&policy);
-        let player = self.store.get(&PLAYERS, &case.user).await?;
-        let goal = match wanted {
-            Some(wanted) => {
-                let mut goal =
-                    match goal(&subject(case.id, wanted, player.as_ref()), policy.punishments(), &Ladder(&mapping)) {
-                        Ok(goal) => goal,
-                        Err(why) => return Ok(Err(Stop::Never(why))),
-                    };
-                let suspension = self.store.get(&SUSPENSIONS, &case.user).await?;
-                if !goal.for_guests && suspension.is_some_and(|suspension| suspension.holds_role) {
-                    effect.note(
-                        case.now(),
-                        StepKind::VerifyRoles,
-                        "suspended: the role comes with the end of the suspension",
-                    );
-                    goal.role = None;
-                }
-                goal
-            }
-            None => former(effect, decision, player.as_ref(), &mapping),
+        let player = self.store.get(&PLAYERS, &case.user).await.map_err(Stop::Ours)?;
+        let punished = self.store.get(&PUNISHED, &case.user).await.map_err(Stop::Ours)?;
+        let facts = Facts {
+            id: case.id,
+            decision,
+            player: player.as_ref(),
+            punished: punished.as_ref(),
+            policy: &policy,
+            mapping: &mapping,
         };
-        if let Some(wanted) = &goal.restriction
-            && let Err(stop) = case.settle_restriction(effect, wanted).await
-        {
-            return Ok(Err(stop));
+        let aimed = decision.filter(|_| !case.back);
+        let goal = match aimed {
+            // The roles may have been put in order since they were read.
+            Some(decision) => facts.aim(decision).map_err(Stop::Refresh)?,
+            None => facts.back(effect),
+        };
+        if let Some(asked) = &goal.restriction {
+            case.settle_restriction(effect, asked).await?;
         }
-        Ok(case.settle_roles(effect, &goal, (&mapping, &roles)).await)
+        if goal.role.is_none() && goal.kind == Kind::Rank {
+            note_deferred(effect, case.now());
+        }
+        let sight = Sight { roles: &roles, mapping: &mapping };
+        let objection = |held: &[u64]| aimed.and_then(|decision| facts.objection(decision, &goal, held));
+        case.settle_roles(effect, &goal, &sight, objection).await
     }
 
-    /// What is about to be sent is remembered first, if the decision still stands; whether it does.
-    pub(super) async fn remember(&self, id: Id, effect: &mut Effect) -> Result<bool> {
+    /// What is about to be sent is remembered first, if the decision still stands or this is the way back; whether so.
+    pub(super) async fn remember(&self, id: Id, effect: &mut Effect, back: bool) -> Result<bool> {
         let (user, shared) = (effect.user, Effect { touched: true, ..effect.clone() });
         let (key, shared) = (&(user, id), &shared);
         let stands = self
             .store
             .transact(|tx| async move {
                 let decision = tx.get(&DECISIONS, key).await?;
-                let stands =
-                    shared.giving_up.is_some() || decision.is_some_and(|decision| decision.status == Status::Queued);
+                let stands = back || decision.is_some_and(|decision| decision.status == Status::Queued);
                 if stands {
                     effects::keep(&tx, id, shared);
                 }
@@ -150,22 +161,31 @@ impl Applying {
         Ok(stands)
     }
 
-    async fn give_up(&self, id: Id, effect: &mut Effect, why: String) -> Result<()> {
+    /// It will never succeed. What was begun is taken back first; what cannot even be taken back is left to a person.
+    async fn never(&self, id: Id, effect: &mut Effect, why: String, back: bool) -> Result<Option<Turn>> {
         effect.note(self.clock.now(), StepKind::Trouble, why.clone());
-        if effect.touched {
-            effect.note(self.clock.now(), StepKind::TakeBack, "what was begun is taken back");
+        if !effect.touched {
+            return self.end(id, effect, &End::Failed { why }).await;
         }
-        effect.giving_up = Some(why);
-        effect.touched = true;
-        self.keep(id, effect).await
+        if !back {
+            effect.note(self.clock.now(), StepKind::TakeBack, "what was begun is taken back");
+            effect.giving_up = Some(why);
+            self.keep(id, effect).await?;
+            return Ok(None);
+        }
+        let (user, first) = (effect.user, effect.giving_up.clone().unwrap_or_default());
+        tracing::error!(decision = %id, %user, "what was begun cannot be taken back: {why}; {first}");
+        let why = format!("{first}. It could not be taken back either ({why}): look at the member's roles on Roblox");
+        match self.end(id, effect, &End::Failed { why }).await? {
+            Some(turn) => Ok(Some(turn)),
+            None => self.close(id, effect.clone()).await.map(Some),
+        }
     }
 
     /// It is as it should be. None when the decision changed meanwhile, so that there is more to do.
     async fn finish(&self, id: Id, effect: &mut Effect, queued: bool) -> Result<Option<Turn>> {
-        self.go_on();
         if !queued {
-            let effect = effect.clone();
-            return self.close(id, effect).await.map(Some);
+            return self.close(id, effect.clone()).await.map(Some);
         }
         let end = match effect.giving_up.clone() {
             Some(why) => End::Failed { why },
@@ -174,43 +194,38 @@ impl Applying {
         self.end(id, effect, &end).await
     }
 
-    /// Neither what was wanted nor what was before can be had: a person has to look.
-    async fn leave(&self, id: Id, mut effect: Effect, why: &str, queued: bool) -> Result<Turn> {
-        effect.note(self.clock.now(), StepKind::Trouble, why);
-        let first = effect.giving_up.clone().unwrap_or_default();
-        tracing::error!(decision = %id, user = %effect.user, "a decision could not be carried out and not be taken back: {first}; {why}");
-        if !queued {
-            return self.close(id, effect).await;
-        }
-        let why = format!("{first}. It could not be taken back either ({why}): look at the member's roles on Roblox");
-        Ok(self.end(id, &mut effect, &End::Failed { why }).await?.unwrap_or(Turn::Later(MAKE_ROOM)))
-    }
-
-    /// Ends the decision in one commit with all that follows from it.
-    async fn end(&self, id: Id, effect: &mut Effect, end: &End) -> Result<Option<Turn>> {
+    /// Ends the decision in one commit with all that follows from it. None when it is not queued any more.
+    async fn end(&self, id: Id, effect: &Effect, end: &End) -> Result<Option<Turn>> {
         let now = self.clock.now();
         let ended = Effect { ended_at: Some(now), waiting: None, hint: None, failures: 0, ..effect.clone() };
         let policy = self.policy.current();
-        let event = self.events.prepare(&format!("decision:{id}"), &event(id, effect.user, end))?;
+        // One that failed may be retried and end again: that is another event.
+        let event = self.events.prepare(&format!("decision:{id}:{}", now.0), &event(id, effect.user, end))?;
         let sender = Sender { actor: Actor::of(ACTOR), request_id: id.to_string() };
         let stamp = Stamp { audit: self.ids.next(), at: now, sender };
-        let (key, ended, event_ref, policy, stamp) = (&(effect.user, id), &ended, &event, &policy, &stamp);
+        let (key, ended, shared, policy, stamp) = (&(effect.user, id), &ended, &event, &policy, &stamp);
         let done = self
             .store
             .transact(|tx: Tx| async move {
                 let Ended::Done(decision) = self.ranks.end(&tx, *key, end, stamp).await? else { return Ok(false) };
                 effects::keep(&tx, id, ended);
                 if decision.status == Status::Applied {
-                    Suspension::follow(&tx, key.0, id, &decision, policy.punishments(), now);
+                    punish(&tx, *key, &decision, ended, policy).await?;
                     self.mirrors.note(&tx, key.0, policy.integrations().features.mirror_datastore, now);
                 }
-                self.events.add(&tx, event_ref).await?;
+                self.events.add(&tx, shared).await?;
                 Ok(true)
             })
             .await;
         event.settle(&done);
-        if !done? {
-            return Ok(None);
+        match done {
+            Ok(false) => return Ok(None),
+            Ok(true) => {}
+            Err(error) if error.code() == "decisions.odd" => {
+                tracing::error!(?error, decision = %id, "a decision is left alone: its player knows nothing of it");
+                return Ok(Some(Turn::Over));
+            }
+            Err(error) => return Err(error),
         }
         match end {
             End::Applied { .. } => self.meters.applied.inc(),
@@ -231,19 +246,14 @@ impl Applying {
         Ok(Turn::Over)
     }
 
-    async fn trouble(&self, id: Id, mut effect: Effect, trouble: &Trouble) -> Result<Turn> {
-        if let Trouble::Paced { wait } = trouble {
-            return Ok(Turn::Later(*wait));
-        }
+    async fn trouble(&self, id: Id, mut effect: Effect, illness: Illness) -> Result<Turn> {
         self.meters.troubles.inc();
-        effect.note(self.clock.now(), StepKind::Trouble, trouble.what());
+        let Illness { what, hint, wait, .. } = illness;
+        effect.note(self.clock.now(), StepKind::Trouble, what.clone());
         effect.failures = effect.failures.saturating_add(1);
-        (effect.waiting, effect.hint) = (Some(trouble.what()), trouble.hint().map(String::from));
+        (effect.waiting, effect.hint) = (Some(what), hint);
         self.keep(id, &effect).await?;
-        if trouble.cure() != Cure::Time {
-            self.hold(trouble);
-        }
-        Ok(Turn::Later(trouble.wait().unwrap_or_else(|| backoff(effect.failures - 1))))
+        Ok(Turn::Later(wait.unwrap_or_else(|| backoff(effect.failures - 1)).min(LONGEST)))
     }
 
     async fn keep(&self, id: Id, effect: &Effect) -> Result<()> {
@@ -256,41 +266,35 @@ impl Applying {
     }
 }
 
-/// A decision as it matters outside. The end of a punishment brings back the rank that is stored: nothing moved it meanwhile.
-fn subject<'a>(id: Id, decision: &'a Decision, player: Option<&'a Player>) -> Subject<'a> {
-    let rank = player.and_then(|player| player.rank.as_deref());
-    Subject {
-        id,
-        action: decision.action,
-        lifts: decision.lifts,
-        target_rank: if decision.lifts { rank } else { decision.target_rank.as_deref() },
-        standing: decision.standing.as_deref(),
-        suspend_for: decision.suspend_seconds.map(Duration::from_secs),
-        reason: &decision.reason,
+/// What is in force after a decision took effect. A punishment that does not give the former rank back leaves none.
+async fn punish(
+    tx: &Tx,
+    (user, id): (RobloxId, Id),
+    decision: &Decision,
+    effect: &Effect,
+    policy: &Policy,
+) -> Result<()> {
+    if !matches!(decision.action, Action::Suspend | Action::Ban) {
+        return Ok(());
     }
-}
-
-/// How it was before the decision was begun.
-fn former(effect: &Effect, decision: Option<&Decision>, player: Option<&Player>, mapping: &Mapping) -> Goal {
-    let stored = || player.and_then(|player| player.rank.as_deref()).and_then(|rank| mapping.role_of(rank).ok());
-    let role = effect.former.as_deref().map(|former| match former {
-        [] => None,
-        [one] => Some(*one),
-        [first, ..] => stored().or(Some(*first)),
-    });
-    let restricted = effect.restricted_at.is_some() && !decision.is_some_and(|decision| decision.lifts);
-    Goal { role, restriction: restricted.then_some(Wanted::Free), for_guests: true }
+    let before = tx.get(&PUNISHED, &user).await?;
+    let gone = decision.lifts && before.as_ref().is_some_and(|held| held.role.is_some() && !held.restores);
+    let now = effect.ended_at.unwrap_or(decision.at);
+    match Punished::after(before, (id, decision), effect, policy.punishments(), now) {
+        Some(held) => tx.put(&PUNISHED, &user, &held),
+        None => tx.delete(&PUNISHED, &user),
+    }
+    if let Some(player) = tx.get(&PLAYERS, &user).await?.filter(|player| gone && player.rank.is_some()) {
+        players::save(tx, Some(&player), &Player { rank: None, rank_since: None, ..player.clone() });
+    }
+    Ok(())
 }
 
 /// What was done, in a sentence for the audit trail.
 fn told(effect: &Effect) -> String {
     let done = |kind| matches!(kind, StepKind::AssignRole | StepKind::UnassignRole | StepKind::Restrict);
-    let steps: Vec<String> = effect
-        .steps
-        .iter()
-        .filter(|step| done(step.kind))
-        .map(|step| format!("{} {}", step.kind.text(), step.text))
-        .collect();
+    let steps = effect.steps.iter().filter(|step| done(step.kind));
+    let steps: Vec<String> = steps.map(|step| format!("{} {}", step.kind.text(), step.text)).collect();
     if steps.is_empty() { "it was so already".to_owned() } else { steps.join(", ") }
 }
 
@@ -300,9 +304,4 @@ fn event(id: Id, user: RobloxId, end: &End) -> serde_json::Value {
         End::Failed { why } => ("decision.failed", Some(why)),
     };
     json!({ "event": event, "decision": id.to_string(), "userId": user.get(), "reason": why })
-}
-
-/// Whether an action is carried out by a status of the policy.
-pub fn punishes(action: Action) -> bool {
-    matches!(action, Action::Suspend | Action::Ban)
 }

@@ -6,17 +6,14 @@ use crate::base::Id;
 use crate::domains::policy::{Action, PunishmentsFile};
 use crate::remote::roblox::Wanted;
 
-/// What a private reason begins with, so that our restrictions can be told from those of others.
-pub const OURS: &str = "grps ";
+use super::restriction::{Restrict, signature};
 
 /// A decision, as far as it matters outside.
 #[derive(Debug, Clone)]
 pub struct Subject<'a> {
     pub id: Id,
     pub action: Action,
-    /// It undoes a punishment.
-    pub lifts: bool,
-    /// The rank that PROMOTE and DEMOTE lead to, and that comes back when a punishment ends; none for none.
+    /// The rank that PROMOTE and DEMOTE lead to; none for none.
     pub target_rank: Option<&'a str>,
     /// The status of the policy that says how a punishment is carried out.
     pub standing: Option<&'a str>,
@@ -36,41 +33,54 @@ pub struct Goal {
     /// The one of our roles to hold: `Some(None)` for none of them, `None` to leave roles alone.
     pub role: Option<Option<u64>>,
     /// None: restrictions are left alone.
-    pub restriction: Option<Wanted>,
-    /// Whether it makes sense for somebody who is not in the group.
-    pub for_guests: bool,
+    pub restriction: Option<Restrict>,
+    pub kind: Kind,
 }
 
-/// What `subject` asks for under the punishments in force.
+/// What a goal is for; it decides what may stand against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A rank of the ladder.
+    Rank,
+    /// A punishment. It concerns those who left the group, too.
+    Punishment,
+    /// What was before: the end of a punishment, or of something begun.
+    Return,
+}
+
+/// What a PROMOTE, DEMOTE, SUSPEND or BAN asks for under the punishments in force.
 ///
 /// # Errors
-/// Why it cannot be done, for people: a role that is not in the group.
+/// Why it cannot be done, for people: a role that is not in the group, a punishment that the policy does not explain.
 pub fn goal(subject: &Subject<'_>, punishments: &PunishmentsFile, names: &impl Names) -> Result<Goal, String> {
-    if matches!(subject.action, Action::Promote | Action::Demote | Action::None) && !subject.lifts {
+    if matches!(subject.action, Action::Promote | Action::Demote | Action::None) {
         let role = subject.target_rank.map(|rank| names.rank(rank)).transpose()?;
-        return Ok(Goal { role: Some(role), restriction: None, for_guests: false });
+        return Ok(Goal { role: Some(role), restriction: None, kind: Kind::Rank });
     }
-    let status = subject.standing.and_then(|name| punishments.statuses.get(name));
-    let group_role = status.and_then(|status| status.group_role.as_deref());
-    let bans = status.is_some_and(|status| status.experience_ban);
-    let (role, restriction) = if subject.lifts {
-        let restores = status.is_some_and(|status| status.restore_rank_after);
-        let back = subject.target_rank.filter(|_| restores).map(|rank| names.rank(rank)).transpose()?;
-        (group_role.map(|_| back), bans.then_some(Wanted::Free))
-    } else {
-        let role = group_role.map(|name| names.group_role(name)).transpose()?;
-        (role.map(Some), bans.then(|| kept_out(subject, punishments)))
-    };
-    Ok(Goal { role, restriction, for_guests: true })
+    let status =
+        subject.standing.and_then(|name| punishments.statuses.get(name)).ok_or_else(|| unexplained(subject))?;
+    let role = status.group_role.as_deref().map(|name| names.group_role(name)).transpose()?;
+    let restriction = status.experience_ban.then(|| kept_out(subject, punishments));
+    Ok(Goal { role: role.map(Some), restriction, kind: Kind::Punishment })
 }
 
-fn kept_out(subject: &Subject<'_>, punishments: &PunishmentsFile) -> Wanted {
-    Wanted::KeptOut {
+fn unexplained(subject: &Subject<'_>) -> String {
+    let action = subject.action.as_str();
+    match subject.standing {
+        Some(name) => format!("policy.punishments.json has no status \"{name}\" any more, which said how to {action}"),
+        None => {
+            format!("no status of policy.punishments.json has \"action\": \"{action}\", so nothing says how to do it")
+        }
+    }
+}
+
+fn kept_out(subject: &Subject<'_>, punishments: &PunishmentsFile) -> Restrict {
+    Restrict::Keep(Wanted::KeptOut {
         duration: subject.suspend_for.filter(|_| subject.action == Action::Suspend),
-        private_reason: format!("{OURS}{}: {}", subject.id, subject.reason),
+        private_reason: format!("{} {}", signature(subject.id), subject.reason),
         display_reason: punishments.display_reason.clone(),
         exclude_alts: punishments.exclude_alt_accounts,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -90,15 +100,7 @@ mod tests {
     }
 
     fn subject(action: Action) -> Subject<'static> {
-        Subject {
-            id: Id(7),
-            action,
-            lifts: false,
-            target_rank: None,
-            standing: None,
-            suspend_for: None,
-            reason: "3 warnings",
-        }
+        Subject { id: Id(7), action, target_rank: None, standing: None, suspend_for: None, reason: "3 warnings" }
     }
 
     fn asked(subject: &Subject<'_>) -> Result<Goal, String> {
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn a_move_is_one_role_and_nothing_else() {
         let to = |rank| Subject { target_rank: rank, ..subject(Action::Promote) };
-        let goal = |role| Goal { role: Some(role), restriction: None, for_guests: false };
+        let goal = |role| Goal { role: Some(role), restriction: None, kind: Kind::Rank };
         assert_eq!(asked(&to(Some("Storm Corporal I"))), Ok(goal(Some(40))));
         assert_eq!(asked(&to(None)), Ok(goal(None)));
         assert_eq!(asked(&to(Some("Gone"))), Err("no role Gone".to_owned()));
@@ -119,22 +121,15 @@ mod tests {
         let day = Some(Duration::from_secs(86_400));
         let suspend = Subject { standing: Some("suspended"), suspend_for: day, ..subject(Action::Suspend) };
         let found = asked(&suspend).unwrap();
-        assert_eq!((found.role, found.for_guests), (Some(Some(5)), true));
-        let Some(Wanted::KeptOut { duration, private_reason, display_reason, exclude_alts }) = found.restriction else {
+        assert_eq!((found.role, found.kind), (Some(Some(5)), Kind::Punishment));
+        let Some(Restrict::Keep(Wanted::KeptOut { duration, private_reason, display_reason, exclude_alts })) =
+            found.restriction
+        else {
             panic!("kept out")
         };
         assert_eq!((duration, exclude_alts), (day, false));
-        assert!(private_reason.starts_with(OURS) && private_reason.ends_with("3 warnings"), "{private_reason}");
+        assert!(private_reason.starts_with(&signature(Id(7))) && private_reason.ends_with("3 warnings"));
         assert_eq!(display_reason, "Removed by group moderation.");
-    }
-
-    #[test]
-    fn its_end_brings_the_rank_back() {
-        let lift =
-            |rank| Subject { lifts: true, target_rank: rank, standing: Some("suspended"), ..subject(Action::Suspend) };
-        let back = asked(&lift(Some("Storm Corporal I"))).unwrap();
-        assert_eq!((back.role, back.restriction), (Some(Some(40)), Some(Wanted::Free)));
-        assert_eq!(asked(&lift(None)).unwrap().role, Some(None));
     }
 
     #[test]
@@ -143,8 +138,13 @@ mod tests {
             Subject { standing: Some("banned"), suspend_for: Some(Duration::from_secs(5)), ..subject(Action::Ban) };
         let found = asked(&ban).unwrap();
         assert_eq!(found.role, None);
-        assert!(matches!(found.restriction, Some(Wanted::KeptOut { duration: None, .. })));
-        let unknown = Subject { standing: None, ..subject(Action::Ban) };
-        assert_eq!(asked(&unknown), Ok(Goal { role: None, restriction: None, for_guests: true }));
+        assert!(matches!(found.restriction, Some(Restrict::Keep(Wanted::KeptOut { duration: None, .. }))));
+    }
+
+    #[test]
+    fn what_the_policy_does_not_explain_is_not_told_done() {
+        assert!(asked(&subject(Action::Ban)).unwrap_err().contains("\"action\": \"BAN\""));
+        let renamed = Subject { standing: Some("suspendido"), ..subject(Action::Suspend) };
+        assert!(asked(&renamed).unwrap_err().contains("suspendido"));
     }
 }

@@ -7,10 +7,12 @@
 
 mod goal;
 mod moves;
+mod restriction;
 mod tables;
 mod wire;
 
-pub use goal::{Goal, Names, OURS, Subject, goal};
+pub use goal::{Goal, Kind, Names, Subject, goal};
 pub use moves::{Move, next_move};
+pub use restriction::{Restrict, Theirs, next_restriction, signature};
 pub use tables::{EFFECTS, EFFECTS_OPEN, Effect, MAX_STEPS, Step, StepKind, forget, keep};
 pub use wire::{EffectView, StepView};

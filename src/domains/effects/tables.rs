@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::restriction::Theirs;
 use crate::base::{Id, RobloxId, Time};
 use crate::store::{Record, Table, Tx};
 
@@ -24,8 +25,12 @@ pub struct Effect {
     pub former: Option<Vec<u64>>,
     /// Something that changes the group was sent, or is about to be: from then on it has to be brought to an end.
     pub touched: bool,
+    /// The role that a punishment gave.
+    pub gave: Option<u64>,
     /// When the restriction was first sent: repeated with it, it happens once.
     pub restricted_at: Option<Time>,
+    /// The restriction of somebody else that ours replaced.
+    pub replaced: Option<Theirs>,
     /// It cannot succeed, for this reason; what was begun is being taken back.
     pub giving_up: Option<String>,
     /// What happened, oldest first.
@@ -77,7 +82,9 @@ impl Effect {
             ended_at: None,
             former: None,
             touched: false,
+            gave: None,
             restricted_at: None,
+            replaced: None,
             giving_up: None,
             steps: Vec::new(),
             failures: 0,

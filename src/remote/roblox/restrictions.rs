@@ -25,8 +25,10 @@ pub struct Restriction {
     pub start: Option<Time>,
     /// None: for good.
     pub duration: Option<Duration>,
-    /// What we wrote, which tells ours from those of others.
+    /// Only moderators see it; it tells ours from those of others.
     pub private_reason: String,
+    /// What the user sees.
+    pub display_reason: String,
 }
 
 /// What shall hold for a user.
@@ -108,6 +110,7 @@ fn restriction(json: &Value) -> Restriction {
         start: json["startTime"].as_str().and_then(Time::parse),
         duration: seconds.map(Duration::from_secs),
         private_reason: json["privateReason"].as_str().unwrap_or_default().to_owned(),
+        display_reason: json["displayReason"].as_str().unwrap_or_default().to_owned(),
     }
 }
 

@@ -112,8 +112,11 @@ impl Trouble {
     pub fn cure(&self) -> Cure {
         match self {
             Self::Paced { .. } | Self::Limited { .. } | Self::Down { .. } => Cure::Time,
-            Self::Unanswered(_) | Self::Unreadable(_) | Self::Refused { status: 409, .. } => Cure::Time,
+            Self::Unanswered(_) | Self::Unreadable(_) => Cure::Time,
+            // Redirects come from something in between; 408, 409 and 425 ask to be tried again.
+            Self::Refused { status: 300..=399 | 408 | 409 | 425, .. } => Cure::Time,
             Self::Unauthenticated(_) | Self::Denied { .. } => Cure::Owner,
+            Self::Missing { setting, .. } if !setting.is_empty() => Cure::Owner,
             Self::Missing { .. } | Self::Refused { .. } => Cure::Nothing,
         }
     }
