@@ -3,7 +3,7 @@
 use grps::domains::audit::Actor;
 use grps::domains::players::Origin;
 use grps::domains::policy::Action;
-use grps::domains::ranks::{Order, OrderIds, Sender};
+use grps::domains::ranks::{Order, OrderIds, Ordered, Sender};
 use grps::fakes::roblox::{BOT, Class, Day, Key};
 
 use super::*;
@@ -42,7 +42,8 @@ impl Scene {
         let sender = Sender { actor: Actor::of("somebody"), request_id: "by hand".into() };
         let (user, order, sender, ranks) = (RobloxId::new(user).unwrap(), &order, &sender, &app.ranks);
         let ordered = app.store.transact(|tx| async move { ranks.order(&tx, user, order, ids, (sender, now)).await });
-        ordered.await.unwrap();
+        let ordered = ordered.await.unwrap();
+        assert!(matches!(ordered, Ordered::Queued(_)), "{ordered:?}");
     }
 
     async fn lift(&self, user: u64, id: Id) {
@@ -214,7 +215,7 @@ async fn a_former_role_that_is_gone_does_not_hold_up_the_next_decision() {
 
 #[tokio::test]
 async fn a_ban_that_falls_leaves_the_suspension_from_before() {
-    let scene = Scene::with(bans(tight())).await;
+    let scene = Scene::with(bans(Setup::new())).await;
     scene.fake.member(7, &[SPECIALIST]);
     let suspension = scene.suspend(7).await;
     scene.run(400).await;
@@ -227,7 +228,11 @@ async fn a_ban_that_falls_leaves_the_suspension_from_before() {
     scene.order(7, down).await;
     scene.run(400).await;
     let held = scene.fake.restriction_of(7).unwrap();
-    assert!(held.active && held.duration.is_some(), "suspended for a day, and let in: {held:?}");
+    assert!(
+        held.active && held.duration.is_some(),
+        "suspended for a day, and let in: {held:?} {:?}",
+        scene.effect(ban).await
+    );
     assert_eq!(scene.roles(7), [SUSPENDED]);
 }
 

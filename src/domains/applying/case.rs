@@ -223,7 +223,7 @@ impl Case<'_> {
             }
         };
         // What is sent another time because it did not last is another attempt, not a repeat.
-        let verb = if wanted == Wanted::Free { "free" } else { "restrict" };
+        let verb = if matches!(asked, Restrict::Keep(_)) { "keep" } else { "end" };
         let key = format!("grps-{}-{verb}-{}", self.id, first_sent.0);
         self.ask(Area::Experience, roblox.restrict(universe, user, &wanted, (&key, first_sent))).await?;
         let text = if wanted == Wanted::Free { "let in again" } else { "kept out of the experience" };
