@@ -266,3 +266,43 @@ async fn a_page_of_decisions_waits_for_all_of_them_at_once() {
     let raised = json!({ "userId": 9, "username": "A", "rank": "Volt Specialist II", "rankPoints": 800 });
     assert_eq!(app.apply(raised).await["status"], "proposed", "nobody waits for what nothing comes of");
 }
+
+#[tokio::test]
+async fn a_queued_ban_whose_status_was_lifted_is_closed_while_a_suspension_is_in_force() {
+    let alone = |file: &mut Value| file["approval"]["BAN"] = false.into();
+    let app = crate::harness::Setup::new().policy("policy.punishments.json", alone).start().await;
+    app.apply(snapshot(500, 3)).await;
+    effects::carry_out(&app).await;
+    let with = |status: Value| {
+        let mut seen = snapshot(500, 3);
+        seen["punishmentStatus"] = status;
+        seen
+    };
+    let ban = id_of(&app.apply(with(json!("banned"))).await);
+    assert_eq!(decision(&app, ban).await.status, Status::Queued);
+    app.apply(with(json!(" Banned"))).await;
+    assert_eq!(decision(&app, ban).await.status, Status::Queued);
+    assert_eq!(app.apply(with(Value::Null)).await["action"], "NONE");
+    let closed = decision(&app, ban).await;
+    assert_eq!(closed.status, Status::Blocked);
+    assert!(closed.why().unwrap().contains("banned was lifted"), "{closed:?}");
+    assert_eq!(stored(&app).await.decided, None);
+    check_index(&app).await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_suspension_leaves_a_ban_that_waits_for_a_person() {
+    let app = TestApp::new().await;
+    let suspension = id_of(&app.apply(snapshot(500, 3)).await);
+    effects::carry_out(&app).await;
+    let mut seen = snapshot(500, 3);
+    seen["punishmentStatus"] = json!("banned");
+    let ban = app.apply(seen).await;
+    assert_eq!((&ban["action"], &ban["status"]), (&json!("BAN"), &json!("proposed")));
+    let lift = |origin| Order::lift(origin, Action::Suspend, Some("suspended".into()), "Over");
+    let end = lift(Origin::SuspensionEnd(suspension));
+    assert!(matches!(order(&app, &end).await, Ordered::Left(why) if why.contains("waits for a person")));
+    assert_eq!(decision(&app, id_of(&ban)).await.status, Status::Proposed);
+    assert!(matches!(order(&app, &lift(Origin::Revert(suspension))).await, Ordered::Queued(_)), "a person did that");
+    check_index(&app).await;
+}

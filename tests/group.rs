@@ -5,6 +5,7 @@ use std::time::Duration;
 use grps::base::Clock;
 use grps::domains::group::{EVERY, ROLES_AGE};
 use grps::fakes::roblox::{BOT, Class, Day, FakeRoblox, GROUP, KEY, Key, OWNER, UNIVERSE};
+use grps::remote::roblox::Trouble;
 use grps::workers::Next;
 use serde_json::{Value, json};
 
@@ -104,6 +105,47 @@ async fn many_who_ask_for_roles_at_once_cost_one_question() {
     app.app.group.forget();
     app.app.group.roles(ROLES_AGE).await.unwrap();
     assert_eq!(fake.limits().served(Class::Group), 2);
+    end(&fake);
+}
+
+#[tokio::test]
+async fn many_who_wait_for_roles_share_a_failure() {
+    let (app, fake) = live(Setup::new()).await;
+    fake.days_for(Class::Group, &[Day::Unavailable]);
+    let answers = futures_util::future::join_all((0..20).map(|_| app.app.group.roles(ROLES_AGE))).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Trouble::Down { .. }))));
+    assert!(app.app.group.roles(ROLES_AGE).await.is_ok(), "who comes later asks anew");
+    end(&fake);
+}
+
+#[tokio::test]
+async fn a_long_list_of_roles_comes_with_a_small_share_of_the_limits() {
+    let (app, fake) = live(Setup::new().set("ROBLOX_BUDGET_PERCENT", "1")).await;
+    (0..150).for_each(|role| fake.role(GROUP * 1000 + 300 + role, &format!("R{role}"), 50 + role as u8, &[]));
+    let mut minutes = 0;
+    let roles = loop {
+        match app.app.group.roles(ROLES_AGE).await {
+            Ok(roles) => break roles,
+            Err(Trouble::Paced { wait }) => app.clock.advance(wait),
+            Err(trouble) => panic!("{trouble:?}"),
+        }
+        minutes += 1;
+        assert!(minutes < 10, "three pages a minute");
+    };
+    assert_eq!(roles.list.len(), 159);
+    assert_eq!((fake.limits().served(Class::Group), fake.limits().served(Class::Roles)), (1, 8));
+    app.app.group.forget();
+    fake.delete_role(GROUP * 1000 + 300);
+    app.clock.advance(Duration::from_secs(60));
+    assert!(app.app.group.roles(ROLES_AGE).await.is_err());
+    fake.delete_role(GROUP * 1000 + 301);
+    app.app.group.forget();
+    app.clock.advance(Duration::from_secs(60));
+    while app.app.group.roles(ROLES_AGE).await.is_err() {
+        app.clock.advance(Duration::from_secs(20));
+    }
+    let list = app.app.group.roles(ROLES_AGE).await.unwrap().list.clone();
+    assert_eq!(list.len(), 157, "what was forgotten begins anew");
     end(&fake);
 }
 

@@ -127,6 +127,20 @@ async fn stores_are_listed_read_and_written() {
 }
 
 #[tokio::test]
+async fn an_entry_whose_attributes_cannot_be_read_is_not_given_out() {
+    let scene = Scene::new();
+    let odd = (Some(json!({"name": "é"})), &[7u64][..]);
+    scene.fake.entry_with("Stats", ("global", "p_1"), &json!({"xp": 5}), odd);
+    let read = scene.roblox.versioned_entry(&store("Stats"), "p_1").await;
+    assert!(matches!(read, Err(Trouble::Unreadable(_))), "written back, it would lose them: {read:?}");
+    for key in ["a\tb", ".\n.", "\u{7}"] {
+        let read = scene.roblox.versioned_entry(&store("Stats"), key).await;
+        assert!(matches!(read, Err(Trouble::Refused { status: 400, .. })), "{key:?}: {read:?}");
+    }
+    scene.end();
+}
+
+#[tokio::test]
 async fn boards_are_written_and_read_from_the_top() {
     let scene = Scene::new();
     let top = store("Top");

@@ -1,9 +1,11 @@
 //! Sample data: it may be loaded twice, and it goes without a trace.
 
+use grps::domains::effects::{EFFECTS, EFFECTS_OPEN};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
 use grps::domains::samples::DEMO_BASE;
 use serde_json::json;
 
+use crate::applying::{SPECIALIST, Scene};
 use crate::harness::{SEED_001, TestApp};
 use crate::state::{audits, dump, rows};
 
@@ -92,4 +94,22 @@ async fn an_invented_player_with_a_long_history_leaves_none_of_it() {
     assert_eq!(rows(&app, &SNAPSHOTS).await.len(), 450);
     assert_eq!(remove(&app).await, [1]);
     assert_eq!(without_audits(&app).await, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn what_was_done_on_roblox_goes_with_the_invented_and_with_age() {
+    let scene = Scene::new().await;
+    let effects = async || rows(&scene.app, &EFFECTS).await.len() + rows(&scene.app, &EFFECTS_OPEN).await.len();
+    scene.promote(DEMO_BASE, &[SPECIALIST]).await;
+    scene.work().await;
+    load(&scene.app, 0, 1).await;
+    assert_eq!(effects().await, 1);
+    assert_eq!(remove(&scene.app).await, [1]);
+    assert_eq!(effects().await, 0);
+    scene.promote(7, &[SPECIALIST]).await;
+    scene.work().await;
+    assert_eq!(effects().await, 1);
+    scene.app.advance(4_000 * 86_400);
+    scene.app.tick("history-retention").await;
+    assert_eq!(effects().await, 0);
 }

@@ -158,7 +158,7 @@ async fn the_entry_is_mirrored_where_the_policy_wants_it() {
     scene.promote(8, &[SPECIALIST]).await;
     scene.work().await;
     scene.app.tick("entry-mirror").await;
-    assert!(scene.fake.entry_of("PlayerData", "global", "player:8").is_some(), "an entry that was not there is made");
+    assert!(scene.fake.entry_of("PlayerData", "global", "player:8").is_none(), "an entry is the game's to make");
     scene.check();
 }
 

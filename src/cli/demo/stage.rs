@@ -1,5 +1,6 @@
 //! The server of the demo: a process of its own on a directory of its own, as an owner would run it.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -22,10 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long one snapshot may take: a decision is waited for.
 const CALL: Duration = Duration::from_secs(30);
 
+/// Random characters in the directory's name.
+const RANDOM: usize = 16;
+
+/// A directory that goes with its owner, whatever happens.
+struct Place(PathBuf);
+
 /// A running server and what is needed to talk to it.
 pub struct Stage {
-    dir: PathBuf,
     server: Child,
+    /// After the server: it goes later.
+    dir: Place,
     sources: Sources,
     key: Secret,
     client: reqwest::Client,
@@ -38,11 +46,9 @@ impl Stage {
     /// # Errors
     /// `demo.no_directory`, `demo.server_ended`.
     pub async fn set(sources: &Sources, group: &Group) -> Result<Self> {
-        let failed =
-            |what: &'static str| move |error: std::io::Error| Error::broken("demo.no_directory", error).hint(what);
-        let dir = std::env::temp_dir().join(format!("grps-demo-{}", std::process::id()));
-        let (data, policy) = (dir.join("data"), dir.join("policy"));
-        std::fs::create_dir_all(&policy).map_err(failed("the demo needs a place for temporary files (TMPDIR)"))?;
+        let dir = Place::make(&std::env::temp_dir())?;
+        let (data, policy) = (dir.0.join("data"), dir.0.join("policy"));
+        std::fs::create_dir(&policy).map_err(no_directory)?;
         write_shipped(&policy)?;
         let generated = Generated::load_or_create(DataDir::open(&data)?.path())?;
         let key = Secret::new(generated.get("INBOUND_API_KEYS").unwrap_or_default());
@@ -55,7 +61,7 @@ impl Stage {
             .arg(&data)
             .arg("--policy-dir")
             .arg(&policy)
-            .current_dir(&dir)
+            .current_dir(&dir.0)
             .env_clear()
             .envs([
                 ("ROBLOX_API_URL", group.fake.url().to_owned()),
@@ -73,9 +79,15 @@ impl Stage {
         let client = client.map_err(|error| Error::broken("cli.no_client", error))?;
         let mut flags = vec![("DATA_DIR".to_owned(), data.display().to_string())];
         flags.push(("POLICY_DIR".to_owned(), policy.display().to_string()));
-        let sources = Sources::read(flags, Vec::new(), &dir)?;
-        let mut stage = Self { dir, server, sources, key, client, base: String::new() };
-        stage.base = format!("http://{}", stage.started(&data).await?);
+        let sources = Sources::read(flags, Vec::new(), &dir.0)?;
+        let mut stage = Self { server, dir, sources, key, client, base: String::new() };
+        match stage.started(&data).await {
+            Ok(address) => stage.base = format!("http://{address}"),
+            Err(error) => {
+                stage.strike().await;
+                return Err(error);
+            }
+        }
         Ok(stage)
     }
 
@@ -126,14 +138,14 @@ impl Stage {
 
     /// What whoever stays can do now.
     pub fn invitation(&self) -> String {
-        let data = self.dir.join("data");
+        let data = self.dir.0.join("data");
         format!(
             "\nThe server stays on {base} until Ctrl-C, with the group behind it. In another terminal:\n\n  \
              export DATA_DIR={data} POLICY_DIR={policy}\n  \
              grps decisions list\n  grps decisions show ID\n  grps doctor roblox\n\n  {base}/docs\n",
             base = self.base,
             data = data.display(),
-            policy = self.dir.join("policy").display(),
+            policy = self.dir.0.join("policy").display(),
         )
     }
 
@@ -145,6 +157,46 @@ impl Stage {
         if tokio::time::timeout(PATIENCE, self.server.wait()).await.is_err() {
             let _ = self.server.kill().await;
         }
-        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Place {
+    /// A new directory in `parent` that only its owner can look into. Its name cannot be guessed: where everybody may write, others could
+    /// have put something there.
+    fn make(parent: &Path) -> Result<Self> {
+        let random: String = Secret::generate()?.expose().chars().take(RANDOM).collect();
+        let dir = parent.join(format!("grps-demo-{random}"));
+        std::fs::DirBuilder::new().mode(0o700).create(&dir).map_err(no_directory)?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn no_directory(error: std::io::Error) -> Error {
+    Error::broken("demo.no_directory", error).hint("the demo needs a place for temporary files (TMPDIR)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_directory_is_new_private_and_goes_with_its_owner() {
+        let parent = tempfile::tempdir().unwrap();
+        let (one, two) = (Place::make(parent.path()).unwrap(), Place::make(parent.path()).unwrap());
+        assert_ne!(one.0, two.0);
+        let mode = std::fs::metadata(&one.0).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        std::fs::create_dir_all(one.0.join("data/deep")).unwrap();
+        drop((one, two));
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+        assert!(Place::make(&parent.path().join("missing")).is_err(), "nothing is made on the way");
     }
 }

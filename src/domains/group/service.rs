@@ -11,13 +11,19 @@ use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Time};
 use crate::domains::policy::{GroupSize, Policy, PolicyStore};
 use crate::remote::Roblox;
-use crate::remote::roblox::{Complaint, KeyInfo, Settings, Trouble};
+use crate::remote::roblox::{Complaint, Cure, GroupInfo, KeyInfo, MAX_PAGES, Role, Settings, Trouble};
 
 /// How old roles may be for ordinary work.
 pub const ROLES_AGE: Duration = Duration::from_secs(300);
 
 /// How old what is known of the key may be: its owner and its scopes change seldom.
 pub(super) const KEY_AGE: Duration = Duration::from_secs(86_400);
+
+/// How long pages of a list of roles wait for the rest: with a small share of Roblox's limits a long list takes minutes.
+const PAGES_AGE: Duration = Duration::from_secs(600);
+
+/// How long a failed question answers those who waited for it: each would wait its own time-out otherwise, one after the other.
+const FAILURE_AGE: Duration = Duration::from_secs(5);
 
 /// The owner's rank in every group.
 const OWNER_RANK: u8 = 255;
@@ -77,11 +83,29 @@ struct Known {
     roles: Option<Arc<Roles>>,
     /// How many times roles were fetched.
     answers: u64,
+    /// What has come so far of a list of roles.
+    pages: Option<Pages>,
+    /// How many questions failed, and how the last one did.
+    failures: u64,
+    failed: Option<(Time, Trouble)>,
     /// How many times they were to be forgotten.
     forgotten: u64,
     /// Why the group could not be read last time.
     failing: Option<Failing>,
     key: Option<(Time, Arc<KeyInfo>)>,
+}
+
+/// A group with the first pages of its roles.
+#[derive(Clone)]
+struct Pages {
+    group: GroupInfo,
+    list: Vec<Role>,
+    count: usize,
+    /// What asks for the next page; none before the first and after the last.
+    next: Option<String>,
+    began: Time,
+    /// As [`Known::forgotten`] was then.
+    forgotten: u64,
 }
 
 impl Group {
@@ -113,23 +137,45 @@ impl Group {
             return Ok(roles);
         }
         let access = self.access.as_ref().ok_or_else(no_group)?;
-        let answers = self.lock().answers;
+        let before = self.asked();
         let _turn = self.asking.lock().await;
-        let (answered, forgotten) = {
-            let known = self.lock();
-            (known.roles.clone().filter(|_| known.answers != answers), known.forgotten)
-        };
-        if let Some(roles) = answered {
-            // Somebody else's question was answered while we waited for our turn.
-            return Ok(roles);
+        if let Some(answer) = self.answered(before) {
+            return answer;
         }
-        let roles = Arc::new(self.ask(access).await?);
+        let forgotten = self.lock().forgotten;
+        let roles = match self.ask(access).await {
+            Ok(roles) => Arc::new(roles),
+            Err(trouble) => {
+                let mut known = self.lock();
+                known.failures += 1;
+                known.failed = Some((self.clock.now(), trouble.clone()));
+                return Err(trouble);
+            }
+        };
         self.size.set(roles.group.members);
         let mut known = self.lock();
         known.answers += 1;
         // What was forgotten while the answer was under way may be what it says.
         known.roles = Some(roles.clone()).filter(|_| known.forgotten == forgotten);
         Ok(roles)
+    }
+
+    /// How many questions were answered, and how many failed.
+    fn asked(&self) -> (u64, u64) {
+        let known = self.lock();
+        (known.answers, known.failures)
+    }
+
+    /// What somebody else's question came to while we waited for our turn.
+    fn answered(&self, (answers, failures): (u64, u64)) -> Option<Result<Arc<Roles>, Trouble>> {
+        let now = self.clock.now();
+        let known = self.lock();
+        if let Some(roles) = known.roles.clone().filter(|_| known.answers != answers) {
+            return Some(Ok(roles));
+        }
+        let lately = |(at, _): &&(Time, Trouble)| *at <= now && now.since(*at) < FAILURE_AGE;
+        let failed = known.failed.as_ref().filter(|_| known.failures != failures).filter(lately);
+        failed.map(|(_, trouble)| Err(trouble.clone()))
     }
 
     /// The policy in force matched with roles at most `max_age` old.
@@ -192,14 +238,59 @@ impl Group {
         self.lock().roles.clone().filter(fresh)
     }
 
+    /// Asks for the group and its roles, from the page on where the last attempt was held up.
     async fn ask(&self, access: &Access) -> Result<Roles, Trouble> {
-        let fetched_at = self.clock.now();
-        let group = access.roblox.group(access.group).await?;
-        let mut list = access.roblox.roles(access.group).await?;
+        let mut pages = match self.pages() {
+            Some(pages) => pages,
+            None => self.begin(access).await?,
+        };
+        loop {
+            let listed = match access.roblox.roles_page(access.group, pages.next.as_deref()).await {
+                Ok(listed) => listed,
+                Err(trouble) => {
+                    // What will not pass by itself may be the page's fault: the next attempt begins anew.
+                    if trouble.cure() != Cure::Time {
+                        self.lock().pages = None;
+                    }
+                    return Err(trouble);
+                }
+            };
+            pages.list.extend(listed.items);
+            (pages.next, pages.count) = (listed.next, pages.count + 1);
+            let over = pages.next.is_none() || pages.count >= MAX_PAGES;
+            // Noted page by page: whoever asks may stop waiting at any time.
+            self.lock().pages = Some(pages.clone()).filter(|_| !over);
+            if over {
+                break;
+            }
+        }
+        if pages.next.is_some() {
+            return Err(Trouble::Unreadable("a list of roles that ends"));
+        }
+        let Pages { group, mut list, began, .. } = pages;
         list.sort_by_key(|role| role.rank);
-        let mut roles = Roles { group, list, key_owner_rank: None, fetched_at };
+        let mut roles = Roles { group, list, key_owner_rank: None, fetched_at: began };
         roles.key_owner_rank = self.key_owner_rank(access, &roles).await;
         Ok(roles)
+    }
+
+    /// The pages that wait for the rest, if they can still be used.
+    fn pages(&self) -> Option<Pages> {
+        let now = self.clock.now();
+        let mut known = self.lock();
+        let forgotten = known.forgotten;
+        let fresh =
+            |pages: &Pages| pages.forgotten == forgotten && pages.began <= now && now.since(pages.began) < PAGES_AGE;
+        known.pages = known.pages.take().filter(fresh);
+        known.pages.clone()
+    }
+
+    async fn begin(&self, access: &Access) -> Result<Pages, Trouble> {
+        let (began, forgotten) = (self.clock.now(), self.lock().forgotten);
+        let group = access.roblox.group(access.group).await?;
+        let pages = Pages { group, list: Vec::new(), count: 0, next: None, began, forgotten };
+        self.lock().pages = Some(pages.clone());
+        Ok(pages)
     }
 
     /// None when the key does not say whose it is, or that could not be found out: then Roblox's refusal will tell.

@@ -28,7 +28,8 @@ impl Events {
         Self { jobs, queue }
     }
 
-    /// Makes an event ready. The same `key` within a day is the same event.
+    /// Makes an event ready. The same `key` within a day is the same event, so every occurrence has a key of its own: what failed, was
+    /// queued again and then succeeded are two.
     ///
     /// # Errors
     /// Those of [`Jobs::prepare`].
@@ -39,18 +40,17 @@ impl Events {
         self.jobs.prepare(vec![job]).map(|prepared| Event(Some(prepared)))
     }
 
-    /// Adds the event to the commit of `tx`. A full queue keeps nothing from happening: then the event is lost, and the log says so.
+    /// Adds the event to the commit of `tx`. Nothing that queues refuse keeps what is told of from happening: then the event is lost, nothing
+    /// of it is in the commit, and the log says so.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn add(&self, tx: &Tx, event: &Event) -> Result<()> {
-        let (Some(prepared), Some(queue)) = (&event.0, &self.queue) else { return Ok(()) };
-        // Before anything is written: what does not fit must not be in the commit.
-        if let Err(error) = self.jobs.room(queue) {
-            tracing::warn!(?error, "an event found no room in its queue and is lost");
-            return Ok(());
+        let Some(prepared) = &event.0 else { return Ok(()) };
+        if let Err(error) = self.jobs.offer(tx, prepared).await? {
+            tracing::warn!(?error, "an event was refused by its queue and is lost");
         }
-        self.jobs.add(tx, prepared).await.map(drop)
+        Ok(())
     }
 }
 

@@ -27,6 +27,9 @@ pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Idempotency keys remembered at most.
 pub const MAX_KEYS: usize = 4_000_000;
 
+/// A key and the queue it is of.
+type Slot = (QueueName, String);
+
 /// All queues. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Jobs(pub(super) Arc<Inner>);
@@ -124,57 +127,66 @@ impl Jobs {
     /// `jobs.key_reused` when an idempotency key already stands for another job; `jobs.queue_full`, `jobs.full`, `jobs.too_many_queues`,
     /// `jobs.too_many_keys`; those of the store.
     pub async fn add(&self, tx: &Tx, prepared: &Prepared) -> Result<Vec<Enqueued>> {
-        let mut done = Vec::with_capacity(prepared.jobs.len());
-        let mut lengths: HashMap<&QueueName, usize> = HashMap::new();
-        for job in &prepared.jobs {
-            let known = match &job.key {
-                Some(key) => self.known(tx, job, key).await?,
-                None => None,
-            };
-            if known.is_none() {
-                *lengths.entry(&job.queue).or_default() += 1;
-                tx.put(&JOBS, &job.id, job);
-            }
-            done.push(Enqueued { id: known.unwrap_or(job.id), replayed: known.is_some() });
-        }
-        // Only what is new takes room: a request that is repeated finds its job in a full queue too.
-        for (queue, more) in lengths {
-            self.0.index.room(queue, more, self.0.config.queue_length)?;
-        }
-        Ok(done)
+        self.offer(tx, prepared).await?
     }
 
-    /// Whether one more job fits into `queue` now.
+    /// As [`Jobs::add`], with what it refuses apart from what the store does: of refused jobs nothing is in the commit, which can go on
+    /// without them.
     ///
     /// # Errors
-    /// `jobs.queue_full`, `jobs.full`, `jobs.too_many_queues`.
-    pub fn room(&self, queue: &QueueName) -> Result<()> {
-        self.0.index.room(queue, 1, self.0.config.queue_length)
-    }
-
-    /// The job that `key` stands for; none when it is new, and from now on stands for `job`.
-    async fn known(&self, tx: &Tx, job: &Job, key: &str) -> Result<Option<Id>> {
-        let slot = (job.queue.clone(), key.to_owned());
-        let print = XxHash3_64::oneshot(job.payload.as_bytes());
-        let known = tx.get(&JOB_KEYS, &slot).await?.filter(|known| job.enqueued_at < known.ends_at);
-        match known {
-            Some(known) if known.print == print => Ok(Some(known.job)),
-            Some(known) => Err(Error::invalid(
-                "jobs.key_reused",
-                format!("this idempotency key stands for another job, {}, until {}", known.job, known.ends_at),
-            )
-            .hint("use a new key for a new job; send the same body again to repeat a request")),
-            None if self.0.keys.load(Ordering::Relaxed) >= MAX_KEYS => {
-                Err(Error::limited("jobs.too_many_keys", format!("{MAX_KEYS} idempotency keys are remembered already"))
-                    .hint("keys are forgotten after 24 hours; leave them out where repeating a job does no harm"))
-            }
-            None => {
-                let ends_at = job.enqueued_at + KEY_LIFE;
-                tx.put(&JOB_KEYS, &slot, &KeyUse { job: job.id, ends_at, print });
-                tx.put(&JOB_KEY_ENDS, &(ends_at, slot.0, slot.1), &());
-                Ok(None)
+    /// Those of the store.
+    pub async fn offer(&self, tx: &Tx, prepared: &Prepared) -> Result<Result<Vec<Enqueued>>> {
+        let mut done = Vec::with_capacity(prepared.jobs.len());
+        let mut fresh: Vec<&Job> = Vec::new();
+        let mut keys: HashMap<Slot, KeyUse> = HashMap::new();
+        for job in &prepared.jobs {
+            let Some(slot) = job.key.as_ref().map(|key| (job.queue.clone(), key.clone())) else {
+                fresh.push(job);
+                done.push(Enqueued { id: job.id, replayed: false });
+                continue;
+            };
+            let used = KeyUse {
+                job: job.id,
+                ends_at: job.enqueued_at + KEY_LIFE,
+                print: XxHash3_64::oneshot(job.payload.as_bytes()),
+            };
+            let stored = match keys.get(&slot) {
+                Some(earlier) => Some(earlier.clone()),
+                None => tx.get(&JOB_KEYS, &slot).await?.filter(|known| job.enqueued_at < known.ends_at),
+            };
+            match stored {
+                Some(known) if known.print == used.print => done.push(Enqueued { id: known.job, replayed: true }),
+                Some(known) => return Ok(Err(key_reused(&known))),
+                None => {
+                    keys.insert(slot, used);
+                    fresh.push(job);
+                    done.push(Enqueued { id: job.id, replayed: false });
+                }
             }
         }
+        if let Err(refusal) = self.fits(&fresh, keys.len()) {
+            return Ok(Err(refusal));
+        }
+        // From here on nothing is refused.
+        fresh.into_iter().for_each(|job| tx.put(&JOBS, &job.id, job));
+        for (slot, used) in keys {
+            tx.put(&JOB_KEYS, &slot, &used);
+            tx.put(&JOB_KEY_ENDS, &(used.ends_at, slot.0, slot.1), &());
+        }
+        Ok(Ok(done))
+    }
+
+    /// Whether there is room for new jobs and keys. Only what is new takes room: a request that is repeated finds its job in a full queue
+    /// too.
+    fn fits(&self, fresh: &[&Job], keys: usize) -> Result<()> {
+        if keys > 0 && self.0.keys.load(Ordering::Relaxed) >= MAX_KEYS {
+            let detail = format!("{MAX_KEYS} idempotency keys are remembered already");
+            return Err(Error::limited("jobs.too_many_keys", detail)
+                .hint("keys are forgotten after 24 hours; leave them out where repeating a job does no harm"));
+        }
+        let mut lengths: HashMap<&QueueName, usize> = HashMap::new();
+        fresh.iter().for_each(|job| *lengths.entry(&job.queue).or_default() += 1);
+        lengths.into_iter().try_for_each(|(queue, more)| self.0.index.room(queue, more, self.0.config.queue_length))
     }
 
     /// The job with this id.
@@ -247,6 +259,12 @@ async fn each_page<K: Key, V: Record>(
             return Ok(());
         }
     }
+}
+
+fn key_reused(known: &KeyUse) -> Error {
+    let detail = format!("this idempotency key stands for another job, {}, until {}", known.job, known.ends_at);
+    Error::invalid("jobs.key_reused", detail)
+        .hint("use a new key for a new job; send the same body again to repeat a request")
 }
 
 pub(super) fn missing(id: Id) -> Error {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::decide::{Verdict, decide};
-use super::facts::{stored, subject};
+use super::facts::{reports, stored, subject};
 use super::history::{DECISIONS, Decision, keep};
 use super::outcome::{Outcome, Tracks};
 use super::service::{Ask, Sender};
@@ -82,6 +82,7 @@ impl Case<'_> {
             (outcome.status, outcome.blocked_reason) = (Some(status), Some(why));
         }
         let queues = outcome.status == Some(Status::Queued);
+        let asked = self.ask == Ask::Apply;
         match (same, open.as_ref()) {
             (Some(same), _) => {
                 outcome.id = same.id;
@@ -89,7 +90,7 @@ impl Case<'_> {
                     return Ok(()); // An open decision moves only towards taking effect.
                 }
             }
-            (None, Some(_)) if queued && !queues => return Ok(()),
+            (None, Some(open)) if queued && !queues && !(asked && lifted(open, player).is_some()) => return Ok(()),
             (None, Some(open)) => {
                 let why = format!("Superseded by decision {}", self.tracks.decision);
                 self.stamp(self.tracks.closing_audit).close(tx, player.user_id, open, ("superseded", &why)).await?;
@@ -141,16 +142,18 @@ impl Case<'_> {
     }
 
     /// Nothing to do: an open decision whose basis is gone does not take effect any more. A queued one stays unless the caller may apply;
-    /// what was ordered, and what a person rejected, does not rest on the policy.
+    /// what was ordered, and what a person rejected, does not rest on the policy. A punishment whose status was lifted has lost its basis
+    /// even where the verdict is to wait: it waits on something else.
     async fn nothing_to_do(&self, tx: &Tx, player: &mut Player, verdict: &Verdict) -> Result<()> {
         let closes = |open: &Decided| (self.ask == Ask::Apply || !open.is_queued()) && !goes_first(open);
         let Some(open) = player.decided.clone().filter(closes) else {
             return Ok(());
         };
-        if verdict.holds_open {
+        let lifted = lifted(&open, player);
+        if verdict.holds_open && lifted.is_none() {
             return Ok(());
         }
-        let why = format!("No longer holds: {}", verdict.reason);
+        let why = format!("No longer holds: {}", lifted.as_deref().unwrap_or(&verdict.reason));
         self.stamp(self.tracks.closing_audit).close(tx, player.user_id, &open, ("closed", &why)).await?;
         player.decided = None;
         Ok(())
@@ -222,6 +225,12 @@ fn says_the_same(open: &Decided, player: &Player, outcome: &Outcome) -> bool {
         && open.action == outcome.action
         && open.target_rank == outcome.target_rank
         && open.suspend_seconds == outcome.suspend_for.map(|length| length.as_secs())
+}
+
+/// Why a punishment that is open has lost what it rests on, if it has.
+fn lifted(open: &Decided, player: &Player) -> Option<String> {
+    let status = open.rests_on.as_deref().filter(|status| open.punishes() && !reports(player, status))?;
+    Some(format!("the status {status} was lifted"))
 }
 
 /// What was ordered stands against the policy until it has ended or a person took it back.

@@ -24,6 +24,9 @@ const FIRST_PAUSE: Duration = SECOND;
 /// The longest of those pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
+/// The longest pause that is kept because Roblox asked for it: an answer gone wrong must not close a class for a day.
+pub const LONGEST_OBEYED: Duration = Duration::from_secs(600);
+
 /// Updates of one user's restriction in one experience within a minute.
 const UPDATES_OF_A_USER: usize = 2;
 
@@ -86,8 +89,15 @@ pub struct Budget {
 
 struct State {
     windows: HashMap<Class, Window>,
-    /// When each user's restriction was updated within the last minute.
-    updates: HashMap<u64, VecDeque<Time>>,
+    /// Updates of each user's restriction that are under way or ended within the last minute.
+    updates: HashMap<u64, Updates>,
+}
+
+#[derive(Default)]
+struct Updates {
+    /// When they ended, oldest first.
+    ended: VecDeque<Time>,
+    in_flight: usize,
 }
 
 struct Window {
@@ -97,6 +107,8 @@ struct Window {
     ended: VecDeque<Time>,
     in_flight: usize,
     closed_until: Time,
+    /// The pause that was asked for when it was closed.
+    closed_for: Duration,
     refusals: u32,
 }
 
@@ -114,6 +126,8 @@ pub struct Usage {
 pub(super) struct Leave {
     budget: Budget,
     class: Class,
+    /// Whose restriction is updated, if it is that.
+    user: Option<u64>,
 }
 
 impl Budget {
@@ -129,6 +143,7 @@ impl Budget {
                 ended: VecDeque::new(),
                 in_flight: 0,
                 closed_until: Time::default(),
+                closed_for: Duration::ZERO,
                 refusals: 0,
             };
             (*class, window)
@@ -144,27 +159,28 @@ impl Budget {
         if let Some(window) = state.windows.get_mut(&class) {
             window.leave(now)?;
         }
-        Ok(Leave { budget: self.clone(), class })
+        Ok(Leave { budget: self.clone(), class, user: None })
     }
 
     /// As [`Budget::leave`], for an update of this user's restriction: of one user only so many are taken.
     pub(super) fn leave_for_update(&self, user: u64) -> Result<Leave, Duration> {
         let now = self.clock.now();
         let mut state = self.lock();
-        state.updates.retain(|_, times| times.back().is_some_and(|last| now.since(*last) < MINUTE));
-        if state.updates.len() >= MAX_USERS && !state.updates.contains_key(&user) {
+        let State { windows, updates } = &mut *state;
+        updates.retain(|_, of| of.used(now) > 0);
+        if updates.len() >= MAX_USERS && !updates.contains_key(&user) {
             return Err(MINUTE);
         }
-        let times = state.updates.entry(user).or_default();
-        times.retain(|at| now.since(*at) < MINUTE);
-        if let Some(oldest) = times.front().filter(|_| times.len() >= UPDATES_OF_A_USER) {
-            return Err(MINUTE.saturating_sub(now.since(*oldest)).max(IN_FLIGHT));
+        // What is over was forgotten above.
+        if let Some(of) = updates.get(&user).filter(|of| of.ended.len() + of.in_flight >= UPDATES_OF_A_USER) {
+            let oldest = of.ended.front().map(|at| MINUTE.saturating_sub(now.since(*at)));
+            return Err(oldest.map_or(IN_FLIGHT, |wait| wait.max(IN_FLIGHT)));
         }
-        if let Some(window) = state.windows.get_mut(&Class::RestrictionUpdates) {
+        if let Some(window) = windows.get_mut(&Class::RestrictionUpdates) {
             window.leave(now)?;
         }
-        state.updates.entry(user).or_default().push_back(now);
-        Ok(Leave { budget: self.clone(), class: Class::RestrictionUpdates })
+        updates.entry(user).or_default().in_flight += 1;
+        Ok(Leave { budget: self.clone(), class: Class::RestrictionUpdates, user: Some(user) })
     }
 
     /// Hears what an answer says of the limit.
@@ -177,14 +193,18 @@ impl Budget {
             window.refusals = window.refusals.saturating_add(1);
             let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(window.refusals.min(16) - 1));
             let pause = answer.seconds("retry-after").or(reset).unwrap_or(doubled.min(LONGEST_PAUSE));
-            window.closed_until = window.closed_until.max(now + pause);
+            window.close(now, pause.min(LONGEST_OBEYED));
             return;
         }
         window.refusals = 0;
         // Somebody else has used up what we thought was left: theirs and ours together are what counts.
         if first_number(answer.header("x-ratelimit-remaining")) == Some(0) && window.used(now) < window.most {
-            window.closed_until = window.closed_until.max(now + reset.unwrap_or(window.length).min(window.length));
+            window.close(now, reset.unwrap_or(window.length).min(window.length));
         }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The classes that were used within their window, or are closed.
@@ -193,7 +213,7 @@ impl Budget {
         let mut state = self.lock();
         let of = |class: &Class| {
             let window = state.windows.get_mut(class)?;
-            let closed_until = Some(window.closed_until).filter(|until| *until > now);
+            let closed_until = window.closed(now).map(|pause| now + pause);
             let usage = Usage { class: *class, used: window.used(now), most: window.most, closed_until };
             (usage.used > 0 || closed_until.is_some()).then_some(usage)
         };
@@ -214,10 +234,8 @@ impl Budget {
 
 impl Window {
     fn leave(&mut self, now: Time) -> Result<(), Duration> {
-        if self.closed_until > now {
-            // A clock that was set back must not close us for longer than anybody asked.
-            self.closed_until = self.closed_until.min(now + super::super::MAX_WAIT);
-            return Err(self.closed_until.since(now));
+        if let Some(pause) = self.closed(now) {
+            return Err(pause);
         }
         let used = self.used(now);
         if used < self.most {
@@ -230,13 +248,44 @@ impl Window {
 
     /// Forgets what is over, and counts what is not.
     fn used(&mut self, now: Time) -> usize {
-        // After a clock was set back, what ended "later" counts as having ended now.
-        self.ended.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
-        while self.ended.front().is_some_and(|at| now.since(*at) >= self.length) {
-            self.ended.pop_front();
-        }
+        forget(&mut self.ended, now, self.length);
         self.ended.len() + self.in_flight
     }
+
+    /// How long it is still closed, if it is. After a clock was set back, no longer than was asked for.
+    fn closed(&mut self, now: Time) -> Option<Duration> {
+        self.closed_until = self.closed_until.min(now + self.closed_for);
+        Some(self.closed_until.since(now)).filter(|pause| !pause.is_zero())
+    }
+
+    /// Closes it for `pause`, unless it is closed for longer already.
+    fn close(&mut self, now: Time, pause: Duration) {
+        if self.closed(now).is_none_or(|rest| rest < pause) {
+            (self.closed_until, self.closed_for) = (now + pause, pause);
+        }
+    }
+}
+
+impl Updates {
+    /// As [`Window::used`].
+    fn used(&mut self, now: Time) -> usize {
+        forget(&mut self.ended, now, MINUTE);
+        self.ended.len() + self.in_flight
+    }
+}
+
+/// Forgets what ended longer than `length` ago. After a clock was set back, what ended "later" counts as having ended now.
+fn forget(ended: &mut VecDeque<Time>, now: Time, length: Duration) {
+    ended.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
+    while ended.front().is_some_and(|at| now.since(*at) >= length) {
+        ended.pop_front();
+    }
+}
+
+/// Answers come in another order than calls, but they end in the order of the clock.
+fn ends(ended: &mut VecDeque<Time>, now: Time) {
+    let at = ended.back().map_or(now, |last| now.max(*last));
+    ended.push_back(at);
 }
 
 impl Drop for Leave {
@@ -245,9 +294,11 @@ impl Drop for Leave {
         let mut state = self.budget.lock();
         if let Some(window) = state.windows.get_mut(&self.class) {
             window.in_flight = window.in_flight.saturating_sub(1);
-            // Answers come in another order than calls, but they end in the order of the clock.
-            let at = window.ended.back().map_or(now, |last| now.max(*last));
-            window.ended.push_back(at);
+            ends(&mut window.ended, now);
+        }
+        if let Some(of) = self.user.and_then(|user| state.updates.get_mut(&user)) {
+            of.in_flight = of.in_flight.saturating_sub(1);
+            ends(&mut of.ended, now);
         }
     }
 }
@@ -352,6 +403,36 @@ mod tests {
         assert!(budget.leave_for_update(8).is_ok());
         clock.advance(Duration::from_secs(50));
         assert!(budget.leave_for_update(7).is_ok());
+    }
+
+    #[test]
+    fn a_users_minute_begins_with_the_answer() {
+        let clock = Clock::fake(Time(0));
+        let budget = Budget::new(clock.clone(), 100);
+        let (first, second) = (budget.leave_for_update(7).unwrap_or_else(|_| panic!()), budget.leave_for_update(7));
+        clock.advance(Duration::from_secs(50));
+        assert_eq!(budget.leave_for_update(7).err(), Some(IN_FLIGHT), "both are under way");
+        drop(first);
+        clock.advance(Duration::from_secs(10));
+        drop(second);
+        assert_eq!(budget.leave_for_update(7).err(), Some(Duration::from_secs(50)), "a minute after the first answer");
+        clock.set_back(Duration::from_secs(3_600));
+        assert_eq!(budget.leave_for_update(7).err(), Some(MINUTE));
+        clock.advance(MINUTE);
+        assert!(budget.leave_for_update(7).is_ok());
+    }
+
+    #[test]
+    fn no_answer_closes_a_class_for_longer_than_is_obeyed() {
+        let clock = Clock::fake(Time(10_000_000));
+        let budget = Budget::new(clock.clone(), 100);
+        budget.heed(Class::Assign, &answer(429, &[("retry-after", "86400")]));
+        assert_eq!(budget.leave(Class::Assign).err(), Some(LONGEST_OBEYED));
+        budget.heed(Class::Roles, &answer(429, &[("retry-after", "7")]));
+        clock.set_back(Duration::from_secs(3_600));
+        assert_eq!(budget.leave(Class::Roles).err(), Some(Duration::from_secs(7)), "as long as was asked for");
+        budget.heed(Class::Roles, &answer(429, &[("retry-after", "3")]));
+        assert_eq!(budget.leave(Class::Roles).err(), Some(Duration::from_secs(7)), "the longer one holds");
     }
 
     #[test]

@@ -94,13 +94,9 @@ impl Roblox {
     /// # Errors
     /// [`Trouble`].
     pub async fn roles(&self, group: u64) -> Result<Vec<Role>, Trouble> {
-        let (id, mut roles, mut page): (_, Vec<Role>, Option<String>) = (group.to_string(), Vec::new(), None);
+        let (mut roles, mut page): (Vec<Role>, Option<String>) = (Vec::new(), None);
         for _ in 0..MAX_PAGES {
-            let call = Call::get(Class::Roles, vec!["cloud", "v2", "groups", &id, "roles"])
-                .setting(SETTING)
-                .query("maxPageSize", ROLES_PAGE)
-                .maybe("pageToken", page.as_deref());
-            let listed = self.page(call, "groupRoles", role).await?;
+            let listed = self.roles_page(group, page.as_deref()).await?;
             roles.extend(listed.items);
             page = listed.next;
             if page.is_none() {
@@ -108,6 +104,19 @@ impl Roblox {
             }
         }
         Err(Trouble::Unreadable("a list of roles that ends"))
+    }
+
+    /// One page of the group's roles.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn roles_page(&self, group: u64, page: Option<&str>) -> Result<Listed<Role>, Trouble> {
+        let id = group.to_string();
+        let call = Call::get(Class::Roles, vec!["cloud", "v2", "groups", &id, "roles"])
+            .setting(SETTING)
+            .query("maxPageSize", ROLES_PAGE)
+            .maybe("pageToken", page);
+        self.page(call, "groupRoles", role).await
     }
 
     /// One page of the group's members.

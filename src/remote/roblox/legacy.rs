@@ -46,10 +46,18 @@ impl Roblox {
             Err(Trouble::Missing { .. }) => return Ok(None),
             Err(trouble) => return Err(trouble),
         };
-        let held = |name: &str| answer.header(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let held = |name: &str| {
+            let mut all = answer.headers.get_all(name).iter();
+            match (all.next().map(|value| value.to_str()), all.next()) {
+                (None, _) => Ok(None),
+                (Some(Ok(text)), None) => Ok(Some(text.to_owned()).filter(|text| !text.is_empty())),
+                // Written back without it, the entry would lose it.
+                _ => Err(Trouble::Unreadable("an entry with readable headers")),
+            }
+        };
         let text = String::from_utf8(answer.body.to_vec()).map_err(|_| Trouble::Unreadable("text"))?;
-        let version = held("roblox-entry-version").ok_or(Trouble::Unreadable("an entry with a version"))?;
-        Ok(Some(Versioned { text, version, attributes: held(ATTRIBUTES), users: held(USER_IDS) }))
+        let version = held("roblox-entry-version")?.ok_or(Trouble::Unreadable("an entry with a version"))?;
+        Ok(Some(Versioned { text, version, attributes: held(ATTRIBUTES)?, users: held(USER_IDS)? }))
     }
 
     /// Writes `text` (JSON) under `key` if it is still as `was`; without `was`, if there is nothing yet.

@@ -24,7 +24,7 @@ use serde_json::Value;
 use super::{Answer, BaseUrl, Client, USER_AGENT, credential};
 use crate::base::{Clock, Result, Secret};
 
-pub use budget::{Budget, Class, Usage};
+pub use budget::{Budget, Class, LONGEST_OBEYED, Usage};
 pub use entries::{Entry, MAX_KEYS, StoreId};
 pub use groups::{GroupInfo, JoinRequest, LoggedAction, MEMBERS_PAGE, Membership, Role};
 pub use keys::{KeyInfo, KeyScope, UserInfo};
@@ -39,7 +39,7 @@ use budget::Leave;
 pub const API_URL: &str = "https://apis.roblox.com";
 
 /// Pages of one list that are followed when all of it is wanted; groups have at most 255 roles, 20 a page.
-const MAX_PAGES: usize = 64;
+pub const MAX_PAGES: usize = 64;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -154,6 +154,11 @@ impl Roblox {
         &self.budget
     }
 
+    /// The clock that calls are counted by.
+    pub fn clock(&self) -> &Clock {
+        self.budget.clock()
+    }
+
     async fn ask(&self, call: Call<'_>) -> Result<Answer, Trouble> {
         let leave = self.budget.leave(call.class).map_err(|wait| Trouble::Paced { wait })?;
         self.send(call, leave).await
@@ -212,12 +217,13 @@ fn last_id(path: &Value) -> Option<u64> {
     path.as_str()?.rsplit('/').next()?.parse().ok()
 }
 
-/// Whether a name can be asked for in a path: `.` and `..` would be taken for directories on the way.
+/// Whether a name can be asked for in a path: `.` and `..` would be taken for directories on the way, and some control characters are
+/// dropped from addresses, so that another name would be asked for.
 fn addressable(name: &str) -> Result<(), Trouble> {
-    if !name.is_empty() && name != "." && name != ".." {
+    if !name.is_empty() && name != "." && name != ".." && !name.chars().any(char::is_control) {
         return Ok(());
     }
-    let message = "a key that is empty, \".\" or \"..\" cannot be asked for".to_owned();
+    let message = "a key that is empty, \".\" or \"..\" or has control characters cannot be asked for".to_owned();
     Err(Trouble::Refused { status: 400, complaint: Complaint { code: None, message } })
 }
 
@@ -236,7 +242,7 @@ mod tests {
 
     #[test]
     fn names_that_would_lead_elsewhere_are_not_asked_for() {
-        for bad in ["", ".", ".."] {
+        for bad in ["", ".", "..", ".\n.", "a\tb", "a\r", "\u{0}"] {
             assert!(addressable(bad).is_err(), "{bad:?}");
         }
         assert!(addressable("...").is_ok() && addressable("a/../b").is_ok());

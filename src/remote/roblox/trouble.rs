@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::budget::LONGEST_OBEYED;
 use crate::remote::{Answer, Unanswered, words};
 
 /// What Roblox says is wrong, whichever of its shapes it came in.
@@ -139,9 +140,10 @@ pub(super) fn read(answer: Answer, scope: &'static str, setting: &'static str) -
     })
 }
 
-/// `retry-after` if it is there, else the seconds until the limit starts anew.
+/// `retry-after` if it is there, else the seconds until the limit starts anew; no longer than is obeyed.
 fn wait(answer: &Answer) -> Option<Duration> {
-    answer.seconds("retry-after").or_else(|| answer.seconds("x-ratelimit-reset"))
+    let wait = answer.seconds("retry-after").or_else(|| answer.seconds("x-ratelimit-reset"));
+    wait.map(|wait| wait.min(LONGEST_OBEYED))
 }
 
 /// Reads the five shapes of failure: the gateway's list of errors, v2's `code` and `message`, the data stores' `error` with details, the

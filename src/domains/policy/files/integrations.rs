@@ -113,7 +113,7 @@ pub enum WebhookFormat {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Features {
-    /// After a decision, write the player's entry back to the Roblox DataStore.
+    /// After a decision, set the rank in the player's entry of the Roblox DataStore. An entry that is not there is not made.
     pub mirror_datastore: bool,
 }
 

@@ -76,6 +76,14 @@ impl Order {
             && open.target_rank == self.target_rank
     }
 
+    /// Why `open` goes first, if it does: the end of a suspension, which no person asked for, must not take a punishment away that waits for
+    /// a person. It comes again when that is settled.
+    fn yields_to(&self, open: &Decided) -> Option<String> {
+        let waits = open.status == Status::Proposed && open.rejected_until.is_none();
+        let yields = matches!(self.origin, Origin::SuspensionEnd(_)) && waits && open.punishes();
+        yields.then(|| format!("Decision {} ({}) waits for a person", open.id, open.action.as_str()))
+    }
+
     /// Why the policy keeps this from `player`. A lift harms nobody, so nobody is kept from one.
     pub(in crate::domains::ranks) fn shield(&self, policy: &Policy, player: &Player) -> Option<String> {
         if self.lifts { None } else { shield(policy, player, self.target_rank.as_deref()) }
@@ -90,7 +98,8 @@ pub(in crate::domains::ranks) fn shield(policy: &Policy, player: &Player, target
 }
 
 impl Ranks {
-    /// Queues what the policy did not decide, in the commit of `tx`: it takes the place of the player's open decision, whatever that is.
+    /// Queues what the policy did not decide, in the commit of `tx`: it takes the place of the player's open decision, whatever that is;
+    /// only the end of a suspension leaves a punishment that waits for a person in its place.
     /// Not counted by the breaker. Ordered again while it is open, it is answered again; one that failed is queued again.
     ///
     /// # Errors
@@ -108,6 +117,9 @@ impl Ranks {
         let before = tx.get(&PLAYERS, &user).await?.ok_or_else(missing)?;
         let policy = self.policy.current();
         if let Some(why) = order.shield(&policy, &before) {
+            return Ok(Ordered::Left(why));
+        }
+        if let Some(why) = before.decided.as_ref().and_then(|open| order.yields_to(open)) {
             return Ok(Ordered::Left(why));
         }
         let stamp = |audit| Stamp { audit, at: now, sender: sender.clone() };
