@@ -29,6 +29,7 @@ use crate::domains::upkeep;
 use crate::http::{self, Origins, Proxies};
 use crate::remote::roblox;
 use crate::store::{self, DataDir, Progress, Surroundings};
+use crate::workers::{Schedule, Zone};
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -230,7 +231,7 @@ fn auth_section(read: &Reader<'_>, generated: &Generated, host: IpAddr) -> Resul
 fn upkeep_section(read: &Reader<'_>) -> Result<upkeep::Config> {
     let data_dir = PathBuf::from(read.text("DATA_DIR")?);
     Ok(upkeep::Config {
-        schedule: upkeep::Schedule::parse(&read.text("BACKUP_CRON")?)?,
+        schedule: Schedule::parse("BACKUP_CRON", &read.text("BACKUP_CRON")?, &Zone::utc())?,
         folder: match read.text("BACKUP_DIR")? {
             folder if folder.is_empty() => data_dir.join("backups"),
             folder => PathBuf::from(folder),
