@@ -13,6 +13,9 @@ use poem_openapi::{OpenApi, OpenApiService};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
+use crate::domains::adjustments::{
+    ADJUSTMENT_KEYS, ADJUSTMENT_ROWS, ADJUSTMENTS, ADJUSTMENTS_OPEN, Adjustments, AdjustmentsApi, AdjustmentsWorker,
+};
 use crate::domains::audit::AUDITS;
 use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
@@ -51,6 +54,7 @@ pub struct App {
     pub jobs: Jobs,
     pub players: Players,
     pub leaderboards: Leaderboards,
+    pub adjustments: Adjustments,
     pub ranks: Ranks,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
@@ -96,6 +100,7 @@ impl App {
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
+        let adjustments = Adjustments::new(store.clone(), clock.clone(), ids.clone(), policy.clone(), jobs.clone());
         let ranks = Ranks::new(store.clone(), policy.clone(), clock.clone(), ids.clone());
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
@@ -118,6 +123,7 @@ impl App {
             jobs,
             players,
             leaderboards,
+            adjustments,
             ranks,
             discord,
             doorbell,
@@ -142,6 +148,7 @@ impl App {
             jobs,
             players,
             leaderboards,
+            adjustments,
             ranks,
             discord,
             doorbell,
@@ -170,6 +177,7 @@ impl App {
             RanksApi { ranks: ranks.clone() },
             PlayersApi { players: players.clone(), policy: policy.clone() },
             LeaderboardsApi::new(leaderboards.clone()),
+            AdjustmentsApi { adjustments: adjustments.clone() },
             KeysApi { auth: auth.clone() },
             SamplesApi { samples },
             GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
@@ -189,6 +197,7 @@ impl App {
             auth,
             policy,
             jobs,
+            adjustments,
             discord,
             doorbell,
             caretaker,
@@ -202,10 +211,12 @@ impl App {
             sockets: _,
             dir: _,
         } = self;
+        let kept = config.retention.audit();
         let mut workers: Vec<Box<dyn Worker>> = vec![
             Box::new(PolicyWatch(policy.clone())),
             Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
+            Box::new(AdjustmentsWorker::new(adjustments.clone(), kept)),
             Box::new(KeyUses(auth.clone())),
             Box::new(Timekeeper::new(jobs.clone())),
             Box::new(UpkeepWorker::new(caretaker.clone())),
@@ -272,6 +283,10 @@ pub fn tables() -> Vec<TableInfo> {
         CURSORS.info(),
         BOARD_COUNT.info(),
         ENTRIES.info(),
+        ADJUSTMENTS.info(),
+        ADJUSTMENT_ROWS.info(),
+        ADJUSTMENTS_OPEN.info(),
+        ADJUSTMENT_KEYS.info(),
         JOBS.info(),
         JOB_KEYS.info(),
         JOB_KEY_ENDS.info(),

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
 mod access;
+mod adjustments;
 mod apply;
 mod backups;
 mod bad_input;

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use grps::base::Cursor;
+use grps::domains::adjustments::{ADJUSTMENT_KEYS, ADJUSTMENT_ROWS, ADJUSTMENTS, ADJUSTMENTS_OPEN};
 use grps::domains::audit::{AUDITS, Entry};
 use grps::domains::auth::KEYS;
 use grps::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS};
@@ -16,7 +17,7 @@ use grps::store::{Key, MAX_PAGE, Record, Table};
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 16] = [
+const DUMPED: [&str; 20] = [
     "players",
     "player_snapshots",
     "decisions",
@@ -33,6 +34,10 @@ const DUMPED: [&str; 16] = [
     "discord_cursors",
     "discord_rejections",
     "discord_rejected",
+    "adjustments",
+    "adjustment_rows",
+    "adjustments_open",
+    "adjustment_keys",
 ];
 
 /// Every row of one table.
@@ -70,6 +75,10 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &DISCORD_CURSORS).await);
     out.extend(shown(app, &DISCORD_REJECTIONS).await);
     out.extend(shown(app, &DISCORD_REJECTED).await);
+    out.extend(shown(app, &ADJUSTMENTS).await);
+    out.extend(shown(app, &ADJUSTMENT_ROWS).await);
+    out.extend(shown(app, &ADJUSTMENTS_OPEN).await);
+    out.extend(shown(app, &ADJUSTMENT_KEYS).await);
     out
 }
 

@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("domains::standings", 5),
     ("domains::jobs", 6),
     ("domains::players", 6),
+    ("domains::adjustments", 7),
     ("domains::discord", 7),
     ("domains::doorbell", 7),
     ("domains::leaderboards", 7),

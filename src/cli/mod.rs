@@ -1,6 +1,7 @@
 //! The command line: one file a command. Commands that touch data speak to the API, through the running server when there is one and
 //! through one hosted in this process when there is not, so there is one way for data to flow.
 
+mod automation;
 mod banner;
 mod config;
 mod doctor;
@@ -72,6 +73,9 @@ enum Command {
     /// Look at queues and jobs, put jobs back, remove them
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Give, take or set the points of many players by a list, and undo it
+    #[command(subcommand)]
+    Points(automation::PointsCommand),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -135,6 +139,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Policy(command) => policy::run(command, common, sources).await,
         Command::Worker(args) => worker::run(args, common, sources).await,
         Command::Jobs(command) => jobs::run(command, common, sources).await,
+        Command::Points(command) => automation::points(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,

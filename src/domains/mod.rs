@@ -1,5 +1,6 @@
 //! The domains: what grps is about, one folder each. Their floors are in `tests/tidy.rs`.
 
+pub mod adjustments;
 pub mod audit;
 pub mod auth;
 pub mod discord;

@@ -29,6 +29,8 @@ scopes! {
     Evaluate = "decisions:evaluate",
     /// Let a decision take effect.
     Apply = "decisions:apply",
+    /// Adjust points by hand.
+    PointsAdjust = "points:adjust",
     /// Read players and their snapshots.
     PlayersRead = "players:read",
     /// Submit scores.
