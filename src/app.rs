@@ -28,6 +28,7 @@ use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, L
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{DECISIONS, HistoryRetention, Ranks, RanksApi};
+use crate::domains::reviews::{REVIEW_RUNNING, REVIEWS, Reviews, ReviewsApi, ReviewsWorker};
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
@@ -59,6 +60,7 @@ pub struct App {
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
+    pub reviews: Reviews,
     pub sockets: Sockets,
     /// The lock on the data directory; none for a store in memory.
     pub dir: Option<DataDir>,
@@ -108,6 +110,7 @@ impl App {
         let bell = (config.doorbell.as_ref(), access.as_ref());
         let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
+        let reviews = Reviews::new(store.clone(), clock.clone(), ids.clone(), ranks.clone(), standings.clone());
         let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();
         Ok(Self {
@@ -128,6 +131,7 @@ impl App {
             discord,
             doorbell,
             caretaker,
+            reviews,
             sockets,
             dir: None,
         })
@@ -153,6 +157,7 @@ impl App {
             discord,
             doorbell,
             caretaker,
+            reviews,
             sockets,
             dir: _,
         } = self;
@@ -184,6 +189,7 @@ impl App {
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
             SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
             DiscordApi { feed: discord.clone() },
+            ReviewsApi { reviews: reviews.clone() },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -201,6 +207,7 @@ impl App {
             discord,
             doorbell,
             caretaker,
+            reviews,
             metrics: _,
             board: _,
             ids: _,
@@ -217,6 +224,7 @@ impl App {
             Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
             Box::new(AdjustmentsWorker::new(adjustments.clone(), kept)),
+            Box::new(ReviewsWorker { reviews: reviews.clone(), kept }),
             Box::new(KeyUses(auth.clone())),
             Box::new(Timekeeper::new(jobs.clone())),
             Box::new(UpkeepWorker::new(caretaker.clone())),
@@ -287,6 +295,8 @@ pub fn tables() -> Vec<TableInfo> {
         ADJUSTMENT_ROWS.info(),
         ADJUSTMENTS_OPEN.info(),
         ADJUSTMENT_KEYS.info(),
+        REVIEWS.info(),
+        REVIEW_RUNNING.info(),
         JOBS.info(),
         JOB_KEYS.info(),
         JOB_KEY_ENDS.info(),

@@ -233,7 +233,7 @@ async fn server() -> (TestApp, Vec<String>) {
 fn let_in<'a>(call: Call<'a>, target: &str) -> Call<'a> {
     match target {
         _ if target.starts_with("/admin") => call.operator(),
-        "/automation/adjustments" => call.operator(),
+        "/automation/adjustments" | "/automation/reviews" => call.operator(),
         _ if target.starts_with("/job") => call.gateway(),
         _ => call.key(),
     }
@@ -253,6 +253,7 @@ fn everything_that_takes_a_body_is_tried() {
         "/ws/tickets",
         "/automation/adjustments/{id}/cancel",
         "/automation/adjustments/{id}/undo",
+        "/automation/reviews/{id}/cancel",
     ];
     let mut listed: Vec<&str> = TABLE.iter().filter(|rule| rule.method == "POST").map(|rule| rule.path).collect();
     listed.retain(|path| !bodiless.contains(path));

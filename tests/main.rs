@@ -33,6 +33,7 @@ mod openapi;
 mod policy_reload;
 mod process;
 mod queue;
+mod reviews;
 mod samples;
 mod schemes;
 mod server;

@@ -11,13 +11,14 @@ use grps::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
 use grps::domains::ranks::DECISIONS;
+use grps::domains::reviews::{REVIEW_RUNNING, REVIEWS};
 use grps::domains::standings::RANKED;
 use grps::store::{Key, MAX_PAGE, Record, Table};
 
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 20] = [
+const DUMPED: [&str; 22] = [
     "players",
     "player_snapshots",
     "decisions",
@@ -38,6 +39,8 @@ const DUMPED: [&str; 20] = [
     "adjustment_rows",
     "adjustments_open",
     "adjustment_keys",
+    "reviews",
+    "review_running",
 ];
 
 /// Every row of one table.
@@ -79,6 +82,8 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &ADJUSTMENT_ROWS).await);
     out.extend(shown(app, &ADJUSTMENTS_OPEN).await);
     out.extend(shown(app, &ADJUSTMENT_KEYS).await);
+    out.extend(shown(app, &REVIEWS).await);
+    out.extend(shown(app, &REVIEW_RUNNING).await);
     out
 }
 

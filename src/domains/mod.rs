@@ -11,6 +11,7 @@ pub mod leaderboards;
 pub mod players;
 pub mod policy;
 pub mod ranks;
+pub mod reviews;
 pub mod samples;
 pub mod standings;
 pub mod upkeep;

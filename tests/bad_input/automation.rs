@@ -1,11 +1,11 @@
-//! Bad lists of adjustments.
+//! Bad lists of adjustments and bad reviews.
 
 use serde_json::{Value, json};
 
 use super::{MAX_ID, Taker, long, no_ids, with};
 
 pub fn takers() -> Vec<Taker> {
-    vec![adjustments()]
+    vec![adjustments(), reviews()]
 }
 
 fn adjustments() -> Taker {
@@ -38,4 +38,10 @@ fn adjustments() -> Taker {
         (with(&good, "queue", json!(long(65))), &["body.queue"]),
     ]);
     Taker { target: "/automation/adjustments", good, wrong }
+}
+
+fn reviews() -> Taker {
+    let wrong: Vec<(Value, &'static [&'static str])> =
+        vec![(json!({ "apply": "yes" }), &["body.apply"]), (json!({ "apply": 1 }), &["body.apply"])];
+    Taker { target: "/automation/reviews", good: json!({}), wrong }
 }

@@ -29,6 +29,8 @@ scopes! {
     Evaluate = "decisions:evaluate",
     /// Let a decision take effect.
     Apply = "decisions:apply",
+    /// Approve, reject and revert decisions; review all players.
+    DecisionsManage = "decisions:manage",
     /// Adjust points by hand.
     PointsAdjust = "points:adjust",
     /// Read players and their snapshots.
