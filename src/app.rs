@@ -30,13 +30,14 @@ use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{DECISIONS, HistoryRetention, Ranks, RanksApi};
 use crate::domains::reviews::{REVIEW_RUNNING, REVIEWS, Reviews, ReviewsApi, ReviewsWorker};
 use crate::domains::samples::{Samples, SamplesApi};
+use crate::domains::schedule::{LEASES, Plan, Planned, ReviewPlan, SCHEDULES, ScheduleApi, ScheduleWorker, Schedules};
 use crate::domains::standings::{BoardId, RANKED, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
 use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
 use crate::remote::Roblox;
 use crate::store::{CURSORS, DataDir, Progress, Store, TableInfo};
-use crate::workers::{StatusBoard, Worker};
+use crate::workers::{Schedule, StatusBoard, Worker};
 
 /// The published title (requirement G29).
 const TITLE: &str = "GRPS Automation API";
@@ -61,6 +62,7 @@ pub struct App {
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
     pub reviews: Reviews,
+    pub schedules: Schedules,
     pub sockets: Sockets,
     /// The lock on the data directory; none for a store in memory.
     pub dir: Option<DataDir>,
@@ -111,6 +113,8 @@ impl App {
         let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let reviews = Reviews::new(store.clone(), clock.clone(), ids.clone(), ranks.clone(), standings.clone());
+        let zone = config.schedule.zone.clone();
+        let schedules = Schedules::new(store.clone(), clock.clone(), ids.clone(), zone, plans(&config, &reviews));
         let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();
         Ok(Self {
@@ -132,6 +136,7 @@ impl App {
             doorbell,
             caretaker,
             reviews,
+            schedules,
             sockets,
             dir: None,
         })
@@ -158,6 +163,7 @@ impl App {
             doorbell,
             caretaker,
             reviews,
+            schedules,
             sockets,
             dir: _,
         } = self;
@@ -190,6 +196,7 @@ impl App {
             SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
             DiscordApi { feed: discord.clone() },
             ReviewsApi { reviews: reviews.clone() },
+            ScheduleApi { schedules: schedules.clone() },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -208,6 +215,7 @@ impl App {
             doorbell,
             caretaker,
             reviews,
+            schedules,
             metrics: _,
             board: _,
             ids: _,
@@ -225,6 +233,7 @@ impl App {
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
             Box::new(AdjustmentsWorker::new(adjustments.clone(), kept)),
             Box::new(ReviewsWorker { reviews: reviews.clone(), kept }),
+            Box::new(ScheduleWorker(schedules.clone())),
             Box::new(KeyUses(auth.clone())),
             Box::new(Timekeeper::new(jobs.clone())),
             Box::new(UpkeepWorker::new(caretaker.clone())),
@@ -275,9 +284,17 @@ impl App {
     pub async fn close(&self) -> Result<()> {
         // When keys were last used is worth less than an orderly end.
         let saved = self.auth.keys().save_uses().await;
+        let stepped_down = self.schedules.step_down().await;
         self.store.close().await?;
-        saved.map(drop)
+        saved.and(stepped_down)
     }
+}
+
+/// What is started by the clock.
+fn plans(config: &Config, reviews: &Reviews) -> Vec<Planned> {
+    let planned = |plan: Box<dyn Plan>, cron: &Option<Schedule>| Planned { plan, cron: cron.clone() };
+    let review = ReviewPlan { reviews: reviews.clone(), apply: config.schedule.review_apply };
+    vec![planned(Box::new(review), &config.schedule.review)]
 }
 
 /// Every table there is, for showing what a store holds.
@@ -297,6 +314,8 @@ pub fn tables() -> Vec<TableInfo> {
         ADJUSTMENT_KEYS.info(),
         REVIEWS.info(),
         REVIEW_RUNNING.info(),
+        SCHEDULES.info(),
+        LEASES.info(),
         JOBS.info(),
         JOB_KEYS.info(),
         JOB_KEY_ENDS.info(),

@@ -254,6 +254,7 @@ fn everything_that_takes_a_body_is_tried() {
         "/automation/adjustments/{id}/cancel",
         "/automation/adjustments/{id}/undo",
         "/automation/reviews/{id}/cancel",
+        "/admin/api/schedules/{name}/run",
     ];
     let mut listed: Vec<&str> = TABLE.iter().filter(|rule| rule.method == "POST").map(|rule| rule.path).collect();
     listed.retain(|path| !bodiless.contains(path));
@@ -382,7 +383,7 @@ async fn another_method_is_told_which_ones_there_are() {
     {
         let same_path = TABLE.iter().filter(|other| other.path == rule.path);
         let mut taken: Vec<&str> = same_path.map(|other| other.method).collect();
-        let target = ["{userId}", "{user_id}", "{kid}", "{id}"]
+        let target = ["{userId}", "{user_id}", "{kid}", "{id}", "{name}"]
             .iter()
             .fold(rule.path.to_owned(), |path, name| path.replace(name, "7"));
         let target = target.replace("{season}", "s1").replace("{mode}", "ranked");

@@ -35,6 +35,7 @@ mod process;
 mod queue;
 mod reviews;
 mod samples;
+mod schedule;
 mod schemes;
 mod server;
 mod sockets;

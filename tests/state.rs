@@ -12,13 +12,14 @@ use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
 use grps::domains::ranks::DECISIONS;
 use grps::domains::reviews::{REVIEW_RUNNING, REVIEWS};
+use grps::domains::schedule::{LEASES, SCHEDULES};
 use grps::domains::standings::RANKED;
 use grps::store::{Key, MAX_PAGE, Record, Table};
 
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 22] = [
+const DUMPED: [&str; 24] = [
     "players",
     "player_snapshots",
     "decisions",
@@ -41,6 +42,8 @@ const DUMPED: [&str; 22] = [
     "adjustment_keys",
     "reviews",
     "review_running",
+    "schedules",
+    "leases",
 ];
 
 /// Every row of one table.
@@ -84,6 +87,8 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &ADJUSTMENT_KEYS).await);
     out.extend(shown(app, &REVIEWS).await);
     out.extend(shown(app, &REVIEW_RUNNING).await);
+    out.extend(shown(app, &SCHEDULES).await);
+    out.extend(shown(app, &LEASES).await);
     out
 }
 

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("domains::ranks", 8),
     ("domains::upkeep", 8),
     ("domains::reviews", 9),
+    ("domains::schedule", 10),
     ("domains::health", 11),
     ("domains::samples", 11),
     ("config", 11),

@@ -76,6 +76,8 @@ enum Command {
     /// Give, take or set the points of many players by a list, and undo it
     #[command(subcommand)]
     Points(automation::PointsCommand),
+    /// Show what is started by the clock, or start it now
+    Schedules(automation::SchedulesArgs),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -140,6 +142,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Worker(args) => worker::run(args, common, sources).await,
         Command::Jobs(command) => jobs::run(command, common, sources).await,
         Command::Points(command) => automation::points(command, common, sources).await,
+        Command::Schedules(args) => automation::schedules(args, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,

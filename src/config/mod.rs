@@ -3,6 +3,7 @@
 
 mod generated;
 mod outbound;
+mod schedule;
 mod settings;
 mod sources;
 #[cfg(test)]
@@ -67,6 +68,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     pub upkeep: upkeep::Config,
     pub jobs: jobs::Config,
+    pub schedule: crate::domains::schedule::Config,
     /// None when it is off.
     pub discord: Option<discord::Config>,
     /// None when it is off.
@@ -150,6 +152,7 @@ impl Config {
                 queue_length: read.number("JOB_QUEUE_LENGTH", 1, 100_000_000)? as usize,
                 waiters: read.number("JOB_WAITERS", 1, 1_000_000)? as usize,
             },
+            schedule: schedule::schedule(&read)?,
             discord: outbound::discord(&read)?,
             doorbell: outbound::doorbell(&read)?,
             roblox: outbound::roblox(&read)?,

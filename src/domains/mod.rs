@@ -13,5 +13,6 @@ pub mod policy;
 pub mod ranks;
 pub mod reviews;
 pub mod samples;
+pub mod schedule;
 pub mod standings;
 pub mod upkeep;

@@ -91,6 +91,8 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/admin/api/bootstrap", Needs(SIGNED, Scope::Operate)),
     rule("POST", "/admin/api/demo", Needs(SIGNED, Scope::Operate)),
     rule("DELETE", "/admin/api/demo", Needs(SIGNED, Scope::Operate)),
+    rule("GET", "/admin/api/schedules", Needs(SIGNED, Scope::Operate)),
+    rule("POST", "/admin/api/schedules/{name}/run", Needs(SIGNED, Scope::Operate)),
     rule("GET", "/admin/api/store", Needs(SIGNED, Scope::StoreManage)),
     rule("GET", "/admin/api/store/tasks", Needs(SIGNED, Scope::StoreManage)),
     rule("POST", "/admin/api/store/tasks", Needs(SIGNED, Scope::StoreManage)),
