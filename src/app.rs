@@ -2,6 +2,8 @@
 //! and no lookups: what is not in [`App`] does not run, and [`App::endpoint`] and [`App::workers`] take the record apart without `..`,
 //! so a forgotten part does not compile.
 
+mod tables;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,36 +15,34 @@ use poem_openapi::{OpenApi, OpenApiService};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
-use crate::domains::applying::{self, Applying, SUSPENSIONS, SuspensionEnds};
-use crate::domains::audit::AUDITS;
-use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
-use crate::domains::brakes::{self, ACTOR_USES, Alerts, BREAKER, Brakes, BrakesApi};
-use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
+use crate::domains::adjustments::{Adjustments, AdjustmentsApi, AdjustmentsWorker};
+use crate::domains::applying::{self, Applying, SuspensionEnds};
+use crate::domains::auth::{self, Auth, KeyUses, Keys, KeysApi, Sealer, TABLE};
+use crate::domains::brakes::{self, Alerts, Brakes, BrakesApi};
+use crate::domains::discord::{DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
-use crate::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Drift, DriftApi, DriftWalk};
-use crate::domains::effects::{EFFECTS, EFFECTS_OPEN};
+use crate::domains::drift::{Drift, DriftApi, DriftWalk};
 use crate::domains::group::{Access, Group, GroupApi, GroupWatch, Uses};
 use crate::domains::health::{Checks, HealthApi};
-use crate::domains::jobs::{
-    Events, GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
-};
-use crate::domains::joins::{JOINS_ANSWERING, JoinsWorker};
-use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
-use crate::domains::mirrors::{MIRROR_DUE, MIRRORED, Mirrors};
-use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
+use crate::domains::jobs::{Events, GatewayApi, Jobs, QueuesApi, SocketApi, Timekeeper};
+use crate::domains::joins::JoinsWorker;
+use crate::domains::leaderboards::{Leaderboards, LeaderboardsApi};
+use crate::domains::mirrors::Mirrors;
+use crate::domains::players::{Players, PlayersApi, Retention};
 use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch, Search};
-use crate::domains::ranks::{
-    APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
-    RevertApi,
-};
+use crate::domains::ranks::{DecisionsApi, HistoryRetention, Ranks, RanksApi, RevertApi};
+use crate::domains::reviews::{Reviews, ReviewsApi, ReviewsWorker};
 use crate::domains::samples::{Samples, SamplesApi};
-use crate::domains::standings::{BoardId, RANKED, Standings};
+use crate::domains::schedule::{Plan, Planned, ReviewPlan, ScheduleApi, ScheduleWorker, Schedules};
+use crate::domains::standings::{BoardId, Standings};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
 use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
 use crate::remote::Roblox;
-use crate::store::{CURSORS, DataDir, Progress, Store, TableInfo};
-use crate::workers::{StatusBoard, Worker};
+use crate::store::{DataDir, Progress, Store};
+use crate::workers::{Schedule, StatusBoard, Worker};
+
+pub use tables::tables;
 
 /// The published title (requirement G29).
 const TITLE: &str = "GRPS Automation API";
@@ -65,6 +65,7 @@ pub struct App {
     /// The members of the group; the group's own module tells.
     pub group_size: GroupSize,
     pub brakes: Brakes,
+    pub adjustments: Adjustments,
     pub ranks: Ranks,
     pub mirrors: Mirrors,
     pub applying: Applying,
@@ -72,6 +73,8 @@ pub struct App {
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
+    pub reviews: Reviews,
+    pub schedules: Schedules,
     pub sockets: Sockets,
     /// The lock on the data directory; none for a store in memory.
     pub dir: Option<DataDir>,
@@ -140,11 +143,15 @@ impl App {
         let applying = Applying::new(parts, &metrics).await?;
         let drift = (store.clone(), clock.clone(), ids.clone());
         let drift = Drift::new(drift, group.clone(), policy.clone(), ranks.clone());
+        let adjustments = Adjustments::new(store.clone(), clock.clone(), ids.clone(), policy.clone(), jobs.clone());
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
         let bell = (config.doorbell.as_ref(), roblox.as_ref());
         let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
+        let reviews = Reviews::new(store.clone(), clock.clone(), ids.clone(), ranks.clone(), standings.clone());
+        let zone = config.schedule.zone.clone();
+        let schedules = Schedules::new(store.clone(), clock.clone(), ids.clone(), zone, plans(&config, &reviews));
         let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();
         Ok(Self {
@@ -163,6 +170,7 @@ impl App {
             leaderboards,
             group_size,
             brakes,
+            adjustments,
             ranks,
             mirrors,
             applying,
@@ -170,6 +178,8 @@ impl App {
             discord,
             doorbell,
             caretaker,
+            reviews,
+            schedules,
             sockets,
             dir: None,
         })
@@ -193,6 +203,7 @@ impl App {
             leaderboards,
             group_size: _,
             brakes,
+            adjustments,
             ranks,
             mirrors: _,
             applying,
@@ -200,6 +211,8 @@ impl App {
             discord,
             doorbell,
             caretaker,
+            reviews,
+            schedules,
             sockets,
             dir: _,
         } = self;
@@ -223,21 +236,31 @@ impl App {
             credential_required: config.health_auth_required,
         };
         let samples = Samples { store: store.clone(), policy: policy.clone(), clock: clock.clone(), ids: ids.clone() };
-        (
-            health,
+        // A tuple holds sixteen at most, so what belongs together has one of its own.
+        let automation = (
             RanksApi { ranks: ranks.clone() },
             DecisionsApi { ranks: ranks.clone() },
             RevertApi { ranks: ranks.clone() },
             BrakesApi { brakes: brakes.clone() },
+            AdjustmentsApi { adjustments: adjustments.clone() },
+            ReviewsApi { reviews: reviews.clone() },
+            DriftApi { drift: drift.clone() },
+            ScheduleApi { schedules: schedules.clone() },
+        );
+        let queues = (
+            GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
+            QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
+            SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
+            DiscordApi { feed: discord.clone() },
+        );
+        (
+            health,
+            automation,
             PlayersApi { players: players.clone(), policy: policy.clone() },
             LeaderboardsApi::new(leaderboards.clone()),
             KeysApi { auth: auth.clone() },
             SamplesApi { samples },
-            GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
-            QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
-            SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
-            DriftApi { drift: drift.clone() },
-            DiscordApi { feed: discord.clone() },
+            queues,
             GroupApi { group: group.clone(), uses: uses(config) },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
@@ -258,9 +281,12 @@ impl App {
             applying,
             drift,
             brakes,
+            adjustments,
             discord,
             doorbell,
             caretaker,
+            reviews,
+            schedules,
             metrics: _,
             board: _,
             standings: _,
@@ -271,11 +297,15 @@ impl App {
             sockets: _,
             dir: _,
         } = self;
+        let kept = config.retention.audit();
         let mut workers: Vec<Box<dyn Worker>> = vec![
             Box::new(PolicyWatch(policy.clone())),
             Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
             Box::new(Alerts::new(brakes.clone())),
+            Box::new(AdjustmentsWorker::new(adjustments.clone(), kept)),
+            Box::new(ReviewsWorker { reviews: reviews.clone(), kept }),
+            Box::new(ScheduleWorker(schedules.clone())),
             Box::new(KeyUses(auth.clone())),
             Box::new(Timekeeper::new(jobs.clone())),
             Box::new(SuspensionEnds::new(applying.clone())),
@@ -335,8 +365,9 @@ impl App {
     pub async fn close(&self) -> Result<()> {
         // When keys were last used is worth less than an orderly end.
         let saved = self.auth.keys().save_uses().await;
+        let stepped_down = self.schedules.step_down().await;
         self.store.close().await?;
-        saved.map(drop)
+        saved.and(stepped_down)
     }
 }
 
@@ -356,43 +387,11 @@ fn uses(config: &Config) -> Uses {
     }
 }
 
-/// Every table there is, for showing what a store holds.
-pub fn tables() -> Vec<TableInfo> {
-    vec![
-        PLAYERS.info(),
-        SNAPSHOTS.info(),
-        DECISIONS.info(),
-        DECIDED.info(),
-        OPEN_EFFECTS.info(),
-        APPLIED.info(),
-        DECISIONS_INDEXED.info(),
-        RANKED.info(),
-        BOARDS.info(),
-        DRIFT_RUNS.info(),
-        DRIFT_ACTIVE.info(),
-        DRIFT_SEEN.info(),
-        DRIFTS.info(),
-        JOINS_ANSWERING.info(),
-        CURSORS.info(),
-        BOARD_COUNT.info(),
-        ENTRIES.info(),
-        JOBS.info(),
-        JOB_KEYS.info(),
-        JOB_KEY_ENDS.info(),
-        JOBS_FORGOTTEN.info(),
-        DISCORD_CURSORS.info(),
-        DISCORD_REJECTIONS.info(),
-        DISCORD_REJECTED.info(),
-        EFFECTS.info(),
-        EFFECTS_OPEN.info(),
-        SUSPENSIONS.info(),
-        MIRROR_DUE.info(),
-        MIRRORED.info(),
-        KEYS.info(),
-        AUDITS.info(),
-        BREAKER.info(),
-        ACTOR_USES.info(),
-    ]
+/// What is started by the clock.
+fn plans(config: &Config, reviews: &Reviews) -> Vec<Planned> {
+    let planned = |plan: Box<dyn Plan>, cron: &Option<Schedule>| Planned { plan, cron: cron.clone() };
+    let review = ReviewPlan { reviews: reviews.clone(), apply: config.schedule.review_apply };
+    vec![planned(Box::new(review), &config.schedule.review)]
 }
 
 /// The published API, without opening anything: what `grps openapi` prints and `openapi/` holds.

@@ -106,6 +106,7 @@ fn target(path: &str) -> String {
         ("{mode}", "ranked"),
         ("{kid}", "c00000000"),
         ("{file}", "docs.js"),
+        ("{name}", "nothing"),
         ("{id}", "0000000000000000"),
     ];
     let target = filled.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));

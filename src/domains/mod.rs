@@ -1,6 +1,7 @@
 //! The domains: what grps is about, one folder each. Their floors are in `tests/tidy.rs`.
 
 pub mod applying;
+pub mod adjustments;
 pub mod audit;
 pub mod auth;
 pub mod brakes;
@@ -17,6 +18,8 @@ pub mod mirrors;
 pub mod players;
 pub mod policy;
 pub mod ranks;
+pub mod reviews;
 pub mod samples;
+pub mod schedule;
 pub mod standings;
 pub mod upkeep;
