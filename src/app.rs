@@ -27,6 +27,7 @@ use crate::domains::policy::{PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{DECISIONS, HistoryRetention, Ranks, RanksApi};
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
+use crate::domains::sync::{SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES, Sync, SyncApi};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
 use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
@@ -52,6 +53,7 @@ pub struct App {
     pub players: Players,
     pub leaderboards: Leaderboards,
     pub ranks: Ranks,
+    pub sync: Sync,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
@@ -102,6 +104,8 @@ impl App {
         let access = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
         let bell = (config.doorbell.as_ref(), access.as_ref());
         let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
+        let vendor = (config.roblox.as_ref(), access.as_ref());
+        let sync = Sync::open(&store, (clock.clone(), ids.clone()), policy.clone(), vendor, &metrics).await?;
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();
@@ -119,6 +123,7 @@ impl App {
             players,
             leaderboards,
             ranks,
+            sync,
             discord,
             doorbell,
             caretaker,
@@ -143,6 +148,7 @@ impl App {
             players,
             leaderboards,
             ranks,
+            sync,
             discord,
             doorbell,
             caretaker,
@@ -156,6 +162,7 @@ impl App {
             caretaker: caretaker.clone(),
             discord: discord.clone(),
             doorbell: doorbell.clone(),
+            sync: sync.clone(),
             clock: clock.clone(),
         };
         let health = HealthApi {
@@ -176,6 +183,7 @@ impl App {
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
             SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
             DiscordApi { feed: discord.clone() },
+            SyncApi { sync: sync.clone() },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -192,6 +200,7 @@ impl App {
             discord,
             doorbell,
             caretaker,
+            sync,
             metrics: _,
             board: _,
             ids: _,
@@ -212,6 +221,7 @@ impl App {
             Box::new(BackupWorker::new(caretaker.clone(), clock.clone())),
         ];
         workers.extend(discord.poller().map(|poller| Box::new(poller) as Box<dyn Worker>));
+        workers.extend(sync.worker().map(|worker| Box::new(worker) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
         workers
     }
@@ -241,6 +251,7 @@ impl App {
     /// Those who wait for something are told to come back: nobody holds up the end.
     pub fn stop_waiting(&self) {
         self.jobs.stop();
+        self.sync.stop();
         self.sockets.close();
     }
 
@@ -279,6 +290,10 @@ pub fn tables() -> Vec<TableInfo> {
         DISCORD_CURSORS.info(),
         DISCORD_REJECTIONS.info(),
         DISCORD_REJECTED.info(),
+        SYNC_JOBS.info(),
+        SYNC_ACTIVE.info(),
+        SYNC_PAGES.info(),
+        SYNC_FAILURES.info(),
         KEYS.info(),
         AUDITS.info(),
     ]

@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("domains::leaderboards", 7),
     ("domains::ranks", 8),
     ("domains::upkeep", 8),
+    ("domains::sync", 9),
     ("domains::health", 11),
     ("domains::samples", 11),
     ("config", 11),

@@ -12,4 +12,5 @@ pub mod policy;
 pub mod ranks;
 pub mod samples;
 pub mod standings;
+pub mod sync;
 pub mod upkeep;

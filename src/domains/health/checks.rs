@@ -7,6 +7,7 @@ use crate::base::{Clock, Time};
 use crate::domains::discord::DiscordFeed;
 use crate::domains::doorbell::Doorbell;
 use crate::domains::policy::PolicyStore;
+use crate::domains::sync::Sync;
 use crate::domains::upkeep::{Caretaker, Freshness};
 use crate::store::{Health, Store};
 use crate::workers::StatusBoard;
@@ -31,6 +32,7 @@ pub struct Checks {
     pub caretaker: Caretaker,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
+    pub sync: Sync,
     pub clock: Clock,
 }
 
@@ -87,6 +89,7 @@ impl Checks {
         let mut out = Vec::new();
         out.extend(self.discord.channel().map(|_| check("discord", discord)));
         out.extend(self.doorbell.is_on().then(|| check("doorbell", doorbell)));
+        out.extend(self.sync.is_on().then(|| check("sync", self.sync.failing())));
         out
     }
 

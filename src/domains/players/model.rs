@@ -49,6 +49,9 @@ pub struct Player {
     /// The last decision that took effect.
     #[serde(default)]
     pub acted: Option<Acted>,
+    /// The revision of the data store's entry that was last taken in.
+    #[serde(default)]
+    pub synced_revision: Option<String>,
 }
 
 /// What the decision engine remembers of a player from one evaluation to the next; only the engine interprets it.
@@ -192,6 +195,7 @@ impl Player {
             decided: None,
             demo: false,
             acted: None,
+            synced_revision: None,
         }
     }
 
