@@ -6,6 +6,7 @@ use grps::base::metrics::Metrics;
 use grps::base::{Clock, Secret};
 use grps::domains::doorbell::{BUDGET_PER_MINUTE, BURST, Config, Doorbell};
 use grps::domains::jobs::{NewJob, QueueName, Take};
+use grps::fakes::roblox::{Day, FakeRoblox, KEY, UNIVERSE};
 use grps::remote::BaseUrl;
 use grps::remote::roblox::{Complaint, MAX_MESSAGE, PUBLISH_SCOPE, Settings, Trouble};
 use grps::remote::{Roblox, Unanswered};
@@ -13,7 +14,6 @@ use grps::workers::{Next, StatusBoard, Supervisor, Worker};
 use serde_json::json;
 
 use crate::fakes::PATIENCE;
-use crate::fakes::roblox::{Day, FakeRoblox, KEY, UNIVERSE};
 use crate::harness::{START, Setup, TestApp};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ struct Scene {
 
 impl Scene {
     async fn new(queues: &str) -> Self {
-        let fake = FakeRoblox::start(Clock::fake(START)).await;
+        let fake = FakeRoblox::start(Clock::fake(START)).unwrap();
         let setup = Setup::new().set("ROBLOX_OPEN_CLOUD_API_KEY", KEY).set("ROBLOX_UNIVERSE_ID", UNIVERSE.to_string());
         let app = setup.set("DOORBELL_QUEUES", queues).set("ROBLOX_API_URL", fake.url()).start().await;
         fake.clock(&app.clock);
@@ -65,7 +65,7 @@ impl Scene {
 
     /// Topic and number of every ring.
     fn rings(&self) -> Vec<(String, u64)> {
-        let rings = self.fake.published();
+        let rings = self.fake.messages();
         rings.into_iter().map(|ring| (ring.topic, ring.message["ready"].as_u64().unwrap())).collect()
     }
 }
@@ -83,7 +83,7 @@ async fn a_new_job_rings_for_its_queue_alone() {
     scene.put("vip", 3).await;
     scene.put("quiet", 1).await;
     scene.tick().await;
-    let rings = scene.fake.published();
+    let rings = scene.fake.messages();
     assert_eq!(rings.len(), 1);
     assert_eq!((rings[0].topic.as_str(), &rings[0].message), ("grps-jobs-vip", &json!({"queue": "vip", "ready": 3})));
     let metrics = scene.app.get("/metrics").from("127.0.0.1:4711").expect(200).await.text;
@@ -101,7 +101,7 @@ async fn many_jobs_are_one_ring_a_second() {
         scene.tick().await;
         scene.app.clock.advance(Duration::from_millis(100));
     }
-    let rings = scene.fake.published();
+    let rings = scene.fake.messages();
     assert_eq!(rings.len(), 5, "{rings:?}");
     assert!(rings.windows(2).all(|pair| pair[1].at.since(pair[0].at) >= SECOND));
 }
@@ -127,7 +127,7 @@ async fn work_that_nobody_takes_is_rung_for_again() {
     let mut scene = Scene::new("default").await;
     scene.put("default", 2).await;
     scene.run(SECOND * 100).await;
-    assert_eq!(scene.rings().len(), 4, "{:?}", scene.fake.published());
+    assert_eq!(scene.rings().len(), 4, "{:?}", scene.fake.messages());
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn every_bad_day_is_waited_out_and_the_ring_made_up_for() {
         assert!(failing.contains(what), "{day:?}: {failing}");
         assert!(!failing.contains(KEY));
         scene.run(pause - Duration::from_millis(1)).await;
-        assert_eq!(scene.fake.calls(), 1, "{day:?}");
+        assert_eq!(scene.fake.asked().len(), 1, "{day:?}");
         scene.run(Duration::from_millis(2)).await;
         assert_eq!((scene.rings().len(), scene.app.app.doorbell.failing()), (1, None), "{day:?}");
     }
@@ -245,7 +245,7 @@ async fn a_commit_calls_the_worker_at_once() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     scene.put("default", 1).await;
     let heard = async {
-        while scene.fake.published().is_empty() {
+        while scene.fake.messages().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -278,7 +278,7 @@ async fn without_its_settings_it_is_off() {
 fn roblox(fake: &FakeRoblox) -> Roblox {
     let settings = Settings {
         key: Secret::new(KEY),
-        api: BaseUrl::parse("ROBLOX_API_URL", &fake.url()).unwrap(),
+        api: BaseUrl::parse("ROBLOX_API_URL", fake.url()).unwrap(),
         budget_percent: 100,
         group: None,
         universe: Some(UNIVERSE),
@@ -291,14 +291,15 @@ fn roblox(fake: &FakeRoblox) -> Roblox {
 
 #[tokio::test]
 async fn a_message_that_is_too_long_is_refused_by_roblox_and_told() {
-    let fake = FakeRoblox::start(Clock::fake(START)).await;
+    let fake = FakeRoblox::start(Clock::fake(START)).unwrap();
     let roblox = roblox(&fake);
     assert_eq!(roblox.publish_message(UNIVERSE, "topic", &"x".repeat(MAX_MESSAGE)).await, Ok(()));
     let trouble = roblox.publish_message(UNIVERSE, "topic", &"x".repeat(MAX_MESSAGE + 1)).await.unwrap_err();
-    let complaint = Complaint { code: Some("INVALID_ARGUMENT".into()), message: "The request is not valid.".into() };
+    let complaint =
+        Complaint { code: Some("INVALID_ARGUMENT".into()), message: "message is longer than 1024 characters".into() };
     assert_eq!(trouble, Trouble::Refused { status: 400, complaint });
-    fake.days(&[Day::Hang]);
+    fake.days(&[Day::HangAfterApplying]);
     let trouble = roblox.publish_message(UNIVERSE, "topic", "x").await.unwrap_err();
     assert!(matches!(trouble, Trouble::Unanswered(Unanswered { what, .. }) if what.contains("did not answer")));
-    assert_eq!(fake.published().len(), 2, "it was heard all the same");
+    assert_eq!(fake.messages().len(), 2, "it was heard all the same");
 }

@@ -81,7 +81,7 @@ fn check_schema(spec: &Value, schema: &Value, body: &Value, what: &str) {
 }
 
 /// OpenAPI 3.0 says `nullable` where JSON Schema says one of two types.
-fn nullable(node: &mut Value) {
+pub fn nullable(node: &mut Value) {
     match node {
         Value::Array(items) => items.iter_mut().for_each(nullable),
         Value::Object(map) => {

@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("http", 3),
     ("remote", 3),
     ("workers", 3),
+    ("fakes", 4),
     ("domains::audit", 4),
     ("domains::auth", 5),
     ("domains::policy", 5),

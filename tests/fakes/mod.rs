@@ -3,7 +3,6 @@
 
 pub mod days;
 pub mod discord;
-pub mod roblox;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
