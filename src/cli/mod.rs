@@ -13,6 +13,7 @@ mod samples;
 mod serve;
 mod session;
 mod sign;
+mod sync;
 mod upkeep;
 mod worker;
 
@@ -72,6 +73,9 @@ enum Command {
     /// Look at queues and jobs, put jobs back, remove them
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Read the experience's data store, and see how that is going
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -135,6 +139,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Policy(command) => policy::run(command, common, sources).await,
         Command::Worker(args) => worker::run(args, common, sources).await,
         Command::Jobs(command) => jobs::run(command, common, sources).await,
+        Command::Sync(command) => sync::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,

@@ -372,6 +372,14 @@ impl Sync {
     }
 }
 
+impl Access {
+    /// The same, by way of `roblox`, in this scope.
+    pub fn on(&self, roblox: Roblox, scope: &str) -> Self {
+        let store = StoreId { scope: scope.to_owned(), ..self.store.clone() };
+        Self { roblox, store, prefix: self.prefix.clone() }
+    }
+}
+
 impl Source {
     fn of((settings, roblox): (Option<&Settings>, Option<&Roblox>)) -> Self {
         let (Some(settings), Some(roblox)) = (settings, roblox) else {

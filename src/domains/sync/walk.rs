@@ -57,7 +57,7 @@ impl Sync {
         let access = self.access()?;
         let waited = run.lap.closed.is_none();
         let roblox = if waited { access.roblox.patient(INLINE_PATIENCE) } else { access.roblox.clone() };
-        let access = &Access { roblox, store: StoreId { scope: run.scope.clone(), ..access.store.clone() }, ..access.clone() };
+        let access = &access.on(roblox, &run.scope);
         let Some(page) = self.store().get(&SYNC_PAGES, &id).await? else {
             return match &run.phase {
                 Phase::Walking => self.next_page(access, id, run).await,
