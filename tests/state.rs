@@ -11,12 +11,13 @@ use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
 use grps::domains::ranks::DECISIONS;
 use grps::domains::standings::RANKED;
+use grps::domains::sync::{SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES};
 use grps::store::{Key, MAX_PAGE, Record, Table};
 
 use crate::harness::TestApp;
 
 /// The tables [`dump`] reads, by their names.
-const DUMPED: [&str; 16] = [
+const DUMPED: [&str; 20] = [
     "players",
     "player_snapshots",
     "decisions",
@@ -33,6 +34,10 @@ const DUMPED: [&str; 16] = [
     "discord_cursors",
     "discord_rejections",
     "discord_rejected",
+    "sync_jobs",
+    "sync_active",
+    "sync_pages",
+    "sync_failures",
 ];
 
 /// Every row of one table.
@@ -70,6 +75,10 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &DISCORD_CURSORS).await);
     out.extend(shown(app, &DISCORD_REJECTIONS).await);
     out.extend(shown(app, &DISCORD_REJECTED).await);
+    out.extend(shown(app, &SYNC_JOBS).await);
+    out.extend(shown(app, &SYNC_ACTIVE).await);
+    out.extend(shown(app, &SYNC_PAGES).await);
+    out.extend(shown(app, &SYNC_FAILURES).await);
     out
 }
 

@@ -49,7 +49,7 @@ pub struct Player {
     /// The last decision that took effect.
     #[serde(default)]
     pub acted: Option<Acted>,
-    /// The revision of the data store's entry that was last taken in.
+    /// The revision of the data store's entry that was last taken in, and the entry's key.
     #[serde(default)]
     pub synced_revision: Option<String>,
 }

@@ -32,6 +32,10 @@ enum Synced {
         #[oai(header = "x-grps-unchanged")]
         u64,
     ),
+    /// Roblox failed; what was read is kept.
+    #[oai(status = 502)]
+    #[allow(dead_code)] // answered as every failure is; here it is only announced
+    Unavailable,
 }
 
 #[derive(ApiResponse)]

@@ -34,16 +34,16 @@ pub enum Change {
     Unchanged(Option<Player>),
 }
 
-/// Lays `reading`, the entry's `revision`, over what is stored. The data store is the game's own memory, so its values are believed as a first
+/// Lays `reading`, from the entry's `revision`, over what is stored. The data store is the game's own memory, so its values are believed as a first
 /// snapshot's are: within the bounds of `policy.points.json`, and however fast they were gained. Returns what the bounds objected to.
 pub fn apply(
     before: Option<&Player>,
     reading: &Reading,
-    revision: &str,
+    revision: Option<&str>,
     policy: &Policy,
     now: Time,
 ) -> (Change, Vec<Flag>) {
-    let revision = Some(revision.to_owned()).filter(|revision| !revision.is_empty());
+    let revision = revision.map(str::to_owned);
     if revision.is_some() && before.is_some_and(|before| before.synced_revision == revision) {
         return (Change::Unchanged(None), Vec::new());
     }
@@ -115,14 +115,14 @@ mod tests {
     }
 
     fn player(value: Value) -> Player {
-        match apply(None, &reading(value), "r1", &Policy::builtin(), Time(1)) {
+        match apply(None, &reading(value), Some("r1"), &Policy::builtin(), Time(1)) {
             (Change::Created(player), _) => player,
             other => panic!("{other:?}"),
         }
     }
 
     fn after(before: &Player, value: Value, revision: &str) -> (Change, Vec<Flag>) {
-        apply(Some(before), &reading(value), revision, &Policy::builtin(), Time(2))
+        apply(Some(before), &reading(value), Some(revision).filter(|text| !text.is_empty()), &Policy::builtin(), Time(2))
     }
 
     #[test]

@@ -33,7 +33,7 @@ const SWEEP: usize = 500;
 #[derive(Debug, Clone)]
 pub enum Found {
     /// It says this about a player, in this revision.
-    Entry(Box<Reading>, String),
+    Entry(Box<Reading>, Option<String>),
     /// It is there no more.
     Gone,
     /// It cannot be taken in, for this reason.
@@ -99,7 +99,7 @@ impl Sync {
             for ((key, found), audit) in found.iter().zip(&stamp.audits[1..]) {
                 match found {
                     Found::Entry(reading, revision) => {
-                        self.take_in(&tx, reading, revision, (&run, *audit, stamp.now), &mut counted).await?;
+                        self.take_in(&tx, reading, revision.as_deref(), (&run, *audit, stamp.now), &mut counted).await?;
                     }
                     Found::Gone => counted.deleted += 1,
                     Found::Bad(_) => counted.failed += 1,
@@ -132,7 +132,7 @@ impl Sync {
         &self,
         tx: &Tx,
         reading: &Reading,
-        revision: &str,
+        revision: Option<&str>,
         (run, audit, now): (&Run, Id, Time),
         counted: &mut Tally,
     ) -> Result<()> {
@@ -298,7 +298,7 @@ pub(super) fn record(tx: &Tx, id: Id, run: &Run, audit: Id, action: &str) {
 /// Whether going on with `page` could go on for ever.
 fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
     let what = match &page.next {
-        Some(next) if Some(next) == run.cursor.as_ref() => "Roblox's list names the same page as the next one".to_owned(),
+        Some(next) if Some(next) == run.cursor.as_ref() && !page.keys.is_empty() => "Roblox's list names the same page as the next one".to_owned(),
         Some(next) if next.len() > MAX_TOKEN => {
             format!("Roblox's page token has {} bytes; at most {MAX_TOKEN} are kept", next.len())
         }

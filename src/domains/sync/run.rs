@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::Time;
+use crate::remote::roblox::MAX_KEYS;
 
 /// How much a run walks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +113,13 @@ pub struct Census {
     /// What asks for the next page to count.
     pub cursor: Option<String>,
     pub state: CensusState,
+}
+
+impl Census {
+    /// Pages that were counted, about.
+    pub fn pages(&self) -> u64 {
+        self.counted.div_ceil(MAX_KEYS as u64)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

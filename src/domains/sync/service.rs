@@ -13,7 +13,7 @@ use super::run::{Extent, Failure, Plan, Run};
 use super::tables::{EntryFailure, SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES};
 use super::worker::{SyncWorker, Turns};
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result, Time};
+use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result};
 use crate::domains::policy::{Policy, PolicyStore};
 use crate::remote::roblox::{Class, Settings, StoreId};
 use crate::remote::{Roblox, TOTAL_TIMEOUT};
@@ -52,8 +52,6 @@ struct Inner {
     /// Told when there is something new to do.
     wake: Arc<Notify>,
     stopping: watch::Sender<bool>,
-    /// Not before this is Roblox asked: calls of the process before us still count.
-    rested_at: Time,
 }
 
 /// Where the entries are.
@@ -93,6 +91,8 @@ pub struct Starter {
 }
 
 impl Sync {
+    /// Calls of the process before us still count with Roblox, so they are charged to the budget.
+    ///
     /// # Errors
     /// Those of reading the runs.
     pub async fn open(
@@ -114,19 +114,22 @@ impl Sync {
                 break;
             }
         }
-        let now = clock.now();
-        let recent = board.last_active().is_some_and(|at| now.since(at) < WINDOW + TOTAL_TIMEOUT);
+        let source = Source::of(access);
+        if let Source::On(access) = &source {
+            let (reads, lists) = board.asked_since(clock.now() - WINDOW - TOTAL_TIMEOUT);
+            access.roblox.budget().charge(Class::EntryReads, reads as usize);
+            access.roblox.budget().charge(Class::EntryLists, lists as usize);
+        }
         Ok(Self(Arc::new(Inner {
             store: store.clone(),
             clock,
             ids,
             policy,
-            source: Source::of(access),
+            source,
             board,
             turns: Mutex::default(),
             wake: Arc::default(),
             stopping: watch::channel(false).0,
-            rested_at: if recent { now + WINDOW } else { now },
         })))
     }
 
@@ -363,12 +366,6 @@ impl Sync {
 
     pub(super) fn turns(&self) -> MutexGuard<'_, Turns> {
         self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long to leave Roblox alone because it may still count what was asked before this process began; none when it cannot.
-    pub(super) fn rest(&self) -> Option<Duration> {
-        let left = self.0.rested_at.since(self.clock().now()).min(WINDOW);
-        (!left.is_zero()).then_some(left)
     }
 }
 

@@ -214,7 +214,7 @@ impl Sync {
     }
 }
 
-/// Reads `keys` together, until one meets something that stops them all. What was not asked for any more is not in the answer.
+/// Reads `keys` together, until one meets something that stops them all. Given in their order; what was not asked for any more is left out.
 async fn read_some(roblox: &Roblox, store: &StoreId, keys: &[String]) -> Vec<Read> {
     let stop = &AtomicBool::new(false);
     let reads = keys.to_vec().into_iter().map(|key| async move {
@@ -227,14 +227,18 @@ async fn read_some(roblox: &Roblox, store: &StoreId, keys: &[String]) -> Vec<Rea
         }
         Some((key, outcome))
     });
-    futures_util::stream::iter(reads).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+    futures_util::stream::iter(reads).buffered(AT_ONCE).filter_map(std::future::ready).collect().await
 }
 
 async fn read_one(roblox: &Roblox, store: &StoreId, key: &str) -> Result<Found, Trouble> {
     match roblox.entry(store, key).await {
         Ok(None) => Ok(Found::Gone),
         Ok(Some(entry)) => Ok(match entry::read(key, &entry.value) {
-            Ok(reading) => Found::Entry(Box::new(reading), entry.revision),
+            // Revisions are told apart within a key only.
+            Ok(reading) => {
+                let revision = Some(entry.revision).filter(|revision| !revision.is_empty());
+                Found::Entry(Box::new(reading), revision.map(|revision| format!("{revision} {key}")))
+            }
             Err(reason) => Found::Bad(reason),
         }),
         Err(trouble) if trouble.cure() == Cure::Nothing => Ok(Found::Bad(trouble.what())),

@@ -118,9 +118,6 @@ impl SyncWorker {
             Some(Err(pause)) => return Ok(Next::After(pause)),
             Some(Ok(picked)) => picked,
         };
-        if let Some(rest) = self.sync.rest() {
-            return Ok(Next::After(rest));
-        }
         match self.sync.step(id, &run).await? {
             Step::Went => Ok(Next::Now),
             Step::Pause(pause) => {
