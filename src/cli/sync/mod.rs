@@ -1,13 +1,15 @@
 //! `grps sync`: read the experience's data store, and see how that is going.
 
+mod told;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use indicatif::HumanDuration;
 use poem::http::Method;
 use serde_json::{Value, json};
 
+use self::told::{line, number, told, word};
 use super::jobs::visible;
 use super::serve::Stop;
 use super::session::Session;
@@ -146,44 +148,8 @@ fn segment(id: &str) -> &str {
     if id.bytes().all(|byte| byte.is_ascii_alphanumeric()) { id } else { "-" }
 }
 
-fn line(run: &Value) -> String {
-    let (seen, total) = (number(run, "seen"), run["total"].as_u64());
-    let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
-    let eta = run["eta_seconds"].as_u64().map(|seconds| HumanDuration(Duration::from_secs(seconds)));
-    let eta = eta.map(|eta| format!(", {eta} left")).unwrap_or_default();
-    let (id, status, at) = (word(&run["id"]), word(&run["status"]), word(&run["created_at"]));
-    format!("{id}  {status:<8} {at}  {:<12} {seen}{of} entries{eta}", word(&run["activity"]))
-}
-
-fn told(run: &Value) -> String {
-    let count = |name: &str| number(run, name);
-    let mut out = line(run);
-    out += &format!(
-        "\n  {} created, {} updated, {} unchanged, {} deleted, {} not taken in",
-        count("created"),
-        count("updated"),
-        count("unchanged"),
-        count("deleted"),
-        count("failed")
-    );
-    for (name, label) in [("reason", "why"), ("hint", "fix")] {
-        if let Some(text) = run[name].as_str() {
-            out += &format!("\n  {label}: {text}");
-        }
-    }
-    out
-}
-
 /// Keys and reasons hold what others wrote.
 fn tell(common: &Common, value: &Value, text: &str) {
     let text = if common.json { format!("{value:#}") } else { text.to_owned() };
     write_out(&format!("{}\n", visible(text.trim_end())));
-}
-
-fn number(run: &Value, name: &str) -> u64 {
-    run[name].as_u64().unwrap_or(0)
-}
-
-fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
