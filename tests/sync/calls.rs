@@ -19,7 +19,10 @@ async fn the_answer_is_two_numbers_and_the_rest_is_in_headers() {
     assert_eq!([header("x-grps-pages"), header("x-grps-failed"), header("x-grps-unchanged")], ["1", "0", "0"]);
     assert!(!answer.headers.contains_key("x-grps-next-cursor"));
     let run = scene.run(answer.header("x-grps-job-id")).await;
-    assert_eq!((&run["status"], &run["activity"], &run["scope"]), (&json!("done"), &json!("nightly"), &json!("global")));
+    assert_eq!(
+        (&run["status"], &run["activity"], &run["scope"]),
+        (&json!("done"), &json!("nightly"), &json!("global"))
+    );
     assert_eq!((counts(&run), &run["total"]), ([5, 5, 0, 0, 0, 0], &json!(5)));
     scene.end();
 }
@@ -169,7 +172,8 @@ async fn ten_callers_at_once_share_a_run() {
             }
         }
     };
-    let answers = tokio::select! { answers = futures_util::future::join_all(calls) => answers, () = work => unreachable!() };
+    let answers =
+        tokio::select! { answers = futures_util::future::join_all(calls) => answers, () = work => unreachable!() };
     assert!(answers.iter().all(|answer| answer.json() == json!({"updated": 0, "created": 50})));
     assert_eq!(scene.runs().await.as_array().unwrap().len(), 1);
 }

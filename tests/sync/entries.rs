@@ -13,7 +13,10 @@ async fn what_an_entry_does_not_say_stays() {
     scene.entry("player:8", json!({}));
     scene.walk().await;
     let known = scene.player(7).await;
-    assert_eq!((&known["rankPoints"], &known["kos"], &known["rank"]), (&json!(520), &json!(84), &json!("Volt Specialist II")));
+    assert_eq!(
+        (&known["rankPoints"], &known["kos"], &known["rank"]),
+        (&json!(520), &json!(84), &json!("Volt Specialist II"))
+    );
     let bare = scene.player(8).await;
     assert_eq!((&bare["rankPoints"], &bare["username"], &bare["rank"]), (&json!(0), &json!("Unknown"), &json!(null)));
     scene.entry("player:7", json!({"kos": 85}));
@@ -83,7 +86,9 @@ async fn what_is_gone_between_list_and_read_is_no_failure() {
 #[tokio::test]
 async fn odd_keys_are_read_too() {
     let scene = Scene::new().await;
-    for (n, key) in ["a b:1", "a/b:2", "me@home:3", "100%:4", "äö:5", "q?x=1:6", "#:7", "\"x\":8", "..:9"].iter().enumerate() {
+    for (n, key) in
+        ["a b:1", "a/b:2", "me@home:3", "100%:4", "äö:5", "q?x=1:6", "#:7", "\"x\":8", "..:9"].iter().enumerate()
+    {
         scene.entry(key, json!({"points": n + 1}));
     }
     let run = scene.walk().await;

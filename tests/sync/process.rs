@@ -25,7 +25,10 @@ async fn a_run_is_begun_watched_and_looked_at() {
     let home = home(&fake);
     let both = tokio::task::spawn_blocking(move || {
         let alone = home.json(&["sync", "run", "--limit", "10"]);
-        assert_eq!((&alone["created"], &alone["failed"], &alone["status"]), (&json!(150), &json!(1), &json!("partial")));
+        assert_eq!(
+            (&alone["created"], &alone["failed"], &alone["status"]),
+            (&json!(150), &json!(1), &json!("partial"))
+        );
         let one = home.run(&["sync", "status", alone["id"].as_str().unwrap()]);
         assert!(one.stdout.contains("150 created") && one.stdout.contains("nobody: "), "{}{}", one.stdout, one.stderr);
         let server = home.serve();

@@ -14,7 +14,8 @@ const UNAVAILABLE: &str = "sync.roblox_unavailable";
 async fn a_failure_keeps_what_was_read_and_the_same_call_goes_on() {
     let scene = Scene::new().await;
     scene.entries(100);
-    let first = scene.answered(scene.call(json!({"activity": "nightly", "limit": 40})).header("x-grps-sync", "page")).await;
+    let first =
+        scene.answered(scene.call(json!({"activity": "nightly", "limit": 40})).header("x-grps-sync", "page")).await;
     assert_eq!(first.json()["created"], 40);
     let cursor = first.header("x-grps-next-cursor").to_owned();
     let body = json!({"activity": "nightly", "limit": 40, "cursor": cursor});

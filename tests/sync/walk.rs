@@ -95,10 +95,7 @@ async fn a_run_that_moves_under_the_workers_hands_is_left_alone() {
     // Two workers on one run: what one has taken in the other does not count.
     for _ in 0..40 {
         let (mut one, mut two) = (scene.app.app.sync.worker().unwrap(), scene.app.app.sync.worker().unwrap());
-        let (one, two) = tokio::join!(
-            grps::workers::Worker::tick(&mut one),
-            grps::workers::Worker::tick(&mut two)
-        );
+        let (one, two) = tokio::join!(grps::workers::Worker::tick(&mut one), grps::workers::Worker::tick(&mut two));
         one.unwrap();
         two.unwrap();
         scene.app.advance(10);

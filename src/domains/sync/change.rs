@@ -65,8 +65,7 @@ pub fn apply(
     player.synced_revision = revision;
     let Some(before) = before else { return (Change::Created(player), flags) };
     let only_revision = Player { synced_revision: player.synced_revision.clone(), ..before.clone() };
-    let timeless =
-        Player { updated_at: before.updated_at, last_synced_at: before.last_synced_at, ..player.clone() };
+    let timeless = Player { updated_at: before.updated_at, last_synced_at: before.last_synced_at, ..player.clone() };
     if timeless != only_revision {
         return (Change::Updated(player), flags);
     }
@@ -122,7 +121,13 @@ mod tests {
     }
 
     fn after(before: &Player, value: Value, revision: &str) -> (Change, Vec<Flag>) {
-        apply(Some(before), &reading(value), Some(revision).filter(|text| !text.is_empty()), &Policy::builtin(), Time(2))
+        apply(
+            Some(before),
+            &reading(value),
+            Some(revision).filter(|text| !text.is_empty()),
+            &Policy::builtin(),
+            Time(2),
+        )
     }
 
     #[test]

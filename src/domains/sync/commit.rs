@@ -1,14 +1,17 @@
 //! What the worker writes. Each of these is one commit, and each first looks whether the run still is where the worker thinks: another
 //! process on the same rows, or somebody who cancelled, makes it write nothing.
 
+use std::sync::Arc;
+
 use super::change::{self, Change};
 use super::entry::Reading;
 use super::run::{Census, Failure, Phase, Run, Tally};
 use super::service::Sync;
 use super::tables::{EntryFailure, SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES, SyncPage};
-use crate::base::{Id, Result, Time};
+use crate::base::{Id, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
 use crate::domains::players::{self, PLAYERS};
+use crate::domains::policy::Policy;
 use crate::store::Tx;
 
 /// Entries taken in with one commit.
@@ -40,104 +43,48 @@ pub enum Found {
     Bad(String),
 }
 
-/// Ids and times of one commit, made before it.
+/// The time of one commit, and the ids of its audit rows, made before it.
 struct Stamp {
     now: Time,
-    audits: Vec<Id>,
+    /// How the run ends.
+    end: Id,
+    /// What becomes of each entry.
+    entries: Vec<Id>,
 }
 
-impl Sync {
-    /// A page of keys was listed, asked for with `asked`.
-    pub(super) async fn keep_page(&self, id: Id, asked: Option<&str>, page: SyncPage) -> Result<()> {
-        let (stamp, page) = (&self.stamp(1), &page);
-        self.change(id, stamp, |tx, mut run| async move {
-            if run.cursor.as_deref() != asked {
-                return Ok(None);
-            }
-            run.touch(stamp.now);
-            run.tally.pages += 1;
-            run.empty_pages = if page.keys.is_empty() { run.empty_pages + 1 } else { 0 };
-            if let Some(failure) = endless(&run, page) {
-                run.fail(failure, stamp.now);
-            } else if page.keys.is_empty() {
-                self.turn(&tx, id, &mut run, page.next.clone(), stamp);
-            } else {
-                tx.put(&SYNC_PAGES, &id, page);
-            }
-            Ok(Some(run))
-        })
-        .await
-    }
+/// A live run in the midst of a commit.
+struct Hand {
+    tx: Tx,
+    id: Id,
+    run: Run,
+    stamp: Arc<Stamp>,
+}
 
-    /// The next keys that failed were looked up; with none the second reading is over.
-    pub(super) async fn keep_failed(&self, id: Id, keys: Vec<String>) -> Result<()> {
-        let (stamp, page) = (&self.stamp(1), &SyncPage { keys, next: None });
-        self.change(id, stamp, |tx, mut run| async move {
-            run.touch(stamp.now);
-            match page.keys.last() {
-                None => run.end(stamp.now),
-                Some(last) => {
-                    run.phase = Phase::Retrying(Some(last.clone()));
-                    tx.put(&SYNC_PAGES, &id, page);
-                }
-            }
-            Ok(Some(run))
-        })
-        .await
-    }
-
-    /// A portion of `page` was read: players, counts, the keys that are left and the audit rows move together.
-    pub(super) async fn keep_portion(&self, id: Id, page: &SyncPage, found: &[(String, Found)]) -> Result<()> {
-        let stamp = &self.stamp(found.len() + 1);
-        let work = |tx: Tx, mut run: Run| async move {
-            if tx.get(&SYNC_PAGES, &id).await?.as_ref() != Some(page) {
-                return Ok(None);
-            }
-            let users: Vec<_> = found.iter().filter_map(|(_, found)| found.user()).collect();
-            tx.get_many(&PLAYERS, &users).await?;
-            let mut counted = Tally::default();
-            for ((key, found), audit) in found.iter().zip(&stamp.audits[1..]) {
-                match found {
-                    Found::Entry(reading, revision) => {
-                        self.take_in(&tx, reading, revision.as_deref(), (&run, *audit, stamp.now), &mut counted).await?;
-                    }
-                    Found::Gone => counted.deleted += 1,
-                    Found::Bad(_) => counted.failed += 1,
-                }
-                note_failure(&tx, id, &run, key, (found, counted.failed), stamp.now);
-            }
-            let left = left_of(page, found);
-            run.count(&counted, page.next.as_deref(), stamp.now);
-            match left.keys.is_empty() {
-                false => tx.put(&SYNC_PAGES, &id, &left),
-                true if run.phase == Phase::Walking => self.turn(&tx, id, &mut run, left.next, stamp),
-                true => tx.delete(&SYNC_PAGES, &id),
-            }
-            Ok(Some((run, counted)))
-        };
-        let counted = self.change_with(id, stamp, work).await?;
-        self.board().counted(&counted.unwrap_or_default());
-        Ok(())
-    }
-
+impl Hand {
     /// Behind a page: either there is another, or the run is over.
-    fn turn(&self, tx: &Tx, id: Id, run: &mut Run, next: Option<String>, stamp: &Stamp) {
-        tx.delete(&SYNC_PAGES, &id);
-        if run.turn(next) {
-            run.end(stamp.now);
+    fn turn(&mut self, next: Option<String>) {
+        self.tx.delete(&SYNC_PAGES, &self.id);
+        if self.run.turn(next) {
+            self.run.end(self.stamp.now);
         }
     }
 
-    async fn take_in(
-        &self,
-        tx: &Tx,
-        reading: &Reading,
-        revision: Option<&str>,
-        (run, audit, now): (&Run, Id, Time),
-        counted: &mut Tally,
-    ) -> Result<()> {
+    /// One entry; counts what came of it.
+    async fn take_in(&self, found: &Found, policy: &Policy, audit: Id, counted: &mut Tally) -> Result<()> {
+        let (reading, revision) = match found {
+            Found::Entry(reading, revision) => (reading, revision.as_deref()),
+            Found::Gone => {
+                counted.deleted += 1;
+                return Ok(());
+            }
+            Found::Bad(_) => {
+                counted.failed += 1;
+                return Ok(());
+            }
+        };
+        let (tx, now) = (&self.tx, self.stamp.now);
         let before = tx.get(&PLAYERS, &reading.user()).await?;
-        let (change, flags) = change::apply(before.as_ref(), reading, revision, &self.policy(), now);
+        let (change, flags) = change::apply(before.as_ref(), reading, revision, policy, now);
         let (player, news) = match change {
             Change::Created(player) => (player, &mut counted.created),
             Change::Updated(player) => (player, &mut counted.updated),
@@ -151,38 +98,129 @@ impl Sync {
         };
         *news += 1;
         players::save(tx, before.as_ref(), &player);
-        audit::record(tx, audit, &change::told(before.as_ref(), &player, &flags, now, &run.request_id));
+        audit::record(tx, audit, &change::told(before.as_ref(), &player, &flags, now, &self.run.request_id));
+        Ok(())
+    }
+
+    /// Remembers why an entry could not be taken in, while there is room, or forgets that it once could not. `failed` of this commit's entries
+    /// have failed so far.
+    fn note_failure(&self, key: &str, found: &Found, failed: u64) {
+        let place = (self.id, key.to_owned());
+        let again = self.run.anew || self.run.phase != Phase::Walking;
+        match found {
+            Found::Bad(_) if key.len() > MAX_KEY => {}
+            Found::Bad(reason) if again || self.run.tally.failed + failed <= MAX_FAILURES => {
+                let failure = EntryFailure { reason: reason.clone(), at: self.stamp.now };
+                self.tx.put(&SYNC_FAILURES, &place, &failure);
+            }
+            Found::Bad(_) => {}
+            _ if again => self.tx.delete(&SYNC_FAILURES, &place),
+            _ => {}
+        }
+    }
+}
+
+impl Sync {
+    /// A page of keys was listed, asked for with `asked`.
+    pub(super) async fn keep_page(&self, id: Id, asked: Option<&str>, page: SyncPage) -> Result<()> {
+        let page = &page;
+        self.change(id, 0, |mut hand: Hand| async move {
+            if hand.run.cursor.as_deref() != asked {
+                return Ok(None);
+            }
+            let (run, now) = (&mut hand.run, hand.stamp.now);
+            run.touch(now);
+            run.tally.pages += 1;
+            run.empty_pages = if page.keys.is_empty() { run.empty_pages + 1 } else { 0 };
+            if let Some(failure) = endless(run, page) {
+                run.fail(failure, now);
+            } else if page.keys.is_empty() {
+                hand.turn(page.next.clone());
+            } else {
+                hand.tx.put(&SYNC_PAGES, &id, page);
+            }
+            Ok(Some((hand.run, ())))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// The next keys that failed were looked up; with none the second reading is over.
+    pub(super) async fn keep_failed(&self, id: Id, keys: Vec<String>) -> Result<()> {
+        let page = &SyncPage { keys, next: None };
+        self.change(id, 0, |mut hand: Hand| async move {
+            hand.run.touch(hand.stamp.now);
+            match page.keys.last() {
+                None => hand.run.end(hand.stamp.now),
+                Some(last) => {
+                    hand.run.phase = Phase::Retrying(Some(last.clone()));
+                    hand.tx.put(&SYNC_PAGES, &id, page);
+                }
+            }
+            Ok(Some((hand.run, ())))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// A portion of `page` was read: players, counts, the keys that are left and the audit rows move together.
+    pub(super) async fn keep_portion(&self, id: Id, page: &SyncPage, found: &[(String, Found)]) -> Result<()> {
+        let policy = &self.policy();
+        let work = |mut hand: Hand| async move {
+            if hand.tx.get(&SYNC_PAGES, &id).await?.as_ref() != Some(page) {
+                return Ok(None);
+            }
+            let users: Vec<RobloxId> = found.iter().filter_map(|(_, found)| found.user()).collect();
+            hand.tx.get_many(&PLAYERS, &users).await?;
+            let mut counted = Tally::default();
+            for ((key, found), audit) in found.iter().zip(&hand.stamp.entries) {
+                hand.take_in(found, policy, *audit, &mut counted).await?;
+                hand.note_failure(key, found, counted.failed);
+            }
+            let left = left_of(page, found);
+            hand.run.count(&counted, page.next.as_deref(), hand.stamp.now);
+            match left.keys.is_empty() {
+                false => hand.tx.put(&SYNC_PAGES, &id, &left),
+                true if hand.run.phase == Phase::Walking => hand.turn(left.next),
+                true => hand.tx.delete(&SYNC_PAGES, &id),
+            }
+            Ok(Some((hand.run, counted)))
+        };
+        let counted = self.change(id, found.len(), work).await?;
+        self.board().counted(&counted.unwrap_or_default());
         Ok(())
     }
 
     pub(super) async fn fail(&self, id: Id, failure: Failure) -> Result<()> {
-        let (stamp, failure) = (&self.stamp(1), &failure);
-        self.change(id, stamp, |_, mut run| async move {
-            run.fail(failure.clone(), stamp.now);
-            Ok(Some(run))
+        let failure = &failure;
+        self.change(id, 0, |mut hand: Hand| async move {
+            hand.run.fail(failure.clone(), hand.stamp.now);
+            Ok(Some((hand.run, ())))
         })
-        .await
+        .await?;
+        Ok(())
     }
 
     /// Roblox no longer takes the cursor: the walk begins anew, once.
     pub(super) async fn restart(&self, id: Id) -> Result<()> {
-        let stamp = &self.stamp(1);
-        self.change(id, stamp, |tx, mut run| async move {
-            run.restart(stamp.now);
-            tx.delete(&SYNC_PAGES, &id);
-            Ok(Some(run))
+        self.change(id, 0, |mut hand: Hand| async move {
+            hand.run.restart(hand.stamp.now);
+            hand.tx.delete(&SYNC_PAGES, &id);
+            Ok(Some((hand.run, ())))
         })
-        .await
+        .await?;
+        Ok(())
     }
 
     /// How far counting has come.
     pub(super) async fn keep_census(&self, id: Id, census: Census) -> Result<()> {
-        let (stamp, census) = (&self.stamp(1), &census);
-        self.change(id, stamp, |_, mut run| async move {
-            run.census = census.clone();
-            Ok(Some(run))
+        let census = &census;
+        self.change(id, 0, |mut hand: Hand| async move {
+            hand.run.census = census.clone();
+            Ok(Some((hand.run, ())))
         })
-        .await
+        .await?;
+        Ok(())
     }
 
     /// Forgets the oldest run that is over, failures first, a bounded piece at a time.
@@ -192,7 +230,9 @@ impl Sync {
         let keys = &keys;
         self.store()
             .transact(|tx| async move {
-                let Some(run) = tx.get(&SYNC_JOBS, &id).await?.filter(|run| !run.state.is_live()) else { return Ok(()) };
+                let Some(run) = tx.get(&SYNC_JOBS, &id).await?.filter(|run| !run.state.is_live()) else {
+                    return Ok(());
+                };
                 keys.iter().for_each(|key| tx.delete(&SYNC_FAILURES, key));
                 if !more {
                     free(&tx, id, &run).await?;
@@ -204,45 +244,36 @@ impl Sync {
             .await
     }
 
-    async fn change<F, Fut>(&self, id: Id, stamp: &Stamp, work: F) -> Result<()>
+    /// Changes a live run, and `entries` entries with it, in one commit; how it ended is audited and frees its slot. None when it is not live
+    /// any more, or `work` says so.
+    async fn change<T, F, Fut>(&self, id: Id, entries: usize, work: F) -> Result<Option<T>>
     where
-        F: Fn(Tx, Run) -> Fut,
-        Fut: Future<Output = Result<Option<Run>>>,
-    {
-        let work = &work;
-        self.change_with(id, stamp, |tx, run| async move { Ok(work(tx, run).await?.map(|run| (run, ()))) }).await?;
-        Ok(())
-    }
-
-    /// Changes a live run in one commit; how it ended is audited and frees its slot. None when it is not live any more, or `work` says so.
-    async fn change_with<T, F, Fut>(&self, id: Id, stamp: &Stamp, work: F) -> Result<Option<T>>
-    where
-        F: Fn(Tx, Run) -> Fut,
+        F: Fn(Hand) -> Fut,
         Fut: Future<Output = Result<Option<(Run, T)>>>,
     {
-        let work = &work;
+        let ids = || self.ids().next();
+        let entries = (0..entries).map(|_| ids()).collect();
+        let stamp = Arc::new(Stamp { now: self.clock().now(), end: ids(), entries });
+        let (work, stamp) = (&work, &stamp);
         self.store()
             .transact(|tx| async move {
-                let Some(before) = tx.get(&SYNC_JOBS, &id).await?.filter(|run| run.state.is_live()) else {
+                let known = tx.get(&SYNC_JOBS, &id).await?;
+                let Some(run) = known.filter(|run| run.state.is_live()) else { return Ok(None) };
+                let Some((run, out)) = work(Hand { tx: tx.clone(), id, run, stamp: stamp.clone() }).await? else {
                     return Ok(None);
                 };
-                let Some((run, out)) = work(tx.clone(), before.clone()).await? else { return Ok(None) };
                 tx.put(&SYNC_JOBS, &id, &run);
                 if !run.state.is_live() {
-                    settle(&tx, id, &run, stamp.audits[0]).await?;
+                    settle(&tx, id, &run, stamp.end).await?;
                 }
                 Ok(Some(out))
             })
             .await
     }
-
-    fn stamp(&self, audits: usize) -> Stamp {
-        Stamp { now: self.clock().now(), audits: (0..audits).map(|_| self.ids().next()).collect() }
-    }
 }
 
 impl Found {
-    fn user(&self) -> Option<crate::base::RobloxId> {
+    fn user(&self) -> Option<RobloxId> {
         match self {
             Self::Entry(reading, _) => Some(reading.user()),
             Self::Gone | Self::Bad(_) => None,
@@ -298,7 +329,9 @@ pub(super) fn record(tx: &Tx, id: Id, run: &Run, audit: Id, action: &str) {
 /// Whether going on with `page` could go on for ever.
 fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
     let what = match &page.next {
-        Some(next) if Some(next) == run.cursor.as_ref() && !page.keys.is_empty() => "Roblox's list names the same page as the next one".to_owned(),
+        Some(next) if Some(next) == run.cursor.as_ref() && !page.keys.is_empty() => {
+            "Roblox's list names the same page as the next one".to_owned()
+        }
         Some(next) if next.len() > MAX_TOKEN => {
             format!("Roblox's page token has {} bytes; at most {MAX_TOKEN} are kept", next.len())
         }
@@ -313,19 +346,4 @@ fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
 fn left_of(page: &SyncPage, found: &[(String, Found)]) -> SyncPage {
     let keys = page.keys.iter().filter(|key| !found.iter().any(|(done, _)| done == *key)).cloned().collect();
     SyncPage { keys, next: page.next.clone() }
-}
-
-/// Remembers why an entry could not be taken in, while there is room, or forgets that it once could not.
-fn note_failure(tx: &Tx, id: Id, run: &Run, key: &str, (found, failed): (&Found, u64), now: Time) {
-    let place = (id, key.to_owned());
-    let again = run.anew || run.phase != Phase::Walking;
-    match found {
-        Found::Bad(_) if key.len() > MAX_KEY => {}
-        Found::Bad(reason) if again || run.tally.failed + failed <= MAX_FAILURES => {
-            tx.put(&SYNC_FAILURES, &place, &EntryFailure { reason: reason.clone(), at: now });
-        }
-        Found::Bad(_) => {}
-        _ if again => tx.delete(&SYNC_FAILURES, &place),
-        _ => {}
-    }
 }

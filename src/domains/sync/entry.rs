@@ -201,7 +201,8 @@ mod tests {
         assert_eq!((seen.display_name, seen.punishment), (Some(Some("A".into())), Some(Some("banned".into()))));
         let nothing = read("7", &json!({})).unwrap().observation(None);
         assert_eq!(nothing, Observation::of(RobloxId::new(7).unwrap(), UNKNOWN));
-        let cleared = read("7", &json!({"rank": null, "punishmentStatus": "", "points": null})).unwrap().observation(None);
+        let cleared =
+            read("7", &json!({"rank": null, "punishmentStatus": "", "points": null})).unwrap().observation(None);
         assert_eq!((cleared.rank, cleared.punishment, cleared.points), (Some(None), Some(None), None));
     }
 

@@ -56,7 +56,7 @@ struct Inner {
 
 /// Where the entries are.
 enum Source {
-    On(Access),
+    On(Box<Access>),
     /// This setting is missing.
     Off(&'static str),
 }
@@ -192,8 +192,7 @@ impl Sync {
     /// As [`Sync::start`].
     pub async fn plan(&self) -> Result<String> {
         let (cursor, scope, prefix) = (None, None, None);
-        let ask =
-            Ask { activity: NIGHTLY.into(), limit: NIGHTLY_LIMIT, cursor, scope, prefix, extent: Extent::All };
+        let ask = Ask { activity: NIGHTLY.into(), limit: NIGHTLY_LIMIT, cursor, scope, prefix, extent: Extent::All };
         let starter = Starter { actor: "schedule".into(), request_id: self.ids().next().to_string() };
         let id = self.start(ask, &starter).await?;
         Ok(format!("sync run {id}"))
@@ -242,12 +241,7 @@ impl Sync {
     ///
     /// # Errors
     /// `sync.missing`, `request.invalid` for a cursor of another list.
-    pub async fn failures(
-        &self,
-        id: Id,
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Page<(String, EntryFailure)>> {
+    pub async fn failures(&self, id: Id, after: Option<&Cursor>, limit: usize) -> Result<Page<(String, EntryFailure)>> {
         self.find(id)?;
         let page = self.store().scan(SYNC_FAILURES.under(&id).after(after), limit).await?;
         Ok(page.map(|((_, key), failure)| (key, failure)))
@@ -312,8 +306,9 @@ impl Sync {
     /// How long the rest of a run takes, as far as that can be told.
     pub fn eta(&self, id: Id, run: &Run) -> Option<Duration> {
         let total = run.total().filter(|_| run.state.is_live())?;
+        let seen = run.tally.seen();
         let allowed = self.access().ok()?.roblox.budget().per_minute(Class::EntryReads);
-        Some(self.turns().eta(id, total, run.tally.seen(), allowed, self.clock().now()))
+        Some(self.turns().eta(id, (total.saturating_sub(seen), seen), allowed, self.clock().now()))
     }
 
     /// Why the newest run failed, if it did.
@@ -383,9 +378,11 @@ impl Source {
             return Self::Off("ROBLOX_OPEN_CLOUD_API_KEY");
         };
         match (&settings.store, settings.universe) {
-            (Some(store), _) => {
-                Self::On(Access { roblox: roblox.clone(), store: store.clone(), prefix: settings.prefix.clone() })
-            }
+            (Some(store), _) => Self::On(Box::new(Access {
+                roblox: roblox.clone(),
+                store: store.clone(),
+                prefix: settings.prefix.clone(),
+            })),
             (None, None) => Self::Off("ROBLOX_UNIVERSE_ID"),
             (None, Some(_)) => Self::Off("ROBLOX_DATASTORE_NAME"),
         }

@@ -217,7 +217,7 @@ impl Sync {
 /// Reads `keys` together, until one meets something that stops them all. Given in their order; what was not asked for any more is left out.
 async fn read_some(roblox: &Roblox, store: &StoreId, keys: &[String]) -> Vec<Read> {
     let stop = &AtomicBool::new(false);
-    let reads = keys.to_vec().into_iter().map(|key| async move {
+    let reads = keys.iter().cloned().map(|key| async move {
         if stop.load(Ordering::Relaxed) {
             return None;
         }

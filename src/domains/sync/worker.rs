@@ -78,15 +78,16 @@ impl Turns {
         self.turns.entry(id).or_default()
     }
 
-    /// How long the rest takes: at the speed that the budget allows, or at the run's own if that is lower.
-    pub fn eta(&self, id: Id, total: u64, seen: u64, allowed: u64, now: Time) -> Duration {
+    /// How long the `left` entries of a run take that has seen some: at the speed that the budget allows (`allowed` a minute), or at the run's
+    /// own if that is lower.
+    pub fn eta(&self, id: Id, (left, seen): (u64, u64), allowed: u64, now: Time) -> Duration {
         let began = self.turns.get(&id).and_then(|turn| turn.began);
         let own = began.filter(|(at, _)| now.since(*at) >= MEASURABLE).map(|(at, from)| {
             let read = u128::from(seen.saturating_sub(from));
             u64::try_from(read * 60_000 / now.since(at).as_millis().max(1)).unwrap_or(u64::MAX)
         });
         let a_minute = own.map_or(allowed, |own| own.min(allowed)).max(1);
-        Duration::from_secs(total.saturating_sub(seen).saturating_mul(60).div_ceil(a_minute))
+        Duration::from_secs(left.saturating_mul(60).div_ceil(a_minute))
     }
 }
 
@@ -191,11 +192,11 @@ mod tests {
     fn the_rest_is_told_by_the_budget_until_others_use_it() {
         let mut turns = Turns::default();
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-        assert_eq!(turns.eta(Id(1), 3_000, 0, 300, Time(0)), minutes(10));
+        assert_eq!(turns.eta(Id(1), (3_000, 0), 300, Time(0)), minutes(10));
         turns.turn(Id(1)).reading(Time(0), 0);
         // A burst at the beginning is no speed to count on.
-        assert_eq!(turns.eta(Id(1), 3_000, 300, 300, Time(2_000)), minutes(9));
-        assert_eq!(turns.eta(Id(1), 3_000, 1_500, 300, Time(240_000)), minutes(5));
-        assert_eq!(turns.eta(Id(1), 3_000, 1_500, 300, Time(600_000)), minutes(10));
+        assert_eq!(turns.eta(Id(1), (2_700, 300), 300, Time(2_000)), minutes(9));
+        assert_eq!(turns.eta(Id(1), (1_500, 1_500), 300, Time(240_000)), minutes(5));
+        assert_eq!(turns.eta(Id(1), (1_500, 1_500), 300, Time(600_000)), minutes(10));
     }
 }
