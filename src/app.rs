@@ -35,6 +35,7 @@ use crate::domains::reviews::{Reviews, ReviewsApi, ReviewsWorker};
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::schedule::{Plan, Planned, ReviewPlan, ScheduleApi, ScheduleWorker, Schedules};
 use crate::domains::standings::{BoardId, Standings};
+use crate::domains::sync::{Sync, SyncApi};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
 use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
@@ -70,6 +71,7 @@ pub struct App {
     pub mirrors: Mirrors,
     pub applying: Applying,
     pub drift: Drift,
+    pub sync: Sync,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
@@ -148,6 +150,8 @@ impl App {
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
         let bell = (config.doorbell.as_ref(), roblox.as_ref());
         let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
+        let vendor = (config.roblox.as_ref(), roblox.as_ref());
+        let sync = Sync::open(&store, (clock.clone(), ids.clone()), policy.clone(), vendor, &metrics).await?;
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let reviews = Reviews::new(store.clone(), clock.clone(), ids.clone(), ranks.clone(), standings.clone());
         let zone = config.schedule.zone.clone();
@@ -175,6 +179,7 @@ impl App {
             mirrors,
             applying,
             drift,
+            sync,
             discord,
             doorbell,
             caretaker,
@@ -208,6 +213,7 @@ impl App {
             mirrors: _,
             applying,
             drift,
+            sync,
             discord,
             doorbell,
             caretaker,
@@ -227,6 +233,7 @@ impl App {
             applying: applying.clone(),
             group: group.clone(),
             drift: drift.clone(),
+            sync: sync.clone(),
             clock: clock.clone(),
         };
         let health = HealthApi {
@@ -262,6 +269,7 @@ impl App {
             SamplesApi { samples },
             queues,
             GroupApi { group: group.clone(), uses: uses(config) },
+            SyncApi { sync: sync.clone() },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
     }
@@ -287,6 +295,7 @@ impl App {
             caretaker,
             reviews,
             schedules,
+            sync,
             metrics: _,
             board: _,
             standings: _,
@@ -321,6 +330,7 @@ impl App {
         let parts = (store.clone(), clock.clone(), ids.clone());
         let joins = JoinsWorker::new(parts, policy.clone(), group);
         workers.extend(joins.map(|joins| Box::new(joins) as Box<dyn Worker>));
+        workers.extend(sync.worker().map(|worker| Box::new(worker) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
         workers
     }
@@ -350,6 +360,7 @@ impl App {
     /// Those who wait for something are told to come back: nobody holds up the end.
     pub fn stop_waiting(&self) {
         self.jobs.stop();
+        self.sync.stop();
         self.sockets.close();
     }
 

@@ -51,6 +51,7 @@ mod server;
 mod sockets;
 mod state;
 mod survival;
+mod sync;
 mod tidy;
 mod upkeep;
 mod worker;

@@ -20,6 +20,7 @@ use grps::domains::ranks::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, OPEN_
 use grps::domains::reviews::{REVIEW_RUNNING, REVIEWS};
 use grps::domains::schedule::{LEASES, SCHEDULES};
 use grps::domains::standings::RANKED;
+use grps::domains::sync::{SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES};
 use grps::store::{Key, MAX_PAGE, Record, Table};
 
 use crate::harness::TestApp;
@@ -66,6 +67,10 @@ const DUMPED: &[&str] = &[
     "review_running",
     "schedules",
     "leases",
+    "sync_jobs",
+    "sync_active",
+    "sync_pages",
+    "sync_failures",
 ];
 
 /// Every row of one table.
@@ -127,6 +132,10 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &REVIEW_RUNNING).await);
     out.extend(shown(app, &SCHEDULES).await);
     out.extend(shown(app, &LEASES).await);
+    out.extend(shown(app, &SYNC_JOBS).await);
+    out.extend(shown(app, &SYNC_ACTIVE).await);
+    out.extend(shown(app, &SYNC_PAGES).await);
+    out.extend(shown(app, &SYNC_FAILURES).await);
     out
 }
 

@@ -32,6 +32,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("domains::applying", 9),
     ("domains::reviews", 9),
     ("domains::schedule", 10),
+    ("domains::sync", 9),
     ("domains::health", 11),
     ("domains::samples", 11),
     ("config", 11),

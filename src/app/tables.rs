@@ -17,6 +17,7 @@ use crate::domains::ranks::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, OPEN
 use crate::domains::reviews::{REVIEW_RUNNING, REVIEWS};
 use crate::domains::schedule::{LEASES, SCHEDULES};
 use crate::domains::standings::RANKED;
+use crate::domains::sync::{SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES};
 use crate::store::{CURSORS, TableInfo};
 
 /// Every table there is, for showing what a store holds.
@@ -59,6 +60,10 @@ pub fn tables() -> Vec<TableInfo> {
         SUSPENSIONS.info(),
         MIRROR_DUE.info(),
         MIRRORED.info(),
+        SYNC_JOBS.info(),
+        SYNC_ACTIVE.info(),
+        SYNC_PAGES.info(),
+        SYNC_FAILURES.info(),
         KEYS.info(),
         AUDITS.info(),
         BREAKER.info(),

@@ -17,6 +17,7 @@ mod samples;
 mod serve;
 mod session;
 mod sign;
+mod sync;
 mod upkeep;
 mod worker;
 
@@ -87,6 +88,9 @@ enum Command {
     Points(automation::PointsCommand),
     /// Show what is started by the clock, or start it now
     Schedules(automation::SchedulesArgs),
+    /// Read the experience's data store, and see how that is going
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -154,6 +158,7 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Decisions(command) => decisions::run(command, common, sources).await,
         Command::Points(command) => automation::points(command, common, sources).await,
         Command::Schedules(args) => automation::schedules(args, common, sources).await,
+        Command::Sync(command) => sync::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,

@@ -298,11 +298,11 @@ fn features(read: &Reader<'_>) -> Result<Vec<Feature>> {
         ("signed automation calls", &["AUTOMATION_SIGNATURE_SECRET"]),
         ("job gateway credentials", &["API_KEY", "HMAC_SECRET"]),
         ("jobs from Discord", &["DISCORD_TOKEN", "CHANNEL_ID"]),
+        ("Roblox data store", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "ROBLOX_DATASTORE_NAME"]),
         ("doorbell for game servers", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "DOORBELL_QUEUES"]),
     ];
     const LATER: &[(&str, &[&str])] = &[
         ("Roblox group", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"]),
-        ("Roblox data store", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "ROBLOX_DATASTORE_NAME"]),
         ("Postgres export", &["DATABASE_URL"]),
         ("Turnstile", &["TURNSTILE_SECRET_KEY"]),
     ];

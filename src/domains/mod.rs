@@ -22,4 +22,5 @@ pub mod reviews;
 pub mod samples;
 pub mod schedule;
 pub mod standings;
+pub mod sync;
 pub mod upkeep;

@@ -38,6 +38,7 @@ const AUTOMATION: &[Scheme] = &[ApiKey, Signature, SignedRequest];
 const ANY_SERVER: &[Scheme] = &[ApiKey, Gateway, SignedRequest];
 const GATEWAY: &[Scheme] = &[Gateway, ApiKey, SignedRequest];
 const SIGNED: &[Scheme] = &[SignedRequest];
+const SYNC: &[Scheme] = &[Signature, SignedRequest];
 /// A handshake has no body to sign, and browsers cannot give it headers (requirements J4, R2).
 const SOCKET: &[Scheme] = &[GatewayKey, QueryKey, Ticket, ApiKey, SignedRequest];
 
@@ -89,6 +90,12 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/automation/reviews", Needs(SERVER_KEY, Scope::DecisionsManage)),
     rule("GET", "/automation/reviews/{id}", Needs(SERVER_KEY, Scope::DecisionsManage)),
     rule("POST", "/automation/reviews/{id}/cancel", Needs(SERVER_KEY, Scope::DecisionsManage)),
+    rule("POST", "/sync/roblox", Needs(SYNC, Scope::SyncRun)),
+    rule("GET", "/sync/jobs", Needs(SERVER_KEY, Scope::SyncRun)),
+    rule("GET", "/sync/jobs/{id}", Needs(SERVER_KEY, Scope::SyncRun)),
+    rule("GET", "/sync/jobs/{id}/failures", Needs(SERVER_KEY, Scope::SyncRun)),
+    rule("POST", "/sync/jobs/{id}/retry", Needs(SERVER_KEY, Scope::SyncRun)),
+    rule("POST", "/sync/jobs/{id}/cancel", Needs(SERVER_KEY, Scope::SyncRun)),
     rule("POST", "/job", Needs(GATEWAY, Scope::JobsProduce)),
     rule("POST", "/job/batch", Needs(GATEWAY, Scope::JobsProduce)),
     rule("GET", "/job/next", Needs(GATEWAY, Scope::JobsConsume)),
