@@ -1,11 +1,11 @@
-//! Bad lists of adjustments, bad reviews, and bad words of people about decisions, drift and the breaker.
+//! Bad lists of adjustments, bad reviews, bad calls for the sync, and bad words of people about decisions, drift and the breaker.
 
 use serde_json::{Value, json};
 
 use super::takers::{MAX_ID, Taker, long, no_ids, with};
 
 pub fn takers() -> Vec<Taker> {
-    let mut all = vec![adjustments(), reviews(), resolution()];
+    let mut all = vec![adjustments(), reviews(), resolution(), sync()];
     all.extend(people());
     all
 }
@@ -56,6 +56,24 @@ fn resolution() -> Taker {
         (json!({ "resolution": true }), &["body.resolution"]),
     ];
     Taker { target: "/automation/drift/{userId}", good: json!({ "resolution": "accept" }), wrong }
+}
+
+fn sync() -> Taker {
+    let good = json!({ "activity": "nightly" });
+    let wrong: Vec<(Value, &'static [&'static str])> = vec![
+        (json!({}), &["body.activity"]),
+        (with(&good, "activity", json!("")), &["body.activity"]),
+        (with(&good, "activity", json!(long(33))), &["body.activity"]),
+        (with(&good, "activity", json!(5)), &["body.activity"]),
+        (with(&good, "limit", json!(0)), &["body.limit"]),
+        (with(&good, "limit", json!(501)), &["body.limit"]),
+        (with(&good, "limit", json!("100")), &["body.limit"]),
+        (with(&good, "cursor", json!(long(16_385))), &["body.cursor"]),
+        (with(&good, "scope", json!(long(51))), &["body.scope"]),
+        (with(&good, "scope", json!("-")), &["body.scope"]),
+        (with(&good, "prefix", json!(long(51))), &["body.prefix"]),
+    ];
+    Taker { target: "/sync/roblox", good, wrong }
 }
 
 /// What people say about decisions, and what they do with the breaker.

@@ -23,7 +23,11 @@ async fn server() -> (TestApp, Vec<String>) {
 /// Signs in the way `target` wants it.
 fn let_in<'a>(call: Call<'a>, target: &str) -> Call<'a> {
     match target {
-        _ if target.starts_with("/admin") || target.starts_with("/automation/drift") || by_people(target) => {
+        _ if target.starts_with("/admin")
+            || target.starts_with("/sync")
+            || target.starts_with("/automation/drift")
+            || by_people(target) =>
+        {
             call.operator()
         }
         _ if target.starts_with("/job") => call.gateway(),
@@ -56,6 +60,8 @@ fn everything_that_takes_a_body_is_tried() {
         "/automation/adjustments/{id}/undo",
         "/automation/reviews/{id}/cancel",
         "/admin/api/roblox/probe",
+        "/sync/jobs/{id}/retry",
+        "/sync/jobs/{id}/cancel",
         "/admin/api/schedules/{name}/run",
     ];
     let mut listed: Vec<&str> = TABLE.iter().filter(|rule| rule.method == "POST").map(|rule| rule.path).collect();
