@@ -1,14 +1,14 @@
 //! The domains: what grps is about, one folder each. Their floors are in `tests/tidy.rs`.
 
-pub mod applying;
 pub mod adjustments;
+pub mod applying;
 pub mod audit;
 pub mod auth;
 pub mod brakes;
 pub mod discord;
 pub mod doorbell;
-pub mod effects;
 pub mod drift;
+pub mod effects;
 pub mod group;
 pub mod health;
 pub mod jobs;
