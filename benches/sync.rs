@@ -17,7 +17,7 @@ use grps::config::{Config, Generated, Sources};
 use grps::domains::audit::AUDITS;
 use grps::domains::players::PLAYERS;
 use grps::domains::policy::write_shipped;
-use grps::domains::sync::{Run, State};
+use grps::domains::sync::{Run, Starter, State};
 use grps::fakes::roblox::{Class, FakeRoblox, KEY, UNIVERSE};
 use grps::store::{DataDir, Key, MAX_PAGE, Record, Settings, Store, Table};
 use grps::workers::{Next, Worker};
@@ -112,12 +112,17 @@ fn newest(app: &App) -> (Id, Run) {
     app.sync.list(None, 1).0.remove(0)
 }
 
+/// Starts what the clock would.
+async fn begin(app: &App) {
+    app.sync.nightly(&Starter { actor: "schedule".into(), request_id: "schedule:sync".into() }).await.unwrap();
+}
+
 /// One whole walk: how well the budget was used, and how well the time was told.
 async fn pace(keys: u64, speed: u32) {
     let bench = Bench::new(keys, speed);
     let app = bench.app().await;
     let begun = bench.clock.now();
-    app.sync.plan().await.unwrap();
+    begin(&app).await;
     let watch = async {
         let (mut marks, mut told) = (vec![10, 50, 90], Vec::new());
         loop {
@@ -157,7 +162,7 @@ async fn pace(keys: u64, speed: u32) {
 /// A walk that is killed again and again: the worker is dropped wherever it is, and a new program begins on the same store.
 async fn kills(keys: u64, speed: u32, kills: u64) {
     let bench = Bench::new(keys, speed);
-    bench.app().await.sync.plan().await.unwrap();
+    begin(&bench.app().await).await;
     let mut done = 0;
     for kill in 1.. {
         let app = bench.app().await;

@@ -33,7 +33,9 @@ use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{DecisionsApi, HistoryRetention, Ranks, RanksApi, RevertApi};
 use crate::domains::reviews::{Reviews, ReviewsApi, ReviewsWorker};
 use crate::domains::samples::{Samples, SamplesApi};
-use crate::domains::schedule::{Plan, Planned, ReviewPlan, ScheduleApi, ScheduleWorker, Schedules};
+use crate::domains::schedule::{
+    self, DriftPlan, Plan, Planned, ReviewPlan, ScheduleApi, ScheduleWorker, Schedules, SyncPlan,
+};
 use crate::domains::standings::{BoardId, Standings};
 use crate::domains::sync::{Sync, SyncApi};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
@@ -155,7 +157,13 @@ impl App {
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let reviews = Reviews::new(store.clone(), clock.clone(), ids.clone(), ranks.clone(), standings.clone());
         let zone = config.schedule.zone.clone();
-        let schedules = Schedules::new(store.clone(), clock.clone(), ids.clone(), zone, plans(&config, &reviews));
+        let schedules = Schedules::new(
+            store.clone(),
+            clock.clone(),
+            ids.clone(),
+            zone,
+            plans(&config.schedule, (&reviews, &sync, &drift)),
+        );
         let sockets = Sockets::new(&config.http, &metrics);
         let board = StatusBoard::default();
         Ok(Self {
@@ -398,11 +406,15 @@ fn uses(config: &Config) -> Uses {
     }
 }
 
-/// What is started by the clock.
-fn plans(config: &Config, reviews: &Reviews) -> Vec<Planned> {
-    let planned = |plan: Box<dyn Plan>, cron: &Option<Schedule>| Planned { plan, cron: cron.clone() };
-    let review = ReviewPlan { reviews: reviews.clone(), apply: config.schedule.review_apply };
-    vec![planned(Box::new(review), &config.schedule.review)]
+/// What is started by the clock; what Roblox is needed for only where its settings are there.
+fn plans(config: &schedule::Config, (reviews, sync, drift): (&Reviews, &Sync, &Drift)) -> Vec<Planned> {
+    let planned = |plan: Box<dyn Plan>, cron: Option<&Schedule>| Planned { plan, cron: cron.cloned() };
+    let review = ReviewPlan { reviews: reviews.clone(), apply: config.review_apply };
+    vec![
+        planned(Box::new(review), config.review.as_ref()),
+        planned(Box::new(SyncPlan(sync.clone())), config.sync.as_ref().filter(|_| sync.is_on())),
+        planned(Box::new(DriftPlan(drift.clone())), config.drift.as_ref().filter(|_| drift.is_on())),
+    ]
 }
 
 /// The published API, without opening anything: what `grps openapi` prints and `openapi/` holds.

@@ -15,6 +15,7 @@ use grps::workers::{Next, Schedule, Worker, Zone};
 use serde_json::{Value, json};
 
 use crate::cli::both_ways;
+use crate::group::{end, live};
 use crate::harness::{Setup, TestApp};
 use crate::state::{audits, dump, rows};
 
@@ -211,6 +212,34 @@ async fn a_plan_can_be_started_by_hand_whether_it_is_on_or_not() {
     let answer = app.post(&format!("{PATH}/backup/run"), "").operator().refused(404, "schedule.missing").await;
     assert!(answer.hint().contains("review"), "{}", answer.text);
     assert_eq!(dump(&app).await, before);
+}
+
+#[tokio::test]
+async fn what_reads_roblox_is_started_where_its_settings_are() {
+    let patterns = || Setup::new().set("SYNC_CRON", "0 * * * *").set("DRIFT_CRON", "30 * * * *");
+    let app = patterns().start().await;
+    let shown = list(&app).await;
+    for (at, name, missing) in [(1, "sync", "sync.not_configured"), (2, "drift", "roblox.not_configured")] {
+        let plan = &shown["schedules"][at];
+        assert_eq!((&plan["name"], &plan["cron"]), (&json!(name), &Value::Null));
+        app.post(&format!("{PATH}/{name}/run"), "").operator().refused(503, missing).await;
+    }
+    let (app, fake) = live(patterns().set("ROBLOX_DATASTORE_NAME", "points")).await;
+    tick(&app).await;
+    app.advance(3600);
+    tick(&app).await;
+    let shown = list(&app).await;
+    for (at, text) in [(1, "sync run "), (2, "drift run ")] {
+        let plan = &shown["schedules"][at];
+        assert_eq!(plan["lastStart"]["started"], true, "{plan}");
+        assert!(plan["lastStart"]["text"].as_str().unwrap().starts_with(text), "{plan}");
+    }
+    let told = audits(&app).await;
+    for action in ["sync.started", "drift.started"] {
+        let entry = told.iter().find(|entry| entry.action == action).unwrap();
+        assert_eq!(entry.actor.id, "schedule", "{action}");
+    }
+    end(&fake);
 }
 
 #[tokio::test]

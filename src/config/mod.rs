@@ -298,14 +298,15 @@ fn features(read: &Reader<'_>) -> Result<Vec<Feature>> {
         ("signed automation calls", &["AUTOMATION_SIGNATURE_SECRET"]),
         ("job gateway credentials", &["API_KEY", "HMAC_SECRET"]),
         ("jobs from Discord", &["DISCORD_TOKEN", "CHANNEL_ID"]),
-        ("Roblox data store", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "ROBLOX_DATASTORE_NAME"]),
+        ("ranks in the Roblox group", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"]),
+        (
+            "sync from the Roblox data store",
+            &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "ROBLOX_DATASTORE_NAME"],
+        ),
         ("doorbell for game servers", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "DOORBELL_QUEUES"]),
     ];
-    const LATER: &[(&str, &[&str])] = &[
-        ("Roblox group", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"]),
-        ("Postgres export", &["DATABASE_URL"]),
-        ("Turnstile", &["TURNSTILE_SECRET_KEY"]),
-    ];
+    const LATER: &[(&str, &[&str])] =
+        &[("Postgres export", &["DATABASE_URL"]), ("Turnstile", &["TURNSTILE_SECRET_KEY"])];
     read.well_formed()?;
     let mut out = Vec::new();
     for (list, ready) in [(NOW, FeatureState::On), (LATER, FeatureState::Later)] {

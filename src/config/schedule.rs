@@ -8,7 +8,13 @@ use crate::workers::{Schedule, Zone};
 pub fn schedule(read: &Reader<'_>) -> Result<Config> {
     let zone = Zone::parse("SCHEDULE_TZ", &read.text("SCHEDULE_TZ")?)?;
     let cron = |name: &str| Schedule::parse(name, &read.text(name)?, &zone);
-    Ok(Config { review: cron("REVIEW_CRON")?, review_apply: read.flag("REVIEW_APPLY")?, zone: zone.clone() })
+    Ok(Config {
+        review: cron("REVIEW_CRON")?,
+        review_apply: read.flag("REVIEW_APPLY")?,
+        sync: cron("SYNC_CRON")?,
+        drift: cron("DRIFT_CRON")?,
+        zone: zone.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -18,13 +24,21 @@ mod tests {
     #[test]
     fn patterns_are_off_at_first_and_read_in_their_zone() {
         let config = build(&[]).unwrap().schedule;
-        assert!(config.review.is_none() && config.review_apply && config.zone.name() == "UTC");
+        assert!(
+            config.review.is_none()
+                && config.sync.is_none()
+                && config.drift.is_none()
+                && config.review_apply
+                && config.zone.name() == "UTC"
+        );
         let set = [("REVIEW_CRON", "0 4 * * *"), ("SCHEDULE_TZ", "Europe/Berlin"), ("REVIEW_APPLY", "no")];
         let config = build(&set).unwrap().schedule;
         assert_eq!(config.review.unwrap().zone().name(), "Europe/Berlin");
         assert!(!config.review_apply);
         for (name, value, expected) in [
             ("REVIEW_CRON", "daily", "REVIEW_CRON is \"daily\""),
+            ("SYNC_CRON", "@daily", "SYNC_CRON is \"@daily\""),
+            ("DRIFT_CRON", "* *", "DRIFT_CRON is \"* *\""),
             ("SCHEDULE_TZ", "Berlin", "Europe/Berlin"),
             ("REVIEW_APPLY", "perhaps", "true or false"),
         ] {

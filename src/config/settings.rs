@@ -120,6 +120,12 @@ pub const SETTINGS: &[Setting] = &[
     plain("SCHEDULE_TZ", "UTC", "Time zone of the patterns that follow, by its IANA name, such as `Europe/Berlin`."),
     plain("REVIEW_CRON", "", "When all players are reviewed, written like BACKUP_CRON. Empty: never."),
     plain("REVIEW_APPLY", "true", "Whether decisions of these reviews take effect."),
+    plain("SYNC_CRON", "", "When the experience's data store is read, written the same way. Empty: when called for."),
+    plain(
+        "DRIFT_CRON",
+        "",
+        "When the group is searched for ranks changed by hand, written the same way. Empty: never.",
+    ),
     plain("SNAPSHOT_RETENTION_DAYS", "90", "Days a player's snapshots are kept."),
     plain("SNAPSHOTS_PER_PLAYER", "500", "Snapshots kept per player, newest first."),
     plain("AUDIT_RETENTION_DAYS", "365", "Days audit rows and ended decisions are kept."),

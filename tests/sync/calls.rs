@@ -261,13 +261,13 @@ async fn what_happens_to_runs_and_players_is_audited() {
 async fn the_schedule_begins_the_nightly_run_or_goes_on_with_it() {
     let scene = Scene::new().await;
     scene.entries(3);
-    let told = scene.app.app.sync.plan().await.unwrap();
-    assert_eq!(scene.app.app.sync.plan().await.unwrap(), told);
+    let told = scene.nightly().await;
+    assert_eq!(scene.nightly().await, told);
     scene.settle().await;
     let runs = scene.runs().await;
     assert_eq!((&runs[0]["activity"], &runs[0]["status"]), (&json!("nightly"), &json!("done")));
-    assert!(told.contains(runs[0]["id"].as_str().unwrap()));
-    assert_ne!(scene.app.app.sync.plan().await.unwrap(), told);
+    assert!(runs[0]["id"] == *told);
+    assert_ne!(scene.nightly().await, told);
 }
 
 #[tokio::test]

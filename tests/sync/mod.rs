@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use grps::base::Clock;
 use grps::domains::players::{PLAYERS, Player};
+use grps::domains::sync::Starter;
 use grps::fakes::roblox::{Class, FakeRoblox, KEY, UNIVERSE};
 use grps::workers::Next;
 use serde_json::{Value, json};
@@ -56,6 +57,12 @@ impl Scene {
     /// Entries of the players 1 to `count`, with points that tell them apart.
     fn entries(&self, count: u64) {
         (1..=count).for_each(|user| self.entry(&format!("player:{user}"), json!({"points": user, "username": "P"})));
+    }
+
+    /// Starts what the clock would, and gives its id.
+    async fn nightly(&self) -> String {
+        let starter = Starter { actor: "schedule".into(), request_id: "schedule:sync".into() };
+        self.app.app.sync.nightly(&starter).await.unwrap().to_string()
     }
 
     fn call(&self, body: Value) -> Call<'_> {

@@ -16,7 +16,7 @@ async fn the_budget_is_used_and_the_rest_of_the_time_is_told() {
     let scene = Scene::new().await;
     scene.entries(ENTRIES);
     let begun = scene.app.clock.now();
-    scene.app.app.sync.plan().await.unwrap();
+    scene.nightly().await;
     let mut told: Vec<(u64, Duration, Duration)> = Vec::new();
     let mut marks = [10, 50, 90].map(|percent| ENTRIES * percent / 100).to_vec();
     while scene.tick().await.is_some() {
@@ -45,7 +45,7 @@ async fn the_budget_is_used_and_the_rest_of_the_time_is_told() {
 async fn a_restart_waits_until_roblox_has_forgotten_the_calls_before_it() {
     let scene = Scene::new().await;
     scene.entries(400);
-    scene.app.app.sync.plan().await.unwrap();
+    scene.nightly().await;
     for _ in 0..12 {
         scene.tick().await;
     }

@@ -27,7 +27,7 @@ async fn assert_whole(scene: &Scene, entries: u64) {
 async fn stopped_after_every_step_it_goes_on_where_it_was() {
     let mut scene = Scene::new().await;
     scene.entries(ENTRIES);
-    scene.app.app.sync.plan().await.unwrap();
+    scene.nightly().await;
     let mut kills = 0;
     loop {
         let seen = scene.seen();
@@ -54,7 +54,7 @@ async fn stopped_after_every_step_it_goes_on_where_it_was() {
 async fn stopped_amid_a_step_it_goes_on_where_it_was() {
     let mut scene = Scene::new().await;
     scene.entries(300);
-    scene.app.app.sync.plan().await.unwrap();
+    scene.nightly().await;
     let mut dice = fastrand::Rng::with_seed(7);
     for kill in 0.. {
         assert!(kill < 2_000, "it does not end: {:#}", scene.runs().await);
@@ -78,7 +78,7 @@ async fn stopped_amid_a_step_it_goes_on_where_it_was() {
 async fn on_disk_it_is_the_same() {
     let mut scene = Scene::with(Setup::new().on_disk()).await;
     scene.entries(400);
-    scene.app.app.sync.plan().await.unwrap();
+    scene.nightly().await;
     while scene.is_live() {
         scene.tick().await;
         scene = scene.restart().await;

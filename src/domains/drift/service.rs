@@ -64,15 +64,6 @@ impl Drift {
         *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
     }
 
-    /// Starts a run by the clock; says what came of it.
-    ///
-    /// # Errors
-    /// As [`Drift::begin`].
-    pub async fn start(&self) -> Result<String> {
-        let (id, _) = self.begin(&Actor::of("schedule"), "").await?;
-        Ok(format!("drift run {id}"))
-    }
-
     /// Starts a run, or gives the one that is under way.
     ///
     /// # Errors

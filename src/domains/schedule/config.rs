@@ -11,4 +11,8 @@ pub struct Config {
     pub review: Option<Schedule>,
     /// `REVIEW_APPLY`: whether decisions of these reviews take effect.
     pub review_apply: bool,
+    /// `SYNC_CRON`; none leaves the sync to whoever calls for it.
+    pub sync: Option<Schedule>,
+    /// `DRIFT_CRON`; none leaves looking for drift to people.
+    pub drift: Option<Schedule>,
 }

@@ -14,7 +14,7 @@ mod worker;
 
 pub use api::ScheduleApi;
 pub use config::Config;
-pub use plans::{Plan, ReviewPlan};
+pub use plans::{DriftPlan, Plan, ReviewPlan, SyncPlan};
 pub use service::{Planned, Schedules};
 pub use tables::{LEASES, Lease, Outcome, SCHEDULES, State};
 pub use worker::{ScheduleWorker, TICK};

@@ -186,16 +186,14 @@ impl Sync {
         Ok(id)
     }
 
-    /// What `SYNC_CRON` does: begins the nightly run, or goes on with the last one.
+    /// What `SYNC_CRON` does: begins the nightly run, or gives the one that is alive, or goes on with the one that failed.
     ///
     /// # Errors
     /// As [`Sync::start`].
-    pub async fn plan(&self) -> Result<String> {
+    pub async fn nightly(&self, starter: &Starter) -> Result<Id> {
         let (cursor, scope, prefix) = (None, None, None);
         let ask = Ask { activity: NIGHTLY.into(), limit: NIGHTLY_LIMIT, cursor, scope, prefix, extent: Extent::All };
-        let starter = Starter { actor: "schedule".into(), request_id: self.ids().next().to_string() };
-        let id = self.start(ask, &starter).await?;
-        Ok(format!("sync run {id}"))
+        self.start(ask, starter).await
     }
 
     /// Waits until the lap of a run is over, but not for ever, and not while the server stops.
