@@ -56,7 +56,7 @@ async fn whoever_the_policy_wants_is_let_in() {
 
 #[tokio::test]
 async fn an_answer_that_is_lost_is_told_all_the_same_and_given_once() {
-    for day in [Day::CutAfterApplying, Day::Garbage, Day::Empty, Day::Unavailable, Day::HangAfterApplying] {
+    for day in [Day::CutAfterApplying, Day::Garbage, Day::Empty, Day::Unavailable] {
         let (mut app, fake) = scene(json!({ "accept": true })).await;
         known(&app, 7, 500, None).await;
         fake.join_request(7);
