@@ -29,8 +29,8 @@ use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, L
 use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
 use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch, Search};
 use crate::domains::ranks::{
-    self, APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks,
-    RanksApi, RevertApi,
+    APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
+    RevertApi,
 };
 use crate::domains::samples::{Samples, SamplesApi};
 use crate::domains::standings::{BoardId, RANKED, Standings};
@@ -97,55 +97,43 @@ impl App {
     pub async fn build(config: Config, store: Store, clock: Clock, metrics: Metrics) -> Result<Self> {
         let config = Arc::new(config);
         let ids = Ids::new(clock.clone());
-        let (search, policy_clock) = (Search::standard(&config.policy_dir), clock.clone());
-        let policy = tokio::task::spawn_blocking(move || PolicyStore::open(search, policy_clock))
-            .await
-            .map_err(|error| Error::broken("policy.open_failed", error))??;
-        let policy = Arc::new(policy);
+        let policy = open_policy(Search::standard(&config.policy_dir), clock.clone()).await?;
         let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
         let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
-        let group_size = GroupSize::default();
         let access = Access::new(roblox.as_ref(), config.roblox.as_ref());
-        let group = Group::new(clock.clone(), access, policy.clone(), group_size.clone(), &metrics);
+        let (group, group_size) = Group::new(clock.clone(), access, policy.clone(), &metrics);
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
-        let brakes = brakes::Fittings {
-            store: store.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            policy: policy.clone(),
-            standings: standings.clone(),
-            jobs: jobs.clone(),
-            size: group_size.clone(),
-            events: config.events.clone(),
-        };
-        let brakes = Brakes::open_on(brakes, &metrics).await?;
-        let ranks = ranks::Fittings {
-            store: store.clone(),
-            policy: policy.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            brakes: brakes.clone(),
-            inline: config.apply_inline,
-        };
-        let ranks = Ranks::open(ranks).await?;
-        let parts = (store.clone(), clock.clone(), ids.clone());
-        let drift = Drift::new(parts, group.clone(), policy.clone(), ranks.clone());
+        let brakes = Brakes::open_on(
+            brakes::Fittings {
+                store: store.clone(),
+                clock: clock.clone(),
+                ids: ids.clone(),
+                policy: policy.clone(),
+                standings: standings.clone(),
+                jobs: jobs.clone(),
+                size: group_size.clone(),
+                events: config.events.clone(),
+            },
+            &metrics,
+        )
+        .await?;
+        let ranks = Ranks::open(brakes.clone(), config.apply_inline).await?;
+        let drift = Drift::new((store.clone(), clock.clone(), ids.clone()), group.clone(), ranks.clone());
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
         let bell = (config.doorbell.as_ref(), roblox.as_ref());
         let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
         let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
         let sockets = Sockets::new(&config.http, &metrics);
-        let board = StatusBoard::default();
         Ok(Self {
             config,
             clock,
             metrics,
-            board,
+            board: StatusBoard::default(),
             store,
             ids,
             auth,
@@ -173,7 +161,7 @@ impl App {
             config,
             clock,
             metrics,
-            board,
+            board: _,
             store,
             ids,
             auth,
@@ -188,25 +176,13 @@ impl App {
             ranks,
             drift,
             discord,
-            doorbell,
+            doorbell: _,
             caretaker,
             sockets,
             dir: _,
         } = self;
-        let checks = Checks {
-            store: store.clone(),
-            policy: policy.clone(),
-            workers: board.clone(),
-            caretaker: caretaker.clone(),
-            brakes: brakes.clone(),
-            discord: discord.clone(),
-            doorbell: doorbell.clone(),
-            group: group.clone(),
-            drift: drift.clone(),
-            clock: clock.clone(),
-        };
         let health = HealthApi {
-            checks,
+            checks: self.checks(),
             metrics: metrics.clone(),
             standings: standings.clone(),
             credential_required: config.health_auth_required,
@@ -230,6 +206,22 @@ impl App {
             GroupApi { group: group.clone(), uses: uses(config) },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
+    }
+
+    /// What readiness looks at.
+    fn checks(&self) -> Checks {
+        Checks {
+            store: self.store.clone(),
+            policy: self.policy.clone(),
+            workers: self.board.clone(),
+            caretaker: self.caretaker.clone(),
+            brakes: self.brakes.clone(),
+            discord: self.discord.clone(),
+            doorbell: self.doorbell.clone(),
+            group: self.group.clone(),
+            drift: self.drift.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     /// Everything that happens without a request.
@@ -272,7 +264,7 @@ impl App {
         workers.extend(GroupWatch::new(group.clone()).map(|watch| Box::new(watch) as Box<dyn Worker>));
         workers.extend(DriftWalk::new(drift.clone()).map(|walk| Box::new(walk) as Box<dyn Worker>));
         let parts = (store.clone(), clock.clone(), ids.clone());
-        let joins = JoinsWorker::new(parts, policy.clone(), group);
+        let joins = JoinsWorker::new(parts, group.clone());
         workers.extend(joins.map(|joins| Box::new(joins) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
         workers
@@ -331,6 +323,12 @@ fn uses(config: &Config) -> Uses {
         store: roblox.and_then(|roblox| roblox.store.clone()),
         doorbell: config.doorbell.is_some(),
     }
+}
+
+/// Reads the policy files, off the runtime's threads.
+async fn open_policy(search: Search, clock: Clock) -> Result<Arc<PolicyStore>> {
+    let opened = tokio::task::spawn_blocking(move || PolicyStore::open(search, clock)).await;
+    opened.map_err(|error| Error::broken("policy.open_failed", error))?.map(Arc::new)
 }
 
 /// Every table there is, for showing what a store holds.

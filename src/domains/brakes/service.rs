@@ -101,6 +101,11 @@ impl Brakes {
         Ok(Self(Arc::new(Inner { fittings, untold, shown })))
     }
 
+    /// What they are made of.
+    pub fn fittings(&self) -> &Fittings {
+        &self.0.fittings
+    }
+
     /// What stops decisions of the policy until a person closes it; none while they may be carried out. From memory.
     pub fn open(&self) -> Option<Trip> {
         lock(&self.0.shown).clone()

@@ -137,7 +137,7 @@ impl DriftWalk {
 
     /// One step; whether it was the last.
     async fn advance(&mut self, id: Id, run: &Run) -> Result<bool, Stop> {
-        let policy = self.drift.policy.current();
+        let policy = self.drift.group.policy();
         let mapping = self.drift.group.roles(ROLES_AGE).await?.map(&policy);
         if mapping.ranks().all(|(_, role)| role.is_none()) {
             let why = "no rank of the ladder has a role in the group; `grps doctor roblox` says why";

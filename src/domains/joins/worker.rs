@@ -1,6 +1,5 @@
 //! The worker that answers join requests, one by one and within the budget.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,7 +11,7 @@ use crate::base::{Clock, Error, Ids, Result, RobloxId};
 use crate::domains::audit::{self, Actor};
 use crate::domains::group::{Access, Group};
 use crate::domains::players::{PLAYERS, Player};
-use crate::domains::policy::{Policy, PolicyStore};
+use crate::domains::policy::Policy;
 use crate::remote::roblox::Trouble;
 use crate::store::Store;
 use crate::workers::{Next, Worker};
@@ -49,18 +48,19 @@ pub struct JoinsWorker {
     store: Store,
     clock: Clock,
     ids: Ids,
-    policy: Arc<PolicyStore>,
+    group: Group,
     access: Access,
 }
 
 impl JoinsWorker {
     /// None without a group.
-    pub fn new((store, clock, ids): (Store, Clock, Ids), policy: Arc<PolicyStore>, group: &Group) -> Option<Self> {
-        Some(Self { store, clock, ids, policy, access: group.access()? })
+    pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group) -> Option<Self> {
+        let access = group.access()?;
+        Some(Self { store, clock, ids, group, access })
     }
 
     async fn look(&self) -> Result<Next> {
-        let policy = self.policy.current();
+        let policy = self.group.policy();
         if !policy.settings().join_requests.is_on() {
             return Ok(Next::After(EVERY));
         }

@@ -9,7 +9,7 @@ use super::outcome::{Outcome, Tracks};
 use super::settle::Case;
 use crate::base::{Clock, Error, Ids, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
-use crate::domains::brakes::Brakes;
+use crate::domains::brakes::{Brakes, Fittings};
 use crate::domains::players::{self, Observation, PLAYERS, Player, SNAPSHOTS, Snapshot};
 use crate::domains::policy::{Flag, Policy, PolicyStore, Tally};
 use crate::store::{Store, Tx};
@@ -25,17 +25,6 @@ pub struct Ranks {
     /// How long a caller who applies waits for the outcome; zero for not at all.
     pub(super) inline: Duration,
     pub(super) brakes: Brakes,
-}
-
-/// What [`Ranks`] is made of.
-pub struct Fittings {
-    pub store: Store,
-    pub policy: Arc<PolicyStore>,
-    pub clock: Clock,
-    pub ids: Ids,
-    pub brakes: Brakes,
-    /// How long a caller who applies waits for the outcome; zero for not at all.
-    pub inline: Duration,
 }
 
 /// What the caller wants done about a player.
@@ -72,12 +61,14 @@ pub struct Ingested {
 pub const MAX_SNAPSHOT_BYTES: usize = 6 * 1024;
 
 impl Ranks {
-    /// Follows the decisions of its store from then on.
+    /// Decides in the store, and by the policy, that the brakes have; follows its decisions from then on. `inline` is how long a caller who
+    /// applies waits for the outcome, zero for not at all.
     ///
     /// # Errors
     /// Those of the store, while decisions of an older program are brought up to date.
-    pub async fn open(fittings: Fittings) -> Result<Self> {
-        let Fittings { store, policy, clock, ids, brakes, inline } = fittings;
+    pub async fn open(brakes: Brakes, inline: Duration) -> Result<Self> {
+        let Fittings { store, policy, clock, ids, .. } = brakes.fittings();
+        let (store, policy, clock, ids) = (store.clone(), policy.clone(), clock.clone(), ids.clone());
         history::lift(&store).await?;
         let waiting = Waiting::follow(&store);
         Ok(Self { store, policy, clock, ids, waiting, inline, brakes })

@@ -92,7 +92,7 @@ impl Case<'_> {
             (None, Some(_)) if queued && !queues => return Ok(()),
             (None, Some(open)) => {
                 let why = format!("Superseded by decision {}", self.tracks.decision);
-                self.stamp(self.tracks.closing_audit).close(tx, player.user_id, open, "superseded", &why).await?;
+                self.stamp(self.tracks.closing_audit).close(tx, player.user_id, open, ("superseded", &why)).await?;
             }
             (None, None) => {}
         }
@@ -151,7 +151,7 @@ impl Case<'_> {
             return Ok(());
         }
         let why = format!("No longer holds: {}", verdict.reason);
-        self.stamp(self.tracks.closing_audit).close(tx, player.user_id, &open, "closed", &why).await?;
+        self.stamp(self.tracks.closing_audit).close(tx, player.user_id, &open, ("closed", &why)).await?;
         player.decided = None;
         Ok(())
     }
@@ -207,7 +207,7 @@ impl Case<'_> {
             "reason": outcome.reason,
             "policy": outcome.policy_version,
         });
-        self.stamp(self.tracks.decision_audit).record(tx, player.user_id, status.text(), before, &after);
+        self.stamp(self.tracks.decision_audit).record(tx, player.user_id, status.text(), (before, after));
     }
 
     fn stamp(&self, audit: Id) -> Stamp {

@@ -20,7 +20,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Adds the audit row: what was done (`decision.<verb>`) about `user`.
-    pub(super) fn record(&self, tx: &Tx, user: RobloxId, verb: &str, before: Option<Value>, after: &Value) {
+    pub(super) fn record(&self, tx: &Tx, user: RobloxId, verb: &str, (before, after): (Option<Value>, Value)) {
         let entry = audit::Entry {
             at: self.at,
             actor: self.sender.actor.clone(),
@@ -38,7 +38,7 @@ impl Stamp {
     ///
     /// # Errors
     /// Those of the store.
-    pub(super) async fn close(&self, tx: &Tx, user: RobloxId, open: &Decided, verb: &str, why: &str) -> Result<()> {
+    pub(super) async fn close(&self, tx: &Tx, user: RobloxId, open: &Decided, (verb, why): (&str, &str)) -> Result<()> {
         if open.rejected_until.is_some() {
             return Ok(());
         }
@@ -56,7 +56,7 @@ impl Stamp {
             "targetRank": open.target_rank,
             "reason": why,
         });
-        self.record(tx, user, verb, Some(before), &after);
+        self.record(tx, user, verb, (Some(before), after));
         Ok(())
     }
 }

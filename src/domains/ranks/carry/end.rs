@@ -70,7 +70,7 @@ impl Ranks {
         });
         keep(tx, key, &decision);
         players::save(tx, Some(&before), &player);
-        stamp.record(tx, user, decision.status.text(), Some(was), &is);
+        stamp.record(tx, user, decision.status.text(), (Some(was), is));
         Ok(Ended::Done(Box::new(decision)))
     }
 }

@@ -95,6 +95,7 @@ impl Ranks {
     ///
     /// # Errors
     /// `players.missing`; those of the store.
+    #[allow(clippy::too_many_arguments)] // the transaction and who asks are no part of the order
     pub async fn order(
         &self,
         tx: &Tx,
@@ -118,7 +119,7 @@ impl Ranks {
         let id = failed.unwrap_or(ids.decision);
         if let Some(open) = before.decided.as_ref().filter(|_| failed.is_none()) {
             let why = format!("Superseded by decision {id}");
-            stamp(ids.closing).close(tx, user, open, "superseded", &why).await?;
+            stamp(ids.closing).close(tx, user, open, ("superseded", &why)).await?;
         }
         let mut player = before.clone();
         let decision = order.decision(&player, policy.version(), sender, now);
@@ -144,7 +145,7 @@ impl Ranks {
         };
         keep(tx, (user, id), &decision);
         players::save(tx, Some(&before), &player);
-        stamp(ids.audit).record(tx, user, "queued", Some(was), &is);
+        stamp(ids.audit).record(tx, user, "queued", (Some(was), is));
         Ok(Ordered::Queued(id))
     }
 }

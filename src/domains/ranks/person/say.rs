@@ -105,7 +105,7 @@ impl Ranks {
             "action": decision.action.as_str(),
             "targetRank": decision.target_rank,
         });
-        stamp.record(tx, key.0, say.verb(), Some(was), &is);
+        stamp.record(tx, key.0, say.verb(), (Some(was), is));
         Ok((key.0, decision))
     }
 
@@ -208,7 +208,7 @@ impl Open {
             "targetRank": decision.target_rank,
             "reason": why,
         });
-        stamp.record(tx, key.0, verb, Some(was), &is);
+        stamp.record(tx, key.0, verb, (Some(was), is));
         (key.0, decision)
     }
 }

@@ -193,3 +193,146 @@ fn reason(chosen: &[&(Id, Decision)]) -> String {
     let more = if chosen.len() > 3 { format!(" and {} more", chosen.len() - 3) } else { String::new() };
     format!("Takes back {}{more}", ids.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domains::audit::Actor;
+    use crate::domains::players::{Decided, Observation, StoredMarks};
+
+    const RANKS: [Option<&str>; 4] =
+        [None, Some("Shock Trooper II"), Some("Volt Specialist II"), Some("Storm Corporal I")];
+
+    /// A player and all that ever took effect on them; a second passes with each.
+    struct Life {
+        player: Player,
+        applied: Vec<(Id, Decision)>,
+    }
+
+    impl Life {
+        fn new() -> Self {
+            let seen = Observation::of(RobloxId::EXAMPLE, "Arc");
+            Self { player: Player::first_seen(&seen, Time(0)), applied: Vec::new() }
+        }
+
+        fn now(&self) -> Time {
+            Time((self.applied.len() as i64 + 1) * 1_000)
+        }
+
+        fn take_effect(&mut self, order: &Order) {
+            let (id, now) = (Id(self.applied.len() as u64), self.now());
+            self.applied.push((
+                id,
+                Decision {
+                    at: now,
+                    action: order.action,
+                    from_rank: self.player.rank.clone(),
+                    target_rank: order.target_rank.clone(),
+                    reason: String::new(),
+                    explain: Vec::new(),
+                    status: Status::Applied,
+                    blocked_reason: None,
+                    suspend_seconds: order.suspend_seconds,
+                    policy_version: String::new(),
+                    actor: Actor::of("test"),
+                    request_id: String::new(),
+                    origin: order.origin,
+                    queued_at: None,
+                    ended_at: Some(now),
+                    failure: None,
+                    standing: None,
+                    lifts: order.lifts,
+                    reverted_by: None,
+                    rests_on: None,
+                    approved_by: None,
+                },
+            ));
+            self.player.decided = Some(Decided {
+                id,
+                at: now,
+                action: order.action,
+                target_rank: order.target_rank.clone(),
+                status: Status::Queued,
+                suspend_seconds: order.suspend_seconds,
+                rests_on: None,
+                marks: StoredMarks::default(),
+                origin: order.origin,
+                lifts: order.lifts,
+                ended_at: None,
+                rejected_until: None,
+                from_rank: self.player.rank.clone(),
+            });
+            self.player.take_effect(now);
+        }
+
+        fn step(&mut self, step: u8) {
+            let order = |action| Order::new(Origin::Policy, action, None, "");
+            let order = match (step, self.player.punished()) {
+                (0..=3, _) => {
+                    let target = RANKS[usize::from(step)].map(str::to_owned);
+                    Order::new(Origin::Policy, Action::Promote, target, "")
+                }
+                (4, _) => order(Action::Ban),
+                (5, Some(held)) => Order::lift(Origin::Policy, held.action, None, ""),
+                _ => order(Action::Suspend),
+            };
+            self.take_effect(&order);
+        }
+
+        fn state(&self) -> (Option<String>, Option<Action>) {
+            (self.player.rank.clone(), self.player.punished().map(|held| held.action))
+        }
+
+        /// Takes back all since then, as often as it takes.
+        fn revert(&mut self, since: Time) -> usize {
+            let policy = Policy::builtin();
+            for rounds in 0..10 {
+                let chosen = move |_: Id, decision: &Decision| decision.ended_at.is_some_and(|at| at >= since);
+                let history =
+                    History { player: &self.player, applied: &self.applied, chosen: &chosen, now: self.now() };
+                let steps = plan(&policy, &history);
+                let next = steps.into_iter().find_map(|step| match step.planned {
+                    Planned::Do(order) => Some(order),
+                    _ => None,
+                });
+                match next {
+                    Some(order) => self.take_effect(&order),
+                    None => return rounds,
+                }
+            }
+            panic!("there is always more to do: {:?}", self.applied);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happened_since_is_undone_and_that_can_be_undone(
+            before in prop::collection::vec(0u8..8, 0..8), since in prop::collection::vec(0u8..8, 0..12)
+        ) {
+            let mut life = Life::new();
+            before.iter().for_each(|step| life.step(*step));
+            let (then, at) = (life.state(), life.now());
+            since.iter().for_each(|step| life.step(*step));
+            let (now, reverted_at) = (life.state(), life.now());
+            prop_assert!(life.revert(at) <= 2, "a decision for the rank, and one for the punishment");
+            prop_assert_eq!(life.state(), then);
+            prop_assert_eq!(life.revert(at), 0, "done once, it is done");
+            life.revert(reverted_at);
+            prop_assert_eq!(life.state(), now, "a revert of the revert");
+        }
+    }
+
+    #[test]
+    fn a_suspension_comes_back_for_the_time_that_is_left() {
+        let mut life = Life::new();
+        let suspend = Order::new(Origin::Policy, Action::Suspend, None, "");
+        life.take_effect(&Order { suspend_seconds: Some(10), ..suspend });
+        let at = life.now();
+        life.take_effect(&Order::lift(Origin::Policy, Action::Suspend, None, ""));
+        life.revert(at);
+        assert_eq!(life.applied.last().map(|(_, decision)| decision.suspend_seconds), Some(Some(8)));
+        assert_eq!(life.player.punished().and_then(|held| held.until), Some(Time(11_000)));
+    }
+}
