@@ -265,7 +265,7 @@ async fn a_run_that_cannot_go_on_ends_with_its_reason() {
     ROLES.into_iter().for_each(|role| fake.delete_role(role));
     start(&app).await;
     failed(walk(&app).await, "no rank of the ladder");
-    assert_eq!(app.app.drift.failing().is_some(), true);
+    assert!(app.app.drift.failing().is_some());
     let health = app.get("/health/ready").expect(200).await.text;
     assert!(health.contains("\"drift\""), "{health}");
     fake.climate(Some(Day::Down));
@@ -356,7 +356,7 @@ async fn the_command_finds_and_settles_with_a_server_and_without() {
             assert!(restore.code == Some(1) && restore.stderr.contains("drift.left"), "{}", restore.stderr);
             assert_eq!(home.json(&["drift", "accept", "7"])["rank"], Value::Null);
             assert_eq!(home.json(&["drift", "list"])["drift"], json!([]));
-            server.into_iter().for_each(|server| drop(server.stop()));
+            server.into_iter().for_each(|server| server.stop());
         });
     }
 }

@@ -60,7 +60,7 @@ async fn an_answer_that_is_lost_is_told_all_the_same_and_given_once() {
         let (mut app, fake) = scene(json!({ "accept": true })).await;
         known(&app, 7, 500, None).await;
         fake.join_request(7);
-        fake.days_for(Class::AcceptJoin, &[day.clone()]);
+        fake.days_for(Class::AcceptJoin, std::slice::from_ref(&day));
         let mut workers = app.app.workers();
         let worker = workers.iter_mut().find(|worker| worker.name() == "joins").unwrap();
         let _ = worker.tick().await;
