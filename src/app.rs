@@ -114,9 +114,8 @@ impl App {
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
         let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
-        let group_size = GroupSize::default();
         let access = Access::new(roblox.as_ref(), config.roblox.as_ref());
-        let group = Group::new(clock.clone(), access, policy.clone(), group_size.clone(), &metrics);
+        let (group, group_size) = Group::new(clock.clone(), access, policy.clone(), &metrics);
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
         let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
@@ -146,7 +145,7 @@ impl App {
         };
         let applying = Applying::new(parts, &metrics).await?;
         let drift = (store.clone(), clock.clone(), ids.clone());
-        let drift = Drift::new(drift, group.clone(), policy.clone(), ranks.clone());
+        let drift = Drift::new(drift, group.clone(), ranks.clone());
         let adjustments = Adjustments::new(store.clone(), clock.clone(), ids.clone(), policy.clone(), jobs.clone());
         let feed = config.discord.as_ref();
         let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
@@ -165,12 +164,11 @@ impl App {
             plans(&config.schedule, (&reviews, &sync, &drift)),
         );
         let sockets = Sockets::new(&config.http, &metrics);
-        let board = StatusBoard::default();
         Ok(Self {
             config,
             clock,
             metrics,
-            board,
+            board: StatusBoard::default(),
             store,
             ids,
             auth,
@@ -204,7 +202,7 @@ impl App {
             config,
             clock,
             metrics,
-            board,
+            board: _,
             store,
             ids,
             auth,
@@ -223,29 +221,15 @@ impl App {
             drift,
             sync,
             discord,
-            doorbell,
+            doorbell: _,
             caretaker,
             reviews,
             schedules,
             sockets,
             dir: _,
         } = self;
-        let checks = Checks {
-            store: store.clone(),
-            policy: policy.clone(),
-            workers: board.clone(),
-            caretaker: caretaker.clone(),
-            brakes: brakes.clone(),
-            discord: discord.clone(),
-            doorbell: doorbell.clone(),
-            applying: applying.clone(),
-            group: group.clone(),
-            drift: drift.clone(),
-            sync: sync.clone(),
-            clock: clock.clone(),
-        };
         let health = HealthApi {
-            checks,
+            checks: self.checks(),
             metrics: metrics.clone(),
             standings: standings.clone(),
             credential_required: config.health_auth_required,
@@ -280,6 +264,22 @@ impl App {
             SyncApi { sync: sync.clone() },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
+    }
+
+    /// What readiness looks at.
+    fn checks(&self) -> Checks {
+        Checks {
+            store: self.store.clone(),
+            policy: self.policy.clone(),
+            workers: self.board.clone(),
+            caretaker: self.caretaker.clone(),
+            brakes: self.brakes.clone(),
+            discord: self.discord.clone(),
+            doorbell: self.doorbell.clone(),
+            group: self.group.clone(),
+            drift: self.drift.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     /// Everything that happens without a request.
@@ -336,7 +336,7 @@ impl App {
         workers.extend(GroupWatch::new(group.clone()).map(|watch| Box::new(watch) as Box<dyn Worker>));
         workers.extend(DriftWalk::new(drift.clone()).map(|walk| Box::new(walk) as Box<dyn Worker>));
         let parts = (store.clone(), clock.clone(), ids.clone());
-        let joins = JoinsWorker::new(parts, policy.clone(), group);
+        let joins = JoinsWorker::new(parts, group.clone());
         workers.extend(joins.map(|joins| Box::new(joins) as Box<dyn Worker>));
         workers.extend(sync.worker().map(|worker| Box::new(worker) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));

@@ -55,7 +55,7 @@ fn resolution() -> Taker {
         (json!({ "resolution": null }), &["body.resolution"]),
         (json!({ "resolution": true }), &["body.resolution"]),
     ];
-    Taker { target: "/automation/drift/{userId}", good: json!({ "resolution": "accept" }), wrong }
+    Taker { target: "/automation/drift/7", good: json!({ "resolution": "accept" }), wrong }
 }
 
 fn sync() -> Taker {
