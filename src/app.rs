@@ -217,7 +217,7 @@ impl App {
             adjustments,
             ranks,
             mirrors: _,
-            applying,
+            applying: _,
             drift,
             sync,
             discord,
@@ -277,7 +277,9 @@ impl App {
             discord: self.discord.clone(),
             doorbell: self.doorbell.clone(),
             group: self.group.clone(),
+            applying: self.applying.clone(),
             drift: self.drift.clone(),
+            sync: self.sync.clone(),
             clock: self.clock.clone(),
         }
     }
