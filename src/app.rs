@@ -2,6 +2,8 @@
 //! and no lookups: what is not in [`App`] does not run, and [`App::endpoint`] and [`App::workers`] take the record apart without `..`,
 //! so a forgotten part does not compile.
 
+mod automation;
+mod foundation;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -16,20 +18,20 @@ use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
 use crate::domains::adjustments::{Adjustments, AdjustmentsApi, AdjustmentsWorker};
-use crate::domains::applying::{self, Applying, SuspensionEnds};
-use crate::domains::auth::{self, Auth, KeyUses, Keys, KeysApi, Sealer, TABLE};
-use crate::domains::brakes::{self, Alerts, Brakes, BrakesApi};
+use crate::domains::applying::{Applying, SuspensionEnds};
+use crate::domains::auth::{self, Auth, KeyUses, KeysApi, TABLE};
+use crate::domains::brakes::{Alerts, Brakes, BrakesApi};
 use crate::domains::discord::{DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
 use crate::domains::drift::{Drift, DriftApi, DriftWalk};
-use crate::domains::group::{Access, Group, GroupApi, GroupWatch, Uses};
+use crate::domains::group::{Group, GroupApi, GroupWatch, Uses};
 use crate::domains::health::{Checks, HealthApi};
-use crate::domains::jobs::{Events, GatewayApi, Jobs, QueuesApi, SocketApi, Timekeeper};
+use crate::domains::jobs::{GatewayApi, Jobs, QueuesApi, SocketApi, Timekeeper};
 use crate::domains::joins::JoinsWorker;
 use crate::domains::leaderboards::{Leaderboards, LeaderboardsApi};
 use crate::domains::mirrors::Mirrors;
 use crate::domains::players::{Players, PlayersApi, Retention};
-use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch, Search};
+use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch};
 use crate::domains::ranks::{DecisionsApi, HistoryRetention, Ranks, RanksApi, RevertApi};
 use crate::domains::reviews::{Reviews, ReviewsApi, ReviewsWorker};
 use crate::domains::samples::{Samples, SamplesApi};
@@ -41,10 +43,11 @@ use crate::domains::sync::{Sync, SyncApi};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
 use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
-use crate::remote::Roblox;
 use crate::store::{DataDir, Progress, Store};
 use crate::workers::{Schedule, StatusBoard, Worker};
 
+use automation::Automation;
+use foundation::Foundation;
 pub use tables::tables;
 
 /// The published title (requirement G29).
@@ -107,89 +110,48 @@ impl App {
     /// # Errors
     /// Those of the policy files, of rebuilding the indexes, and `app.access_table` when an endpoint is not in the access table.
     pub async fn build(config: Config, store: Store, clock: Clock, metrics: Metrics) -> Result<Self> {
-        let config = Arc::new(config);
-        let ids = Ids::new(clock.clone());
-        let policy = open_policy(Search::standard(&config.policy_dir), clock.clone()).await?;
-        let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
-        let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
-        let standings = Standings::open(&store, clock.clone()).await?;
-        let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
-        let access = Access::new(roblox.as_ref(), config.roblox.as_ref());
-        let (group, group_size) = Group::new(clock.clone(), access, policy.clone(), &metrics);
-        let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
+        let base = Foundation::open(config, store, clock, metrics).await?;
+        let Foundation { config, store, clock, ids, policy, metrics, .. } = &base;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
-        let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
-        let brakes = brakes::Fittings {
-            store: store.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            policy: policy.clone(),
-            standings: standings.clone(),
-            jobs: jobs.clone(),
-            size: group_size.clone(),
-            events: config.events.clone(),
-        };
-        let brakes = Brakes::open_on(brakes, &metrics).await?;
-        let ranks = Ranks::open(brakes.clone(), config.apply_inline).await?;
-        let mirrors = Mirrors::new(&store, standings.clone(), roblox.as_ref(), config.mirrors.clone());
-        let parts = applying::Parts {
-            store: store.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            policy: policy.clone(),
-            group: group.clone(),
-            brakes: brakes.clone(),
-            ranks: ranks.clone(),
-            mirrors: mirrors.clone(),
-            events: Events::new(jobs.clone(), config.events.clone()),
-        };
-        let applying = Applying::new(parts, &metrics).await?;
-        let drift = (store.clone(), clock.clone(), ids.clone());
-        let drift = Drift::new(drift, group.clone(), ranks.clone());
-        let adjustments = Adjustments::new(store.clone(), clock.clone(), ids.clone(), policy.clone(), jobs.clone());
+        let leaderboards = Leaderboards::new(store.clone(), base.standings.clone(), clock.clone());
+        let automation = Automation::open(&base).await?;
         let feed = config.discord.as_ref();
-        let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
-        let bell = (config.doorbell.as_ref(), roblox.as_ref());
-        let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
-        let vendor = (config.roblox.as_ref(), roblox.as_ref());
-        let sync = Sync::open(&store, (clock.clone(), ids.clone()), policy.clone(), vendor, &metrics).await?;
-        let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
-        let reviews = Reviews::new(store.clone(), clock.clone(), ids.clone(), ranks.clone(), standings.clone());
+        let discord = DiscordFeed::new(store.clone(), clock.clone(), base.jobs.clone(), feed, metrics)?;
+        let bell = (config.doorbell.as_ref(), base.roblox.as_ref());
+        let doorbell = Doorbell::new(store, clock.clone(), base.jobs.clone(), bell, metrics);
+        let vendor = (config.roblox.as_ref(), base.roblox.as_ref());
+        let sync = Sync::open(store, (clock.clone(), ids.clone()), policy.clone(), vendor, metrics).await?;
+        let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), metrics);
+        let plans = plans(&config.schedule, (&automation.reviews, &sync, &automation.drift));
         let zone = config.schedule.zone.clone();
-        let schedules = Schedules::new(
-            store.clone(),
-            clock.clone(),
-            ids.clone(),
-            zone,
-            plans(&config.schedule, (&reviews, &sync, &drift)),
-        );
-        let sockets = Sockets::new(&config.http, &metrics);
+        let schedules = Schedules::new(store.clone(), clock.clone(), ids.clone(), zone, plans);
+        let sockets = Sockets::new(&config.http, metrics);
         Ok(Self {
-            config,
-            clock,
-            metrics,
+            config: base.config,
+            clock: base.clock,
+            metrics: base.metrics,
             board: StatusBoard::default(),
-            store,
-            ids,
-            auth,
-            policy,
-            standings,
-            group,
-            jobs,
+            store: base.store,
+            ids: base.ids,
+            auth: base.auth,
+            policy: base.policy,
+            standings: base.standings,
+            group: base.group,
+            jobs: base.jobs,
             players,
             leaderboards,
-            group_size,
-            brakes,
-            adjustments,
-            ranks,
-            mirrors,
-            applying,
-            drift,
+            group_size: base.group_size,
+            brakes: automation.brakes,
+            adjustments: automation.adjustments,
+            ranks: automation.ranks,
+            mirrors: automation.mirrors,
+            applying: automation.applying,
+            drift: automation.drift,
             sync,
             discord,
             doorbell,
             caretaker,
-            reviews,
+            reviews: automation.reviews,
             schedules,
             sockets,
             dir: None,
@@ -213,18 +175,18 @@ impl App {
             players,
             leaderboards,
             group_size: _,
-            brakes,
-            adjustments,
-            ranks,
+            brakes: _,
+            adjustments: _,
+            ranks: _,
             mirrors: _,
             applying: _,
-            drift,
+            drift: _,
             sync,
             discord,
             doorbell: _,
             caretaker,
-            reviews,
-            schedules,
+            reviews: _,
+            schedules: _,
             sockets,
             dir: _,
         } = self;
@@ -235,26 +197,16 @@ impl App {
             credential_required: config.health_auth_required,
         };
         let samples = Samples { store: store.clone(), policy: policy.clone(), clock: clock.clone(), ids: ids.clone() };
-        // A tuple holds sixteen at most, so what belongs together has one of its own.
-        let automation = (
-            RanksApi { ranks: ranks.clone() },
-            DecisionsApi { ranks: ranks.clone() },
-            RevertApi { ranks: ranks.clone() },
-            BrakesApi { brakes: brakes.clone() },
-            AdjustmentsApi { adjustments: adjustments.clone() },
-            ReviewsApi { reviews: reviews.clone() },
-            DriftApi { drift: drift.clone() },
-            ScheduleApi { schedules: schedules.clone() },
-        );
         let queues = (
             GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
             QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
             SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
             DiscordApi { feed: discord.clone() },
         );
+        // A tuple holds sixteen at most, so what belongs together has one of its own.
         (
             health,
-            automation,
+            self.automation_apis(),
             PlayersApi { players: players.clone(), policy: policy.clone() },
             LeaderboardsApi::new(leaderboards.clone()),
             KeysApi { auth: auth.clone() },
@@ -263,6 +215,20 @@ impl App {
             GroupApi { group: group.clone(), uses: uses(config) },
             SyncApi { sync: sync.clone() },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
+        )
+    }
+
+    /// The APIs of decisions and of what leads to many of them.
+    fn automation_apis(&self) -> impl OpenApi + use<> {
+        (
+            RanksApi { ranks: self.ranks.clone() },
+            DecisionsApi { ranks: self.ranks.clone() },
+            RevertApi { ranks: self.ranks.clone() },
+            BrakesApi { brakes: self.brakes.clone() },
+            AdjustmentsApi { adjustments: self.adjustments.clone() },
+            ReviewsApi { reviews: self.reviews.clone() },
+            DriftApi { drift: self.drift.clone() },
+            ScheduleApi { schedules: self.schedules.clone() },
         )
     }
 
@@ -390,12 +356,6 @@ impl App {
         self.store.close().await?;
         saved.and(stepped_down)
     }
-}
-
-/// Reads the policy files, off the runtime's threads.
-async fn open_policy(search: Search, clock: Clock) -> Result<Arc<PolicyStore>> {
-    let opened = tokio::task::spawn_blocking(move || PolicyStore::open(search, clock)).await;
-    opened.map_err(|error| Error::broken("policy.open_failed", error))?.map(Arc::new)
 }
 
 /// What Open Cloud is used for here.

@@ -37,7 +37,7 @@ mod tests {
         assert!(!config.review_apply);
         for (name, value, expected) in [
             ("REVIEW_CRON", "daily", "REVIEW_CRON is \"daily\""),
-            ("SYNC_CRON", "@daily", "SYNC_CRON is \"@daily\""),
+            ("SYNC_CRON", "nightly", "SYNC_CRON is \"nightly\""),
             ("DRIFT_CRON", "* *", "DRIFT_CRON is \"* *\""),
             ("SCHEDULE_TZ", "Berlin", "Europe/Berlin"),
             ("REVIEW_APPLY", "perhaps", "true or false"),
