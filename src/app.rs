@@ -2,6 +2,10 @@
 //! and no lookups: what is not in [`App`] does not run, and [`App::endpoint`] and [`App::workers`] take the record apart without `..`,
 //! so a forgotten part does not compile.
 
+mod automation;
+mod foundation;
+mod tables;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,36 +17,38 @@ use poem_openapi::{OpenApi, OpenApiService};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Ids, Result};
 use crate::config::{Config, Generated, Sources};
-use crate::domains::applying::{self, Applying, PUNISHED, Releases};
-use crate::domains::audit::AUDITS;
-use crate::domains::auth::{self, Auth, KEYS, KeyUses, Keys, KeysApi, Sealer, TABLE};
-use crate::domains::brakes::{self, ACTOR_USES, Alerts, BREAKER, Brakes, BrakesApi};
-use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS, DiscordApi, DiscordFeed};
+use crate::domains::adjustments::{Adjustments, AdjustmentsApi, AdjustmentsWorker};
+use crate::domains::applying::{Applying, Releases};
+use crate::domains::auth::{self, Auth, KeyUses, KeysApi, TABLE};
+use crate::domains::brakes::{Alerts, Brakes, BrakesApi};
+use crate::domains::discord::{DiscordApi, DiscordFeed};
 use crate::domains::doorbell::Doorbell;
-use crate::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Drift, DriftApi, DriftWalk};
-use crate::domains::effects::{EFFECTS, EFFECTS_OPEN};
-use crate::domains::group::{Access, Group, GroupApi, GroupWatch, Uses};
+use crate::domains::drift::{Drift, DriftApi, DriftWalk};
+use crate::domains::group::{Group, GroupApi, GroupWatch, Uses};
 use crate::domains::health::{Checks, HealthApi};
-use crate::domains::jobs::{
-    Events, GatewayApi, JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN, Jobs, QueuesApi, SocketApi, Timekeeper,
-};
-use crate::domains::joins::{JOINS_ANSWERING, JoinsWorker};
-use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES, Leaderboards, LeaderboardsApi};
-use crate::domains::mirrors::{MIRROR_DUE, MIRRORED, Mirrors};
-use crate::domains::players::{PLAYERS, Players, PlayersApi, Retention, SNAPSHOTS};
-use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch, Search};
-use crate::domains::ranks::{
-    APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, DecisionsApi, HistoryRetention, OPEN_EFFECTS, Ranks, RanksApi,
-    RevertApi,
-};
+use crate::domains::jobs::{GatewayApi, Jobs, QueuesApi, SocketApi, Timekeeper};
+use crate::domains::joins::JoinsWorker;
+use crate::domains::leaderboards::{Leaderboards, LeaderboardsApi};
+use crate::domains::mirrors::Mirrors;
+use crate::domains::players::{Players, PlayersApi, Retention};
+use crate::domains::policy::{GroupSize, PolicyStore, PolicyWatch};
+use crate::domains::ranks::{DecisionsApi, HistoryRetention, Ranks, RanksApi, RevertApi};
+use crate::domains::reviews::{Reviews, ReviewsApi, ReviewsWorker};
 use crate::domains::samples::{Samples, SamplesApi};
-use crate::domains::standings::{BoardId, RANKED, Standings};
+use crate::domains::schedule::{
+    self, DriftPlan, Plan, Planned, ReviewPlan, ScheduleApi, ScheduleWorker, Schedules, SyncPlan,
+};
+use crate::domains::standings::{BoardId, Standings};
+use crate::domains::sync::{Sync, SyncApi};
 use crate::domains::upkeep::{BackupWorker, Caretaker, UpkeepApi, UpkeepWorker};
 use crate::http::docs;
 use crate::http::{Contract, Docs, Front, Site, Sockets, Spec};
-use crate::remote::Roblox;
-use crate::store::{CURSORS, DataDir, Progress, Store, TableInfo};
-use crate::workers::{StatusBoard, Worker};
+use crate::store::{DataDir, Progress, Store};
+use crate::workers::{Schedule, StatusBoard, Worker};
+
+use automation::Automation;
+use foundation::Foundation;
+pub use tables::tables;
 
 /// The published title (requirement G29).
 const TITLE: &str = "GRPS Automation API";
@@ -65,13 +71,17 @@ pub struct App {
     /// The members of the group; the group's own module tells.
     pub group_size: GroupSize,
     pub brakes: Brakes,
+    pub adjustments: Adjustments,
     pub ranks: Ranks,
     pub mirrors: Mirrors,
     pub applying: Applying,
     pub drift: Drift,
+    pub sync: Sync,
     pub discord: DiscordFeed,
     pub doorbell: Doorbell,
     pub caretaker: Caretaker,
+    pub reviews: Reviews,
+    pub schedules: Schedules,
     pub sockets: Sockets,
     /// The lock on the data directory; none for a store in memory.
     pub dir: Option<DataDir>,
@@ -100,76 +110,49 @@ impl App {
     /// # Errors
     /// Those of the policy files, of rebuilding the indexes, and `app.access_table` when an endpoint is not in the access table.
     pub async fn build(config: Config, store: Store, clock: Clock, metrics: Metrics) -> Result<Self> {
-        let config = Arc::new(config);
-        let ids = Ids::new(clock.clone());
-        let policy = open_policy(Search::standard(&config.policy_dir), clock.clone()).await?;
-        let keys = Keys::new(store.clone(), clock.clone(), ids.clone(), Sealer::new(&config.auth.sealing)?);
-        let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
-        let standings = Standings::open(&store, clock.clone()).await?;
-        let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
-        let group_size = GroupSize::default();
-        let access = Access::new(roblox.as_ref(), config.roblox.as_ref());
-        let group = Group::new(clock.clone(), access, policy.clone(), group_size.clone(), &metrics);
-        let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
+        let base = Foundation::open(config, store, clock, metrics).await?;
+        let Foundation { config, store, clock, ids, policy, metrics, .. } = &base;
         let players = Players::new(store.clone(), clock.clone(), ids.clone());
-        let leaderboards = Leaderboards::new(store.clone(), standings.clone(), clock.clone());
-        let brakes = brakes::Fittings {
-            store: store.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            policy: policy.clone(),
-            standings: standings.clone(),
-            jobs: jobs.clone(),
-            size: group_size.clone(),
-            events: config.events.clone(),
-        };
-        let brakes = Brakes::open_on(brakes, &metrics).await?;
-        let ranks = Ranks::open(brakes.clone(), config.apply_inline).await?;
-        let mirrors = Mirrors::new(&store, standings.clone(), roblox.as_ref(), config.mirrors.clone());
-        let parts = applying::Parts {
-            store: store.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            policy: policy.clone(),
-            group: group.clone(),
-            brakes: brakes.clone(),
-            ranks: ranks.clone(),
-            mirrors: mirrors.clone(),
-            events: Events::new(jobs.clone(), config.events.clone()),
-        };
-        let applying = Applying::new(parts, &metrics).await?;
-        let drift = (store.clone(), clock.clone(), ids.clone());
-        let drift = Drift::new(drift, group.clone(), policy.clone(), ranks.clone());
+        let leaderboards = Leaderboards::new(store.clone(), base.standings.clone(), clock.clone());
+        let automation = Automation::open(&base).await?;
         let feed = config.discord.as_ref();
-        let discord = DiscordFeed::new(store.clone(), clock.clone(), jobs.clone(), feed, &metrics)?;
-        let bell = (config.doorbell.as_ref(), roblox.as_ref());
-        let doorbell = Doorbell::new(&store, clock.clone(), jobs.clone(), bell, &metrics);
-        let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), &metrics);
-        let sockets = Sockets::new(&config.http, &metrics);
-        let board = StatusBoard::default();
+        let discord = DiscordFeed::new(store.clone(), clock.clone(), base.jobs.clone(), feed, metrics)?;
+        let bell = (config.doorbell.as_ref(), base.roblox.as_ref());
+        let doorbell = Doorbell::new(store, clock.clone(), base.jobs.clone(), bell, metrics);
+        let vendor = (config.roblox.as_ref(), base.roblox.as_ref());
+        let sync = Sync::open(store, (clock.clone(), ids.clone()), policy.clone(), vendor, metrics).await?;
+        let caretaker = Caretaker::new(store.clone(), clock.clone(), ids.clone(), config.upkeep.clone(), metrics);
+        let plans = plans(&config.schedule, (&automation.reviews, &sync, &automation.drift));
+        let zone = config.schedule.zone.clone();
+        let schedules = Schedules::new(store.clone(), clock.clone(), ids.clone(), zone, plans);
+        let sockets = Sockets::new(&config.http, metrics);
         Ok(Self {
-            config,
-            clock,
-            metrics,
-            board,
-            store,
-            ids,
-            auth,
-            policy,
-            standings,
-            group,
-            jobs,
+            config: base.config,
+            clock: base.clock,
+            metrics: base.metrics,
+            board: StatusBoard::default(),
+            store: base.store,
+            ids: base.ids,
+            auth: base.auth,
+            policy: base.policy,
+            standings: base.standings,
+            group: base.group,
+            jobs: base.jobs,
             players,
             leaderboards,
-            group_size,
-            brakes,
-            ranks,
-            mirrors,
-            applying,
-            drift,
+            group_size: base.group_size,
+            brakes: automation.brakes,
+            adjustments: automation.adjustments,
+            ranks: automation.ranks,
+            mirrors: automation.mirrors,
+            applying: automation.applying,
+            drift: automation.drift,
+            sync,
             discord,
             doorbell,
             caretaker,
+            reviews: automation.reviews,
+            schedules,
             sockets,
             dir: None,
         })
@@ -181,7 +164,7 @@ impl App {
             config,
             clock,
             metrics,
-            board,
+            board: _,
             store,
             ids,
             auth,
@@ -192,55 +175,79 @@ impl App {
             players,
             leaderboards,
             group_size: _,
-            brakes,
-            ranks,
+            brakes: _,
+            adjustments: _,
+            ranks: _,
             mirrors: _,
-            applying,
-            drift,
+            applying: _,
+            drift: _,
+            sync,
             discord,
-            doorbell,
+            doorbell: _,
             caretaker,
+            reviews: _,
+            schedules: _,
             sockets,
             dir: _,
         } = self;
-        let checks = Checks {
-            store: store.clone(),
-            policy: policy.clone(),
-            workers: board.clone(),
-            caretaker: caretaker.clone(),
-            brakes: brakes.clone(),
-            discord: discord.clone(),
-            doorbell: doorbell.clone(),
-            applying: applying.clone(),
-            group: group.clone(),
-            drift: drift.clone(),
-            clock: clock.clone(),
-        };
         let health = HealthApi {
-            checks,
+            checks: self.checks(),
             metrics: metrics.clone(),
             standings: standings.clone(),
             credential_required: config.health_auth_required,
         };
         let samples = Samples { store: store.clone(), policy: policy.clone(), clock: clock.clone(), ids: ids.clone() };
+        let queues = (
+            GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
+            QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
+            SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
+            DiscordApi { feed: discord.clone() },
+        );
+        // A tuple holds sixteen at most, so what belongs together has one of its own.
         (
             health,
-            RanksApi { ranks: ranks.clone() },
-            DecisionsApi { ranks: ranks.clone() },
-            RevertApi { ranks: ranks.clone() },
-            BrakesApi { brakes: brakes.clone() },
+            self.automation_apis(),
             PlayersApi { players: players.clone(), policy: policy.clone() },
             LeaderboardsApi::new(leaderboards.clone()),
             KeysApi { auth: auth.clone() },
             SamplesApi { samples },
-            GatewayApi { jobs: jobs.clone(), clock: clock.clone() },
-            QueuesApi { jobs: jobs.clone(), clock: clock.clone() },
-            SocketApi::new(jobs.clone(), sockets.clone(), auth.clone(), clock.clone()),
-            DriftApi { drift: drift.clone() },
-            DiscordApi { feed: discord.clone() },
+            queues,
             GroupApi { group: group.clone(), uses: uses(config) },
+            SyncApi { sync: sync.clone() },
             UpkeepApi { caretaker: caretaker.clone(), tables: tables() },
         )
+    }
+
+    /// The APIs of decisions and of what leads to many of them.
+    fn automation_apis(&self) -> impl OpenApi + use<> {
+        (
+            RanksApi { ranks: self.ranks.clone() },
+            DecisionsApi { ranks: self.ranks.clone() },
+            RevertApi { ranks: self.ranks.clone() },
+            BrakesApi { brakes: self.brakes.clone() },
+            AdjustmentsApi { adjustments: self.adjustments.clone() },
+            ReviewsApi { reviews: self.reviews.clone() },
+            DriftApi { drift: self.drift.clone() },
+            ScheduleApi { schedules: self.schedules.clone() },
+        )
+    }
+
+    /// What readiness looks at.
+    fn checks(&self) -> Checks {
+        Checks {
+            store: self.store.clone(),
+            policy: self.policy.clone(),
+            workers: self.board.clone(),
+            caretaker: self.caretaker.clone(),
+            brakes: self.brakes.clone(),
+            discord: self.discord.clone(),
+            doorbell: self.doorbell.clone(),
+            group: self.group.clone(),
+            applying: self.applying.clone(),
+            drift: self.drift.clone(),
+            sync: self.sync.clone(),
+            clock: self.clock.clone(),
+        }
     }
 
     /// Everything that happens without a request.
@@ -258,9 +265,13 @@ impl App {
             applying,
             drift,
             brakes,
+            adjustments,
             discord,
             doorbell,
             caretaker,
+            reviews,
+            schedules,
+            sync,
             metrics: _,
             board: _,
             standings: _,
@@ -271,11 +282,15 @@ impl App {
             sockets: _,
             dir: _,
         } = self;
+        let kept = config.retention.audit();
         let mut workers: Vec<Box<dyn Worker>> = vec![
             Box::new(PolicyWatch(policy.clone())),
             Box::new(Retention::new(store.clone(), clock.clone(), config.retention.clone())),
             Box::new(HistoryRetention::new(store.clone(), clock.clone(), &config.retention)),
             Box::new(Alerts::new(brakes.clone())),
+            Box::new(AdjustmentsWorker::new(adjustments.clone(), kept)),
+            Box::new(ReviewsWorker { reviews: reviews.clone(), kept }),
+            Box::new(ScheduleWorker(schedules.clone())),
             Box::new(KeyUses(auth.clone())),
             Box::new(Timekeeper::new(jobs.clone())),
             Box::new(Releases::new(applying.clone())),
@@ -289,8 +304,9 @@ impl App {
         workers.extend(GroupWatch::new(group.clone()).map(|watch| Box::new(watch) as Box<dyn Worker>));
         workers.extend(DriftWalk::new(drift.clone()).map(|walk| Box::new(walk) as Box<dyn Worker>));
         let parts = (store.clone(), clock.clone(), ids.clone());
-        let joins = JoinsWorker::new(parts, policy.clone(), group);
+        let joins = JoinsWorker::new(parts, group.clone());
         workers.extend(joins.map(|joins| Box::new(joins) as Box<dyn Worker>));
+        workers.extend(sync.worker().map(|worker| Box::new(worker) as Box<dyn Worker>));
         workers.extend(doorbell.ringer().map(|ringer| Box::new(ringer) as Box<dyn Worker>));
         workers
     }
@@ -320,6 +336,7 @@ impl App {
     /// Those who wait for something are told to come back: nobody holds up the end.
     pub fn stop_waiting(&self) {
         self.jobs.stop();
+        self.sync.stop();
         self.sockets.close();
     }
 
@@ -335,15 +352,10 @@ impl App {
     pub async fn close(&self) -> Result<()> {
         // When keys were last used is worth less than an orderly end.
         let saved = self.auth.keys().save_uses().await;
+        let stepped_down = self.schedules.step_down().await;
         self.store.close().await?;
-        saved.map(drop)
+        saved.and(stepped_down)
     }
-}
-
-/// Reads the policy files, off the runtime's threads.
-async fn open_policy(search: Search, clock: Clock) -> Result<Arc<PolicyStore>> {
-    let opened = tokio::task::spawn_blocking(move || PolicyStore::open(search, clock)).await;
-    opened.map_err(|error| Error::broken("policy.open_failed", error))?.map(Arc::new)
 }
 
 /// What Open Cloud is used for here.
@@ -356,42 +368,14 @@ fn uses(config: &Config) -> Uses {
     }
 }
 
-/// Every table there is, for showing what a store holds.
-pub fn tables() -> Vec<TableInfo> {
+/// What is started by the clock; what Roblox is needed for only where its settings are there.
+fn plans(config: &schedule::Config, (reviews, sync, drift): (&Reviews, &Sync, &Drift)) -> Vec<Planned> {
+    let planned = |plan: Box<dyn Plan>, cron: Option<&Schedule>| Planned { plan, cron: cron.cloned() };
+    let review = ReviewPlan { reviews: reviews.clone(), apply: config.review_apply };
     vec![
-        PLAYERS.info(),
-        SNAPSHOTS.info(),
-        DECISIONS.info(),
-        DECIDED.info(),
-        OPEN_EFFECTS.info(),
-        APPLIED.info(),
-        DECISIONS_INDEXED.info(),
-        RANKED.info(),
-        BOARDS.info(),
-        DRIFT_RUNS.info(),
-        DRIFT_ACTIVE.info(),
-        DRIFT_SEEN.info(),
-        DRIFTS.info(),
-        JOINS_ANSWERING.info(),
-        CURSORS.info(),
-        BOARD_COUNT.info(),
-        ENTRIES.info(),
-        JOBS.info(),
-        JOB_KEYS.info(),
-        JOB_KEY_ENDS.info(),
-        JOBS_FORGOTTEN.info(),
-        DISCORD_CURSORS.info(),
-        DISCORD_REJECTIONS.info(),
-        DISCORD_REJECTED.info(),
-        EFFECTS.info(),
-        EFFECTS_OPEN.info(),
-        PUNISHED.info(),
-        MIRROR_DUE.info(),
-        MIRRORED.info(),
-        KEYS.info(),
-        AUDITS.info(),
-        BREAKER.info(),
-        ACTOR_USES.info(),
+        planned(Box::new(review), config.review.as_ref()),
+        planned(Box::new(SyncPlan(sync.clone())), config.sync.as_ref().filter(|_| sync.is_on())),
+        planned(Box::new(DriftPlan(drift.clone())), config.drift.as_ref().filter(|_| drift.is_on())),
     ]
 }
 

@@ -9,7 +9,7 @@ pub mod http; //    3  everything between a socket and a handler
 pub mod remote; //  3  outbound HTTP: what we ask of Discord and Roblox
 pub mod workers; // 3  everything that happens without a request
 pub mod fakes; //   4  vendors in miniature, for tests and the demo
-pub mod domains; // 4–9  what grps is about
-pub mod config; //  9  all settings, checked before anything starts
-pub mod app; //     10 the wiring list
-pub mod cli; //     11 one file per command
+pub mod domains; // 4–11 what grps is about
+pub mod config; //  11 all settings, checked before anything starts
+pub mod app; //     12 the wiring list
+pub mod cli; //     13 one file per command

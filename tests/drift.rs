@@ -1,16 +1,17 @@
 //! Drift: ranks changed by hand are found, page by page and across restarts, and settled by a person.
 
-use grps::base::RobloxId;
+use grps::base::{Clock, RobloxId};
 use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_SEEN, DRIFTS, MAX_FAILURES};
 use grps::domains::players::{PLAYERS, Player};
 use grps::domains::ranks::{DECISIONS, OPEN_EFFECTS};
-use grps::fakes::roblox::{Class, Day, FakeRoblox};
+use grps::fakes::roblox::{Class, Day, FakeRoblox, GROUP, KEY};
 use grps::workers::Next;
 use serde_json::{Value, json};
 
 use crate::effects::carry_out;
-use crate::group::{JAIL, ROLES, end, live};
-use crate::harness::{Setup, TestApp};
+use crate::group::{JAIL, ROLES, end, live, roblox};
+use crate::harness::{INGEST, Setup, TestApp};
+use crate::process::Home;
 use crate::state::{audits, rows};
 
 const RUNS: &str = "/automation/drift/runs";
@@ -223,8 +224,7 @@ async fn bad_days_make_it_late_and_not_wrong() {
     report(&app, 1, Some("Shock Trooper II")).await;
     report(&app, 150, Some("Shock Trooper II")).await;
     app.app.group.roles(std::time::Duration::from_secs(1)).await.unwrap();
-    let days =
-        [Day::Down, Day::Limited(Some(3), None), Day::Garbage, Day::Empty, Day::EmptyPage, Day::Short(3), Day::Hang];
+    let days = [Day::Down, Day::Limited(Some(3), None), Day::Garbage, Day::Empty, Day::EmptyPage, Day::Short(3)];
     fake.days_for(Class::Memberships, &days);
     let done = run(&app).await;
     assert_eq!((&done["adopted"], &done["left"]), (&json!(2), &json!(0)), "{done}");
@@ -265,7 +265,7 @@ async fn a_run_that_cannot_go_on_ends_with_its_reason() {
     ROLES.into_iter().for_each(|role| fake.delete_role(role));
     start(&app).await;
     failed(walk(&app).await, "no rank of the ladder");
-    assert_eq!(app.app.drift.failing().is_some(), true);
+    assert!(app.app.drift.failing().is_some());
     let health = app.get("/health/ready").expect(200).await.text;
     assert!(health.contains("\"drift\""), "{health}");
     fake.climate(Some(Day::Down));
@@ -286,7 +286,6 @@ async fn one_run_at_a_time() {
     let (app, fake) = live(Setup::new()).await;
     let first = start(&app).await;
     assert_eq!(start(&app).await["id"], first["id"]);
-    assert!(app.app.drift.start().await.unwrap().contains(first["id"].as_str().unwrap()));
     walk(&app).await;
     assert_ne!(start(&app).await["id"], first["id"]);
     walk(&app).await;
@@ -313,4 +312,50 @@ async fn differences_come_in_pages() {
     assert_eq!(users, [1, 2, 3, 4, 5, 6, 7]);
     app.get("/automation/drift?cursor=x!").operator().refused(422, "request.invalid").await;
     end(&fake);
+}
+
+#[tokio::test]
+async fn the_search_leaves_half_of_the_budget_to_others() {
+    let (app, fake) = live(Setup::new()).await;
+    for user in 1..=330 {
+        report(&app, user, Some("Volt Specialist II")).await;
+    }
+    let begun = app.clock.now();
+    let done = run(&app).await;
+    assert_eq!((&done["left"], &done["compared"]), (&json!(330), &json!(330)), "{done}");
+    let minutes = app.clock.now().since(begun).as_secs_f64() / 60.0;
+    assert!((2.0..2.5).contains(&minutes), "332 of 300 calls a minute took {minutes} minutes");
+    end(&fake);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_finds_and_settles_with_a_server_and_without() {
+    let fake = roblox(Clock::system());
+    for served in [false, true] {
+        let home = Home::new()
+            .set("ROBLOX_OPEN_CLOUD_API_KEY", KEY)
+            .set("ROBLOX_GROUP_ID", GROUP.to_string())
+            .set("ROBLOX_API_URL", fake.url());
+        tokio::task::block_in_place(|| {
+            let server = home.serve();
+            let sample = home.json(&["sign", "a2", "--sample"]);
+            let key = sample["headers"]["x-grps-api-key"].as_str().unwrap();
+            let body = r#"{"userId":7,"username":"A","rank":"Volt Specialist II"}"#;
+            assert_eq!(server.post(INGEST, &[("x-grps-api-key", key)], body).status, 200);
+            let server = if served { Some(server) } else { (server.stop(), None).1 };
+            let done = home.json(&["drift", "run"]);
+            assert_eq!((&done["state"], &done["left"]), (&json!("done"), &json!(1)), "{done}");
+            let list = home.run(&["drift", "list"]);
+            assert!(
+                list.stdout.contains("left the group") && list.stdout.contains("last run: done"),
+                "{}",
+                list.stdout
+            );
+            let restore = home.run(&["drift", "restore", "7"]);
+            assert!(restore.code == Some(1) && restore.stderr.contains("drift.left"), "{}", restore.stderr);
+            assert_eq!(home.json(&["drift", "accept", "7"])["rank"], Value::Null);
+            assert_eq!(home.json(&["drift", "list"])["drift"], json!([]));
+            server.into_iter().for_each(|server| server.stop());
+        });
+    }
 }

@@ -100,6 +100,12 @@ impl Setup {
         self
     }
 
+    /// In memory, with every second commit refused once, whatever the environment asks for: what may overtake does.
+    pub fn contended(mut self) -> Self {
+        self.store = |_, metrics| Store::new(Memory::conflicting_every(2), &Settings::default(), metrics);
+        self
+    }
+
     /// Changes a policy file before the start; one that is not there is made.
     pub fn policy(self, file: &str, change: impl FnOnce(&mut Value)) -> Self {
         let path = self.dir.path().join("policy").join(file);

@@ -56,20 +56,29 @@ async fn whoever_the_policy_wants_is_let_in() {
 
 #[tokio::test]
 async fn an_answer_that_is_lost_is_told_all_the_same_and_given_once() {
-    for day in [Day::CutAfterApplying, Day::Garbage, Day::Empty, Day::Unavailable, Day::HangAfterApplying] {
-        let (mut app, fake) = scene(json!({ "accept": true })).await;
-        known(&app, 7, 500, None).await;
-        fake.join_request(7);
-        fake.days_for(Class::AcceptJoin, &[day.clone()]);
-        let mut workers = app.app.workers();
-        let worker = workers.iter_mut().find(|worker| worker.name() == "joins").unwrap();
-        let _ = worker.tick().await;
-        app = app.restart().await;
-        app.tick("joins").await;
-        assert_eq!(told(&app).await.0, ["7"], "{day:?}");
-        let accepted: Vec<_> = fake.effects().into_iter().map(|effect| effect.what).collect();
-        assert_eq!((accepted, fake.joins()), (vec![Change::Accepted], vec![]), "{day:?}");
-        assert_eq!(rows(&app, &JOINS_ANSWERING).await, []);
+    for day in [Day::CutAfterApplying, Day::Garbage, Day::Empty, Day::Unavailable] {
+        for (class, status) in [(Class::AcceptJoin, None), (Class::DeclineJoin, Some("banned"))] {
+            let (mut app, fake) = scene(json!({ "accept": true, "declineBanned": true })).await;
+            known(&app, 7, 500, status).await;
+            fake.join_request(7);
+            fake.days_for(class, std::slice::from_ref(&day));
+            let mut workers = app.app.workers();
+            let worker = workers.iter_mut().find(|worker| worker.name() == "joins").unwrap();
+            let _ = worker.tick().await;
+            app = app.restart().await;
+            for _ in 0..2 {
+                app.tick("joins").await;
+            }
+            let (accepted, declined) = told(&app).await;
+            let done: Vec<_> = fake.effects().into_iter().map(|effect| effect.what).collect();
+            match status {
+                None => assert_eq!((accepted.len(), declined.len(), done), (1, 0, vec![Change::Accepted]), "{day:?}"),
+                Some(_) => {
+                    assert_eq!((accepted.len(), declined.len(), done), (0, 1, vec![Change::Declined]), "{day:?}")
+                }
+            }
+            assert_eq!((fake.joins(), rows(&app, &JOINS_ANSWERING).await.len()), (vec![], 0), "{day:?}");
+        }
     }
 }
 

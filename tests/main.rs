@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
 mod access;
+mod adjustments;
 mod apply;
 mod applying;
 mod approvals;
@@ -44,12 +45,15 @@ mod policy_reload;
 mod process;
 mod queue;
 mod revert;
+mod reviews;
 mod samples;
+mod schedule;
 mod schemes;
 mod server;
 mod sockets;
 mod state;
 mod survival;
+mod sync;
 mod tidy;
 mod upkeep;
 mod worker;

@@ -158,7 +158,7 @@ fn the_playbooks_environment_boots() {
     for part in [
         "later   Turnstile",
         "later   Postgres export",
-        "off     Roblox data store: set ROBLOX_DATASTORE_NAME",
+        "off     sync from the Roblox data store: set ROBLOX_DATASTORE_NAME",
         "AUTOMATION_SIGNATURE_SECRET is shorter",
     ] {
         assert!(told.contains(part), "no {part:?} in: {told}");

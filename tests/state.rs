@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use grps::base::Cursor;
+use grps::domains::adjustments::{ADJUSTMENT_KEYS, ADJUSTMENT_ROWS, ADJUSTMENTS, ADJUSTMENTS_OPEN};
 use grps::domains::applying::PUNISHED;
 use grps::domains::audit::{AUDITS, Entry};
 use grps::domains::auth::KEYS;
@@ -16,7 +17,10 @@ use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
 use grps::domains::mirrors::{MIRROR_DUE, MIRRORED};
 use grps::domains::players::{PLAYERS, SNAPSHOTS};
 use grps::domains::ranks::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, OPEN_EFFECTS};
+use grps::domains::reviews::{REVIEW_RUNNING, REVIEWS};
+use grps::domains::schedule::{LEASES, SCHEDULES};
 use grps::domains::standings::RANKED;
+use grps::domains::sync::{SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES};
 use grps::store::{Key, MAX_PAGE, Record, Table};
 
 use crate::harness::TestApp;
@@ -55,6 +59,18 @@ const DUMPED: &[&str] = &[
     "drift_seen",
     "drifts",
     "joins_answering",
+    "adjustments",
+    "adjustment_rows",
+    "adjustments_open",
+    "adjustment_keys",
+    "reviews",
+    "review_running",
+    "schedules",
+    "leases",
+    "sync_jobs",
+    "sync_active",
+    "sync_pages",
+    "sync_failures",
 ];
 
 /// Every row of one table.
@@ -108,6 +124,18 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &DRIFT_SEEN).await);
     out.extend(shown(app, &DRIFTS).await);
     out.extend(shown(app, &JOINS_ANSWERING).await);
+    out.extend(shown(app, &ADJUSTMENTS).await);
+    out.extend(shown(app, &ADJUSTMENT_ROWS).await);
+    out.extend(shown(app, &ADJUSTMENTS_OPEN).await);
+    out.extend(shown(app, &ADJUSTMENT_KEYS).await);
+    out.extend(shown(app, &REVIEWS).await);
+    out.extend(shown(app, &REVIEW_RUNNING).await);
+    out.extend(shown(app, &SCHEDULES).await);
+    out.extend(shown(app, &LEASES).await);
+    out.extend(shown(app, &SYNC_JOBS).await);
+    out.extend(shown(app, &SYNC_ACTIVE).await);
+    out.extend(shown(app, &SYNC_PAGES).await);
+    out.extend(shown(app, &SYNC_FAILURES).await);
     out
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file a command. Commands that touch data speak to the API, through the running server when there is one and
 //! through one hosted in this process when there is not, so there is one way for data to flow.
 
+mod automation;
 mod banner;
 mod config;
 mod demo;
@@ -16,6 +17,7 @@ mod samples;
 mod serve;
 mod session;
 mod sign;
+mod sync;
 mod upkeep;
 mod worker;
 
@@ -81,6 +83,14 @@ enum Command {
     /// Find decisions, approve, reject or take them back; the breaker
     #[command(subcommand)]
     Decisions(decisions::DecisionsCommand),
+    /// Give, take or set the points of many players by a list, and undo it
+    #[command(subcommand)]
+    Points(automation::PointsCommand),
+    /// Show what is started by the clock, or start it now
+    Schedules(automation::SchedulesArgs),
+    /// Read the experience's data store, and see how that is going
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
     /// Make, list, rotate and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -146,6 +156,9 @@ async fn dispatch(command: Command, common: &Common, sources: &Sources) -> Resul
         Command::Jobs(command) => jobs::run(command, common, sources).await,
         Command::Drift(command) => drift::run(command, common, sources).await,
         Command::Decisions(command) => decisions::run(command, common, sources).await,
+        Command::Points(command) => automation::points(command, common, sources).await,
+        Command::Schedules(args) => automation::schedules(args, common, sources).await,
+        Command::Sync(command) => sync::run(command, common, sources).await,
         Command::Keys(command) => keys::run(command, common, sources).await,
         Command::Backup(command) => upkeep::backup(command, common, sources).await,
         Command::Store(command) => upkeep::store(command, common, sources).await,

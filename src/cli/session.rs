@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
-use poem::http::{Method, StatusCode};
+use poem::http::{HeaderMap, Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use serde_json::Value;
 
@@ -21,6 +21,13 @@ const CALL_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Largest answer read from a call, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// What the API answered.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
 
 /// An open session.
 pub struct Session {
@@ -83,7 +90,7 @@ impl Session {
     }
 
     /// The program in this process; none while a server runs. Its workers do not.
-    pub fn app(&self) -> Option<&App> {
+    pub fn hosted(&self) -> Option<&App> {
         match &self.way {
             Way::Remote { .. } => None,
             Way::Here { app, .. } => Some(app),
@@ -95,8 +102,21 @@ impl Session {
     /// # Errors
     /// The server's problem, with its code and hint; `server.unreachable` when it does not answer.
     pub async fn call(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Value> {
-        let bytes = self.ask(method, target, body).await?;
-        Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        Ok(self.exchange((method, target), &[], body).await?.1)
+    }
+
+    /// As [`Session::call`], with headers both ways.
+    ///
+    /// # Errors
+    /// As [`Session::call`].
+    pub async fn exchange(
+        &self,
+        (method, target): (Method, &str),
+        headers: &[(&'static str, String)],
+        body: Option<&Value>,
+    ) -> Result<(HeaderMap, Value)> {
+        let answer = self.ask(method, target, headers, body).await?;
+        Ok((answer.headers, serde_json::from_slice(&answer.body).unwrap_or(Value::Null)))
     }
 
     /// Reads something that is no JSON.
@@ -104,20 +124,27 @@ impl Session {
     /// # Errors
     /// As [`Session::call`].
     pub async fn text(&self, target: &str) -> Result<String> {
-        Ok(String::from_utf8_lossy(&self.ask(Method::GET, target, None).await?).into_owned())
+        Ok(String::from_utf8_lossy(&self.ask(Method::GET, target, &[], None).await?.body).into_owned())
     }
 
-    async fn ask(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Vec<u8>> {
+    async fn ask(
+        &self,
+        method: Method,
+        target: &str,
+        extra: &[(&'static str, String)],
+        body: Option<&Value>,
+    ) -> Result<Answer> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let headers = self.sign(&method, target, body.as_bytes())?;
-        let (status, bytes) = match &self.way {
+        let mut headers = self.sign(&method, target, body.as_bytes())?;
+        headers.extend_from_slice(extra);
+        let answer = match &self.way {
             Way::Remote { client, base } => remote(client, method, format!("{base}{target}"), &headers, body).await?,
             Way::Here { endpoint, .. } => here(endpoint, method, target, &headers, body).await?,
         };
-        if status.is_success() {
-            return Ok(bytes);
+        if answer.status.is_success() {
+            return Ok(answer);
         }
-        Err(problem(status, &serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+        Err(problem(answer.status, &serde_json::from_slice(&answer.body).unwrap_or(Value::Null)))
     }
 
     /// Ends the session; a store that this process held is closed in order.
@@ -159,16 +186,16 @@ async fn remote(
     url: String,
     headers: &[(&'static str, String)],
     body: String,
-) -> Result<(StatusCode, Vec<u8>)> {
+) -> Result<Answer> {
     let unreachable = |error: reqwest::Error| {
         Error::remote("server.unreachable", "the running server does not answer").context(error.without_url())
     };
     let request = client.request(method, url).body(body);
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
     let answer = request.send().await.map_err(unreachable)?;
-    let status = answer.status();
-    let bytes = answer.bytes().await.map_err(unreachable)?;
-    Ok((status, bytes.to_vec()))
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = answer.bytes().await.map_err(unreachable)?.to_vec();
+    Ok(Answer { status, headers, body })
 }
 
 async fn here(
@@ -177,19 +204,19 @@ async fn here(
     target: &str,
     headers: &[(&'static str, String)],
     body: String,
-) -> Result<(StatusCode, Vec<u8>)> {
+) -> Result<Answer> {
     let uri = target.parse().map_err(|error| Error::broken("cli.bad_target", error))?;
     let request = headers
         .iter()
         .fold(Request::builder().method(method).uri(uri), |request, (name, value)| request.header(*name, value));
     let answer = endpoint.get_response(request.body(body)).await;
-    let status = answer.status();
-    let bytes = answer
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = answer
         .into_body()
         .into_bytes_limit(MAX_ANSWER)
         .await
         .map_err(|error| Error::broken("cli.bad_answer", error))?;
-    Ok((status, bytes.to_vec()))
+    Ok(Answer { status, headers, body: body.to_vec() })
 }
 
 /// The server's RFC 9457 problem as our error, so that it prints like any other.

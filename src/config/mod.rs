@@ -3,6 +3,7 @@
 
 mod generated;
 mod outbound;
+mod schedule;
 mod settings;
 mod sources;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::domains::upkeep;
 use crate::http::{self, Origins, Proxies};
 use crate::remote::roblox;
 use crate::store::{self, DataDir, Progress, Surroundings};
+use crate::workers::{Schedule, Zone};
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,6 +69,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     pub upkeep: upkeep::Config,
     pub jobs: jobs::Config,
+    pub schedule: crate::domains::schedule::Config,
     /// None when it is off.
     pub discord: Option<discord::Config>,
     /// How long a caller who applies waits for the outcome; zero unless decisions are carried out on Roblox.
@@ -156,6 +159,7 @@ impl Config {
                 queue_length: read.number("JOB_QUEUE_LENGTH", 1, 100_000_000)? as usize,
                 waiters: read.number("JOB_WAITERS", 1, 1_000_000)? as usize,
             },
+            schedule: schedule::schedule(&read)?,
             discord: outbound::discord(&read)?,
             apply_inline: outbound::apply_inline(&read)?,
             doorbell: outbound::doorbell(&read)?,
@@ -240,7 +244,7 @@ fn auth_section(read: &Reader<'_>, generated: &Generated, host: IpAddr) -> Resul
 fn upkeep_section(read: &Reader<'_>) -> Result<upkeep::Config> {
     let data_dir = PathBuf::from(read.text("DATA_DIR")?);
     Ok(upkeep::Config {
-        schedule: upkeep::Schedule::parse(&read.text("BACKUP_CRON")?)?,
+        schedule: Schedule::parse("BACKUP_CRON", &read.text("BACKUP_CRON")?, &Zone::utc())?,
         folder: match read.text("BACKUP_DIR")? {
             folder if folder.is_empty() => data_dir.join("backups"),
             folder => PathBuf::from(folder),
@@ -294,14 +298,15 @@ fn features(read: &Reader<'_>) -> Result<Vec<Feature>> {
         ("signed automation calls", &["AUTOMATION_SIGNATURE_SECRET"]),
         ("job gateway credentials", &["API_KEY", "HMAC_SECRET"]),
         ("jobs from Discord", &["DISCORD_TOKEN", "CHANNEL_ID"]),
+        ("ranks in the Roblox group", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"]),
+        (
+            "sync from the Roblox data store",
+            &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "ROBLOX_DATASTORE_NAME"],
+        ),
         ("doorbell for game servers", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "DOORBELL_QUEUES"]),
     ];
-    const LATER: &[(&str, &[&str])] = &[
-        ("Roblox group", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_GROUP_ID"]),
-        ("Roblox data store", &["ROBLOX_OPEN_CLOUD_API_KEY", "ROBLOX_UNIVERSE_ID", "ROBLOX_DATASTORE_NAME"]),
-        ("Postgres export", &["DATABASE_URL"]),
-        ("Turnstile", &["TURNSTILE_SECRET_KEY"]),
-    ];
+    const LATER: &[(&str, &[&str])] =
+        &[("Postgres export", &["DATABASE_URL"]), ("Turnstile", &["TURNSTILE_SECRET_KEY"])];
     read.well_formed()?;
     let mut out = Vec::new();
     for (list, ready) in [(NOW, FeatureState::On), (LATER, FeatureState::Later)] {

@@ -1,13 +1,14 @@
 //! The domains: what grps is about, one folder each. Their floors are in `tests/tidy.rs`.
 
+pub mod adjustments;
 pub mod applying;
 pub mod audit;
 pub mod auth;
 pub mod brakes;
 pub mod discord;
 pub mod doorbell;
-pub mod effects;
 pub mod drift;
+pub mod effects;
 pub mod group;
 pub mod health;
 pub mod jobs;
@@ -17,6 +18,9 @@ pub mod mirrors;
 pub mod players;
 pub mod policy;
 pub mod ranks;
+pub mod reviews;
 pub mod samples;
+pub mod schedule;
 pub mod standings;
+pub mod sync;
 pub mod upkeep;

@@ -228,6 +228,11 @@ fn complete(path: &str, operation: &mut Value, Security { schemes, optional }: S
     let has_body = operation.get("requestBody").is_some();
     let has_params = operation.get("parameters").is_some();
     let is_socket = operation["responses"].get("101").is_some();
+    // Only what waits for a vendor says that it may; how it is told is the same for all.
+    let told = members(&mut operation["responses"]).any(|(status, _)| status == "502");
+    if told {
+        operation["responses"]["502"] = Value::Null;
+    }
     let wanted = [
         ("401", !schemes.is_empty()),
         ("403", !schemes.is_empty()),
@@ -240,13 +245,13 @@ fn complete(path: &str, operation: &mut Value, Security { schemes, optional }: S
         ("426", is_socket),
         ("429", true),
         ("500", true),
-        ("502", ASK_ROBLOX.iter().any(|asking| path.starts_with(asking))),
+        ("502", told || ASK_ROBLOX.iter().any(|asking| path.starts_with(asking))),
         ("503", true),
         ("507", has_body),
     ];
     for (status, _) in wanted.into_iter().filter(|(_, applies)| *applies) {
         let reference = json!({ "$ref": format!("#/components/responses/Problem{status}") });
-        if operation["responses"].get(status).is_none() {
+        if operation["responses"].get(status).is_none_or(Value::is_null) {
             operation["responses"][status] = reference;
         }
     }
@@ -289,7 +294,7 @@ fn components(document: &mut Value) {
     }
 }
 
-/// What paths begin with whose answers come from Roblox.
+/// What paths begin with whose answers come from Roblox, though their operations do not say so.
 const ASK_ROBLOX: [&str; 1] = ["/admin/api/roblox"];
 
 const FAILURES: [(&str, &str); 14] = [
@@ -304,7 +309,7 @@ const FAILURES: [(&str, &str); 14] = [
     ("426", "This is no WebSocket handshake"),
     ("429", "Too many requests of this client"),
     ("500", "A fault of the server"),
-    ("502", "Roblox did not do what was asked of it"),
+    ("502", "A vendor answered wrongly, late or not at all"),
     ("503", "Too busy, or a feature is off because a setting is missing"),
     ("507", "The server has no room left"),
 ];

@@ -1,6 +1,8 @@
 //! Workers: everything that happens without a request. One supervisor runs them; nobody else spawns. A tick takes no input, so it may run
 //! twice, and it is never cancelled midway: shutdown waits for it to end.
 
+mod cron;
+
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +12,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+
+pub use cron::{Schedule, Zone};
 
 use crate::base::{Clock, Error, Result, Time};
 

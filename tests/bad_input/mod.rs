@@ -1,9 +1,11 @@
 //! Bad input to everything that takes a body: none of it is a fault of ours, none of it changes what is stored, and every answer says
 //! what is wrong, where, and how to put it right. That an answer has the one shape of all failures is checked for every answer there is.
 
+mod automation;
+mod jobs;
 mod takers;
 
-use grps::domains::auth::TABLE;
+use grps::domains::auth::{TABLE, find};
 use serde_json::json;
 
 use crate::harness::{Answer, Call, INGEST, SEED_001, TestApp};
@@ -21,7 +23,11 @@ async fn server() -> (TestApp, Vec<String>) {
 /// Signs in the way `target` wants it.
 fn let_in<'a>(call: Call<'a>, target: &str) -> Call<'a> {
     match target {
-        _ if target.starts_with("/admin") || target.starts_with("/automation/drift") || by_people(target) => {
+        _ if target.starts_with("/admin")
+            || target.starts_with("/sync")
+            || target.starts_with("/automation/drift")
+            || by_people(target) =>
+        {
             call.operator()
         }
         _ if target.starts_with("/job") => call.gateway(),
@@ -31,7 +37,8 @@ fn let_in<'a>(call: Call<'a>, target: &str) -> Call<'a> {
 
 /// Whether game servers' keys do not reach it.
 fn by_people(target: &str) -> bool {
-    target.starts_with("/automation/decisions/") || ["/automation/revert", "/automation/breaker"].contains(&target)
+    let bare = ["/automation/revert", "/automation/breaker", "/automation/adjustments", "/automation/reviews"];
+    target.starts_with("/automation/decisions/") || bare.contains(&target)
 }
 
 async fn post(app: &TestApp, target: &str, body: impl Into<Vec<u8>>) -> Answer {
@@ -49,11 +56,17 @@ fn everything_that_takes_a_body_is_tried() {
         "/automation/decisions/{id}/approve",
         "/automation/decisions/{id}/retry",
         "/automation/drift/runs",
+        "/automation/adjustments/{id}/cancel",
+        "/automation/adjustments/{id}/undo",
+        "/automation/reviews/{id}/cancel",
         "/admin/api/roblox/probe",
+        "/sync/jobs/{id}/retry",
+        "/sync/jobs/{id}/cancel",
+        "/admin/api/schedules/{name}/run",
     ];
     let mut listed: Vec<&str> = TABLE.iter().filter(|rule| rule.method == "POST").map(|rule| rule.path).collect();
     listed.retain(|path| !bodiless.contains(path));
-    let mut tried: Vec<&str> = takers().iter().map(|taker| taker.target).collect();
+    let mut tried: Vec<&str> = takers().iter().filter_map(|taker| Some(find("POST", taker.target)?.path)).collect();
     listed.sort();
     tried.sort();
     assert_eq!(tried, listed);
@@ -178,7 +191,7 @@ async fn another_method_is_told_which_ones_there_are() {
     {
         let same_path = TABLE.iter().filter(|other| other.path == rule.path);
         let mut taken: Vec<&str> = same_path.map(|other| other.method).collect();
-        let target = ["{userId}", "{user_id}", "{kid}", "{id}"]
+        let target = ["{userId}", "{user_id}", "{kid}", "{id}", "{name}"]
             .iter()
             .fold(rule.path.to_owned(), |path, name| path.replace(name, "7"));
         let target = target.replace("{season}", "s1").replace("{mode}", "ranked");

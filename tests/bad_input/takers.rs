@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::{automation, jobs};
 use crate::harness::INGEST;
 
 /// Something that takes a body: where, a good body, and what is wrong about others: a body and the places complained of.
@@ -12,21 +13,21 @@ pub struct Taker {
 }
 
 /// The largest user id, and one more.
-const MAX_ID: u64 = (1 << 53) - 1;
+pub const MAX_ID: u64 = (1 << 53) - 1;
 
 pub fn long(count: usize) -> String {
     "x".repeat(count)
 }
 
 /// `good` with one field replaced.
-fn with(good: &Value, field: &str, value: Value) -> Value {
+pub fn with(good: &Value, field: &str, value: Value) -> Value {
     let mut changed = good.clone();
     changed[field] = value;
     changed
 }
 
 /// What no user id is.
-fn no_ids() -> Vec<Value> {
+pub fn no_ids() -> Vec<Value> {
     vec![
         json!(0),
         json!(-1),
@@ -49,11 +50,9 @@ fn no_ids() -> Vec<Value> {
 }
 
 pub fn takers() -> Vec<Taker> {
-    let mut all = vec![ingest(), decisions(), simulate(), submit(), keys(), demo(), tasks(), job(), batch()];
-    all.push(resolution());
-    all.extend(people());
-    all.extend(answers());
-    all.extend(["/admin/api/jobs/purge", "/admin/api/jobs/requeue"].map(bulk));
+    let mut all = vec![ingest(), decisions(), simulate(), submit(), keys(), demo(), tasks()];
+    all.extend(automation::takers());
+    all.extend(jobs::takers());
     all
 }
 
@@ -132,16 +131,6 @@ fn simulate() -> Taker {
         (json!({ "policy": { "../../etc/passwd": {} } }), &["body.policy.../../etc/passwd"]),
     ];
     Taker { target: "/automation/simulate", good: json!({}), wrong }
-}
-
-fn resolution() -> Taker {
-    let wrong: Vec<(Value, &'static [&'static str])> = vec![
-        (json!({}), &["body.resolution"]),
-        (json!({ "resolution": "ACCEPT" }), &["body.resolution"]),
-        (json!({ "resolution": null }), &["body.resolution"]),
-        (json!({ "resolution": true }), &["body.resolution"]),
-    ];
-    Taker { target: "/automation/drift/{userId}", good: json!({ "resolution": "accept" }), wrong }
 }
 
 fn submit() -> Taker {
@@ -225,105 +214,4 @@ fn tasks() -> Taker {
         (backup(json!("a\nb")), &["body.name"]),
     ];
     Taker { target: "/admin/api/store/tasks", good: json!({ "kind": "check" }), wrong }
-}
-
-/// Any object is a job; what can be wrong with one is in tests/jobs.rs.
-fn job() -> Taker {
-    Taker { target: "/job", good: json!({ "a": 1 }), wrong: vec![] }
-}
-
-fn batch() -> Taker {
-    let one = |field: &str, value: Value| json!({ "jobs": [with(&json!({ "payload": {} }), field, value)] });
-    let wrong: Vec<(Value, &'static [&'static str])> = vec![
-        (json!({}), &["body.jobs"]),
-        (json!({ "jobs": [] }), &["body.jobs"]),
-        (json!({ "jobs": vec![json!({ "payload": {} }); 101] }), &["body.jobs"]),
-        (json!({ "jobs": [{}] }), &["body.jobs.0.payload"]),
-        (one("payload", json!(5)), &["body.jobs.0.payload"]),
-        (one("payload", json!([1])), &["body.jobs.0.payload"]),
-        (one("queue", json!("a b")), &["body.jobs.0.queue"]),
-        (one("queue", json!(long(65))), &["body.jobs.0.queue"]),
-        (one("priority", json!(10)), &["body.jobs.0.priority"]),
-        (one("priority", json!(0.5)), &["body.jobs.0.priority"]),
-        (one("delay", json!(-1)), &["body.jobs.0.delay"]),
-        (one("ttl", json!(0)), &["body.jobs.0.ttl"]),
-        (one("maxAttempts", json!(101)), &["body.jobs.0.maxAttempts"]),
-        (one("key", json!(long(129))), &["body.jobs.0.key"]),
-    ];
-    Taker { target: "/job/batch", good: json!({ "jobs": [{ "payload": {} }] }), wrong }
-}
-
-fn answers() -> Vec<Taker> {
-    let good = json!({ "leaseToken": "1.0" });
-    let tokens: Vec<(Value, &'static [&'static str])> = vec![
-        (json!({}), &["body.leaseToken"]),
-        (json!({ "leaseToken": "" }), &["body.leaseToken"]),
-        (json!({ "leaseToken": 5 }), &["body.leaseToken"]),
-        (json!({ "leaseToken": long(65) }), &["body.leaseToken"]),
-    ];
-    let mut nack = tokens.clone();
-    nack.push((with(&good, "retryIn", json!(-1)), &["body.retryIn"]));
-    nack.push((with(&good, "dead", json!("yes")), &["body.dead"]));
-    nack.push((with(&good, "reason", json!(7)), &["body.reason"]));
-    let mut extend = tokens.clone();
-    extend.push((with(&good, "lease", json!(0)), &["body.lease"]));
-    extend.push((with(&good, "lease", json!(3601)), &["body.lease"]));
-    let each = [("/job/{id}/ack", tokens), ("/job/{id}/nack", nack), ("/job/{id}/extend", extend)];
-    each.into_iter().map(|(target, wrong)| Taker { target, good: good.clone(), wrong }).collect()
-}
-
-fn bulk(target: &'static str) -> Taker {
-    let good = json!({ "queue": "default", "state": "dead" });
-    let wrong: Vec<(Value, &'static [&'static str])> = vec![
-        (json!({}), &["body.queue", "body.state"]),
-        (with(&good, "queue", json!("a b")), &["body.queue"]),
-        (with(&good, "state", json!("lost")), &["body.state"]),
-        (with(&good, "limit", json!(0)), &["body.limit"]),
-        (with(&good, "dryRun", json!(1)), &["body.dryRun"]),
-    ];
-    Taker { target, good, wrong }
-}
-
-/// What people say about decisions, and what they do with the breaker.
-fn people() -> Vec<Taker> {
-    let reason = (json!({ "reason": 5 }), &["body.reason"][..]);
-    let long_reason = (json!({ "reason": long(201) }), &["body.reason"][..]);
-    let ids = |ids: Value| json!({ "ids": ids });
-    let many: Vec<(Value, &'static [&'static str])> = vec![
-        (json!({}), &["body.ids"]),
-        (ids(json!([])), &["body.ids"]),
-        (ids(json!(vec!["0000000000000000"; 101])), &["body.ids"]),
-        (ids(json!([5])), &["body.ids.0"]),
-        (ids(json!(["0000000000000000", "x"])), &["body.ids.1"]),
-        (with(&ids(json!(["0000000000000000"])), "reason", json!(long(201))), &["body.reason"]),
-    ];
-    let since = "2025-03-01T00:00:00Z";
-    let window = json!({ "since": since });
-    let revert: Vec<(Value, &'static [&'static str])> = vec![
-        (json!({}), &["body"]),
-        (json!({ "dryRun": false }), &["body"]),
-        (json!({ "decisionId": "x" }), &["body.decisionId"]),
-        (json!({ "decisionId": 5 }), &["body.decisionId"]),
-        (json!({ "decisionId": "0000000000000000", "since": since }), &["body"]),
-        (json!({ "since": "yesterday" }), &["body.since"]),
-        (with(&window, "until", json!(since)), &["body.until"]),
-        (with(&window, "limit", json!(1001)), &["body.limit"]),
-        (with(&window, "limit", json!(0)), &["body.limit"]),
-        (with(&window, "dryRun", json!("no")), &["body.dryRun"]),
-        (with(&window, "actor", json!("")), &["body.actor"]),
-        (with(&window, "cursor", json!("?")), &["body.cursor"]),
-        (with(&window, "cursor", json!("AAAA")), &["body.cursor"]),
-    ];
-    let breaker: Vec<(Value, &'static [&'static str])> = vec![
-        (json!({}), &["body.open"]),
-        (json!({ "open": "yes" }), &["body.open"]),
-        (json!({ "open": true, "reason": long(201) }), &["body.reason"]),
-    ];
-    vec![
-        Taker { target: "/automation/decisions/{id}/reject", good: json!({}), wrong: vec![reason, long_reason] },
-        Taker { target: "/automation/decisions/approve", good: ids(json!(["0000000000000000"])), wrong: many.clone() },
-        Taker { target: "/automation/decisions/reject", good: ids(json!(["0000000000000000"])), wrong: many },
-        Taker { target: "/automation/revert", good: window, wrong: revert },
-        Taker { target: "/automation/breaker", good: json!({ "open": false }), wrong: breaker },
-    ]
 }

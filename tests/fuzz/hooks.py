@@ -52,10 +52,15 @@ SCHEMES = {
     "/admin/": signed_request,
     "/metrics": signed_request,
     "/leaderboards/submit": gateway,
-    "/automation/decisions": signature,
+    "/automation/": signed_request,
+    "/sync/roblox": signature,
+    "/sync/": signed_request,
     "/job": gateway,
     "/ws": gateway,
 }
+
+# Where one operation of a path takes another credential than the rest below it.
+EXACT = {("POST", "/automation/decisions"): signature}
 
 
 def _bytes(request):
@@ -68,7 +73,8 @@ class Credentials(requests.auth.AuthBase):
 
     def __call__(self, request):
         if next(_count) % UNSIGNED_EVERY:
-            scheme = next((scheme for start, scheme in SCHEMES.items() if request.path_url.startswith(start)), api_key)
+            by_start = next((scheme for start, scheme in SCHEMES.items() if request.path_url.startswith(start)), api_key)
+            scheme = EXACT.get((request.method, request.path_url), by_start)
             request.headers.update(scheme(request, str(int(time.time()))))
         return request
 
@@ -107,3 +113,8 @@ def few_queues(ctx, body):
         if isinstance(job, dict) and "queue" in job:
             job["queue"] = _few(job["queue"])
     return body
+
+
+@schemathesis.hook("map_body").apply_to(path="/automation/adjustments")
+def few_queues_of_adjustments(ctx, body):
+    return {**body, "queue": _few(body["queue"])} if isinstance(body, dict) and "queue" in body else body

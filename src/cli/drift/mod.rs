@@ -60,7 +60,7 @@ pub async fn run(command: DriftCommand, common: &Common, sources: &Sources) -> R
 async fn search(session: &Session, args: &RunArgs) -> Result<(Value, String)> {
     let mut run = session.call(Method::POST, RUNS, None).await?;
     let id = run["id"].clone();
-    let mut walk = session.app().and_then(|app| DriftWalk::new(app.drift.clone()));
+    let mut walk = session.hosted().and_then(|app| DriftWalk::new(app.drift.clone()));
     while run["state"] == "running" && !(args.no_wait && walk.is_none()) {
         let pause = match walk.as_mut() {
             None => LOOK,

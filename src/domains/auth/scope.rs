@@ -31,8 +31,10 @@ scopes! {
     Apply = "decisions:apply",
     /// List decisions with what they rest on, and see the breaker.
     DecisionsRead = "decisions:read",
-    /// Approve, reject and take back decisions; open and close the breaker.
+    /// Approve, reject and take back decisions; review all players; open and close the breaker.
     DecisionsManage = "decisions:manage",
+    /// Adjust points by hand.
+    PointsAdjust = "points:adjust",
     /// Read players and their snapshots.
     PlayersRead = "players:read",
     /// Submit scores.

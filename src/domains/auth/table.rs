@@ -38,6 +38,7 @@ const AUTOMATION: &[Scheme] = &[ApiKey, Signature, SignedRequest];
 const ANY_SERVER: &[Scheme] = &[ApiKey, Gateway, SignedRequest];
 const GATEWAY: &[Scheme] = &[Gateway, ApiKey, SignedRequest];
 const SIGNED: &[Scheme] = &[SignedRequest];
+const SYNC: &[Scheme] = &[Signature, SignedRequest];
 /// A handshake has no body to sign, and browsers cannot give it headers (requirements J4, R2).
 const SOCKET: &[Scheme] = &[GatewayKey, QueryKey, Ticket, ApiKey, SignedRequest];
 
@@ -79,6 +80,22 @@ pub const TABLE: &[Rule] = &[
     rule("GET", "/automation/drift/runs", Needs(SERVER_KEY, Scope::DecisionsRead)),
     rule("GET", "/automation/drift", Needs(SERVER_KEY, Scope::DecisionsRead)),
     rule("POST", "/automation/drift/{userId}", Needs(SERVER_KEY, Scope::DecisionsManage)),
+    rule("GET", "/automation/adjustments", Needs(SERVER_KEY, Scope::PointsAdjust)),
+    rule("POST", "/automation/adjustments", Needs(SERVER_KEY, Scope::PointsAdjust)),
+    rule("GET", "/automation/adjustments/{id}", Needs(SERVER_KEY, Scope::PointsAdjust)),
+    rule("GET", "/automation/adjustments/{id}/rows", Needs(SERVER_KEY, Scope::PointsAdjust)),
+    rule("POST", "/automation/adjustments/{id}/cancel", Needs(SERVER_KEY, Scope::PointsAdjust)),
+    rule("POST", "/automation/adjustments/{id}/undo", Needs(SERVER_KEY, Scope::PointsAdjust)),
+    rule("GET", "/automation/reviews", Needs(SERVER_KEY, Scope::DecisionsManage)),
+    rule("POST", "/automation/reviews", Needs(SERVER_KEY, Scope::DecisionsManage)),
+    rule("GET", "/automation/reviews/{id}", Needs(SERVER_KEY, Scope::DecisionsManage)),
+    rule("POST", "/automation/reviews/{id}/cancel", Needs(SERVER_KEY, Scope::DecisionsManage)),
+    rule("POST", "/sync/roblox", Needs(SYNC, Scope::SyncRun)),
+    rule("GET", "/sync/jobs", Needs(SERVER_KEY, Scope::SyncRun)),
+    rule("GET", "/sync/jobs/{id}", Needs(SERVER_KEY, Scope::SyncRun)),
+    rule("GET", "/sync/jobs/{id}/failures", Needs(SERVER_KEY, Scope::SyncRun)),
+    rule("POST", "/sync/jobs/{id}/retry", Needs(SERVER_KEY, Scope::SyncRun)),
+    rule("POST", "/sync/jobs/{id}/cancel", Needs(SERVER_KEY, Scope::SyncRun)),
     rule("POST", "/job", Needs(GATEWAY, Scope::JobsProduce)),
     rule("POST", "/job/batch", Needs(GATEWAY, Scope::JobsProduce)),
     rule("GET", "/job/next", Needs(GATEWAY, Scope::JobsConsume)),
@@ -95,6 +112,8 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/admin/api/bootstrap", Needs(SIGNED, Scope::Operate)),
     rule("POST", "/admin/api/demo", Needs(SIGNED, Scope::Operate)),
     rule("DELETE", "/admin/api/demo", Needs(SIGNED, Scope::Operate)),
+    rule("GET", "/admin/api/schedules", Needs(SIGNED, Scope::Operate)),
+    rule("POST", "/admin/api/schedules/{name}/run", Needs(SIGNED, Scope::Operate)),
     rule("GET", "/admin/api/store", Needs(SIGNED, Scope::StoreManage)),
     rule("GET", "/admin/api/store/tasks", Needs(SIGNED, Scope::StoreManage)),
     rule("POST", "/admin/api/store/tasks", Needs(SIGNED, Scope::StoreManage)),

@@ -10,7 +10,7 @@ use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
 use crate::domains::group::{self, Group};
 use crate::domains::players::{self, Origin, PLAYERS, Player};
-use crate::domains::policy::{Action, Policy, PolicyStore};
+use crate::domains::policy::{Action, Policy};
 use crate::domains::ranks::{Order, OrderIds, Ordered, Ranks, Sender};
 use crate::store::{Store, Tx};
 
@@ -21,7 +21,6 @@ pub struct Drift {
     pub(super) clock: Clock,
     pub(super) ids: Ids,
     pub(super) group: Group,
-    pub(super) policy: Arc<PolicyStore>,
     pub(super) ranks: Ranks,
     pub(super) wake: Arc<Notify>,
     failing: Arc<Mutex<Option<String>>>,
@@ -46,8 +45,8 @@ pub struct Resolved {
 }
 
 impl Drift {
-    pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group, policy: Arc<PolicyStore>, ranks: Ranks) -> Self {
-        Self { store, clock, ids, group, policy, ranks, wake: Arc::default(), failing: Arc::default() }
+    pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group, ranks: Ranks) -> Self {
+        Self { store, clock, ids, group, ranks, wake: Arc::default(), failing: Arc::default() }
     }
 
     /// Whether there is a group to look at.
@@ -62,15 +61,6 @@ impl Drift {
 
     pub(super) fn note(&self, failing: Option<String>) {
         *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
-    }
-
-    /// Starts a run by the clock; says what came of it.
-    ///
-    /// # Errors
-    /// As [`Drift::begin`].
-    pub async fn start(&self) -> Result<String> {
-        let (id, _) = self.begin(&Actor::of("schedule"), "").await?;
-        Ok(format!("drift run {id}"))
     }
 
     /// Starts a run, or gives the one that is under way.
@@ -125,7 +115,7 @@ impl Drift {
     /// restored; those of the store.
     pub async fn resolve(&self, user: RobloxId, how: Resolution, sender: &Sender) -> Result<Resolved> {
         let (now, audit_id, ids) = (self.clock.now(), self.ids.next(), OrderIds::new(&self.ids));
-        let policy = self.policy.current();
+        let policy = self.group.policy();
         let policy = &policy;
         self.store
             .transact(|tx| async move {

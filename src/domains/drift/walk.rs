@@ -13,7 +13,7 @@ use super::tables::{Counts, DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, Run, Seen};
 use crate::base::{Id, Result, RobloxId};
 use crate::domains::group::{Access, ROLES_AGE};
 use crate::domains::players::PLAYERS;
-use crate::remote::roblox::{Cure, Trouble};
+use crate::remote::roblox::{Class, Cure, Trouble};
 use crate::store::MAX_PAGE;
 use crate::workers::{Next, Worker, backoff};
 
@@ -34,6 +34,9 @@ const MAX_PAGES: u32 = 50_000;
 
 /// How often the walk over the members may begin anew.
 const MAX_RESTARTS: u32 = 1;
+
+/// Our share of the budget for reading members, as one part of so many: decisions that are carried out need it too.
+const SHARE: u32 = 2;
 
 /// Ended runs that are kept.
 const KEEP: usize = 100;
@@ -63,6 +66,8 @@ pub struct DriftWalk {
     drift: Drift,
     access: Access,
     failures: u32,
+    /// Calls that the last step made.
+    calls: u32,
     /// Whom the run met among the members; read when those who left are looked for.
     seen: Option<(Id, HashSet<u64>)>,
     /// Nothing of an ended run is left.
@@ -73,7 +78,7 @@ impl DriftWalk {
     /// None without a group.
     pub fn new(drift: Drift) -> Option<Self> {
         let access = drift.group.access()?;
-        Some(Self { drift, access, failures: 0, seen: None, tidy: false })
+        Some(Self { drift, access, failures: 0, calls: 0, seen: None, tidy: false })
     }
 
     async fn walk(&mut self) -> Result<Next> {
@@ -95,14 +100,21 @@ impl DriftWalk {
                 self.failures = 0;
                 if done {
                     self.drift.note(None);
+                    return Ok(Next::Now);
                 }
-                Ok(Next::Now)
+                Ok(Next::After(self.pause()))
             }
             Err(Stop::Store(error)) => Err(error),
             Err(Stop::Hopeless(why)) => self.give_up(id, &why).await,
             Err(Stop::Trouble(Trouble::Paced { wait })) => Ok(Next::After(wait)),
             Err(Stop::Trouble(trouble)) => self.failed(id, &trouble).await,
         }
+    }
+
+    /// Long enough after a step that no more than our share of the budget is used.
+    fn pause(&self) -> Duration {
+        let a_minute = self.access.roblox.budget().per_minute(Class::Memberships).max(1) as f64;
+        Duration::from_secs_f64(f64::from(self.calls * SHARE) * 60.0 / a_minute)
     }
 
     async fn failed(&mut self, id: Id, trouble: &Trouble) -> Result<Next> {
@@ -125,7 +137,7 @@ impl DriftWalk {
 
     /// One step; whether it was the last.
     async fn advance(&mut self, id: Id, run: &Run) -> Result<bool, Stop> {
-        let policy = self.drift.policy.current();
+        let policy = self.drift.group.policy();
         let mapping = self.drift.group.roles(ROLES_AGE).await?.map(&policy);
         if mapping.ranks().all(|(_, role)| role.is_none()) {
             let why = "no rank of the ladder has a role in the group; `grps doctor roblox` says why";
@@ -135,6 +147,8 @@ impl DriftWalk {
             None => self.members(id, run).await?,
             Some(after) => self.leavers(id, run, after).await?,
         };
+        // A page is one call, as is each player who was asked about.
+        self.calls = if run.leavers.is_none() { 1 } else { step.met.len() as u32 };
         self.drift.step(&step, &policy, &mapping).await?;
         Ok(step.done)
     }
@@ -177,8 +191,7 @@ impl DriftWalk {
         let access = self.access.clone();
         let seen = self.met_before(id).await?;
         for (user, player) in page.items {
-            let ranked = player.rank.is_some() && !seen.contains(&user.get());
-            if ranked {
+            if player.rank.is_some() && !player.demo && !seen.contains(&user.get()) {
                 match access.roblox.membership(access.group, user.get()).await {
                     Ok(member) => met.push(Met { user, roles: member.map(|member| member.roles) }),
                     // What was found out is kept, and the rest comes later.

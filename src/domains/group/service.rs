@@ -109,18 +109,14 @@ struct Pages {
 }
 
 impl Group {
-    /// `size` is told how many members the group has.
-    pub fn new(
-        clock: Clock,
-        access: Option<Access>,
-        policy: Arc<PolicyStore>,
-        size: GroupSize,
-        metrics: &Metrics,
-    ) -> Self {
+    /// The group, and what it will tell of its size.
+    pub fn new(clock: Clock, access: Option<Access>, policy: Arc<PolicyStore>, metrics: &Metrics) -> (Self, GroupSize) {
         let days = "Days until the Open Cloud key expires; -1 while that is not known, and for a key that does not";
         let meters = Meters { key_days: metrics.register("open_cloud_key_days", days, Gauge::default()) };
         meters.key_days.set(-1);
-        Self { meters, clock, access, policy, size, known: Arc::default(), asking: Arc::default() }
+        let size = GroupSize::default();
+        let (known, asking) = (Arc::default(), Arc::default());
+        (Self { meters, clock, access, policy, size: size.clone(), known, asking }, size)
     }
 
     /// None while `ROBLOX_GROUP_ID` or the key is missing.
@@ -227,7 +223,8 @@ impl Group {
         std::mem::replace(&mut known.failing, failing.clone()) != failing
     }
 
-    pub(super) fn policy(&self) -> Arc<Policy> {
+    /// The policy in force, which the roles are matched with.
+    pub fn policy(&self) -> Arc<Policy> {
         self.policy.current()
     }
 

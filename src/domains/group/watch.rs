@@ -56,8 +56,9 @@ impl GroupWatch {
     }
 
     async fn ask(&mut self) -> Result<(), Trouble> {
-        // The key first: refusals that follow are its fault.
-        let key = self.group.key(KEY_AGE).await?;
+        let key = self.group.key(KEY_AGE).await;
+        self.group.roles(Duration::ZERO).await?;
+        let key = key?;
         let now = self.group.clock.now();
         self.group.meters.key_days.set(days_left(&key, now).map_or(-1, |days| days as i64));
         let fault = KeyFault::of(&key, self.access.group, now);
@@ -65,7 +66,7 @@ impl GroupWatch {
             tracing::warn!(hint = news.fix(), "{news}");
         }
         self.said = fault;
-        self.group.roles(Duration::ZERO).await.map(drop)
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::domains::doorbell::Doorbell;
 use crate::domains::drift::Drift;
 use crate::domains::group::Group;
 use crate::domains::policy::PolicyStore;
+use crate::domains::sync::Sync;
 use crate::domains::upkeep::{Caretaker, Freshness};
 use crate::store::{Health, Store};
 use crate::workers::StatusBoard;
@@ -39,6 +40,7 @@ pub struct Checks {
     pub applying: Applying,
     pub group: Group,
     pub drift: Drift,
+    pub sync: Sync,
     pub clock: Clock,
 }
 
@@ -100,6 +102,7 @@ impl Checks {
         out.extend(self.applying.is_on().then(|| check("decisions", held)));
         out.extend(self.discord.channel().map(|_| check("discord", discord)));
         out.extend(self.doorbell.is_on().then(|| check("doorbell", doorbell)));
+        out.extend(self.sync.is_on().then(|| check("sync", self.sync.failing())));
         out
     }
 

@@ -1,6 +1,6 @@
 //! The worker that answers join requests, one by one and within the budget.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,7 +12,7 @@ use crate::base::{Clock, Error, Ids, Result, RobloxId};
 use crate::domains::audit::{self, Actor};
 use crate::domains::group::{Access, Group};
 use crate::domains::players::{PLAYERS, Player};
-use crate::domains::policy::{Policy, PolicyStore};
+use crate::domains::policy::Policy;
 use crate::remote::roblox::Trouble;
 use crate::store::Store;
 use crate::workers::{Next, Worker};
@@ -49,18 +49,19 @@ pub struct JoinsWorker {
     store: Store,
     clock: Clock,
     ids: Ids,
-    policy: Arc<PolicyStore>,
+    group: Group,
     access: Access,
 }
 
 impl JoinsWorker {
     /// None without a group.
-    pub fn new((store, clock, ids): (Store, Clock, Ids), policy: Arc<PolicyStore>, group: &Group) -> Option<Self> {
-        Some(Self { store, clock, ids, policy, access: group.access()? })
+    pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group) -> Option<Self> {
+        let access = group.access()?;
+        Some(Self { store, clock, ids, group, access })
     }
 
     async fn look(&self) -> Result<Next> {
-        let policy = self.policy.current();
+        let policy = self.group.policy();
         if !policy.settings().join_requests.is_on() {
             return Ok(Next::After(EVERY));
         }
@@ -79,19 +80,21 @@ impl JoinsWorker {
     }
 
     async fn answer_all(&self, policy: &Policy) -> Result<(), Stop> {
-        self.clear_up().await?;
-        let mut page: Option<String> = None;
+        // Whoever was let in asks no more; of whoever was turned away only the whole list tells.
+        self.clear_up(&BTreeSet::new(), true).await?;
+        let (mut page, mut asking): (Option<String>, BTreeSet<RobloxId>) = (None, BTreeSet::new());
         for _ in 0..MAX_PAGES {
             let listed = self.access.roblox.join_requests(self.access.group, page.as_deref()).await?;
             let users: Vec<RobloxId> =
                 listed.items.iter().filter_map(|request| RobloxId::new(request.user).ok()).collect();
+            asking.extend(&users);
             let players = self.store.get_many(&PLAYERS, &users).await?;
             for (user, player) in users.into_iter().zip(players) {
                 self.answer(policy, user, player.as_ref()).await?;
             }
             page = listed.next;
             if page.is_none() {
-                return Ok(());
+                return self.clear_up(&asking, false).await;
             }
         }
         Ok(())
@@ -130,12 +133,13 @@ impl JoinsWorker {
         }
     }
 
-    /// Answers whose outcome was never heard: whoever is a member now was accepted, whoever is not and asks no more was declined.
-    async fn clear_up(&self) -> Result<(), Stop> {
+    /// Answers of one kind whose outcome was never heard: whoever is a member now was accepted, whoever is not and is not among those who
+    /// are `asking` was declined. A request that is still there is answered again.
+    async fn clear_up(&self, asking: &BTreeSet<RobloxId>, accepted: bool) -> Result<(), Stop> {
         let left = self.store.scan(JOINS_ANSWERING.all(), MAX_LEFT_OVER).await?.items;
+        let left = left.into_iter().filter(|(user, answering)| answering.accept == accepted && !asking.contains(user));
         for (user, answering) in left {
             let member = self.access.roblox.membership(self.access.group, user.get()).await?.is_some();
-            // A request that is still there will be answered again; if it was declined, it is not there, and nobody can tell by whom.
             self.settle(user, Some(&answering).filter(|answering| answering.accept == member)).await?;
         }
         Ok(())

@@ -48,6 +48,9 @@ pub struct Player {
     /// The last decision that took effect.
     #[serde(default)]
     pub acted: Option<Acted>,
+    /// The revision of the data store's entry that was last taken in, and the entry's key.
+    #[serde(default)]
+    pub synced_revision: Option<String>,
 }
 
 /// What a snapshot says about one person. `None` means: not said, keep what is stored.
@@ -113,6 +116,7 @@ impl Player {
             decided: None,
             demo: false,
             acted: None,
+            synced_revision: None,
         }
     }
 

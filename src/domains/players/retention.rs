@@ -19,6 +19,13 @@ pub struct RetentionConfig {
     pub audit_days: u32,
 }
 
+impl RetentionConfig {
+    /// How long audit rows, and what goes with them, are kept.
+    pub fn audit(&self) -> Duration {
+        Duration::from_secs(u64::from(self.audit_days) * 86_400)
+    }
+}
+
 /// [`RetentionConfig::audit_days`] unless set otherwise: a year.
 pub const AUDIT_DAYS: u32 = 365;
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::keep::Keep;
-use super::schedule::Schedule;
 use crate::base::{Error, Result, Secret};
 use crate::store::Lock;
+use crate::workers::Schedule;
 
 /// When backups are made, where they go, which stay, and how they are locked.
 #[derive(Debug, Clone)]

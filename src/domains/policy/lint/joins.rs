@@ -28,3 +28,34 @@ pub(super) fn check(joins: &JoinRequests, notes: &mut Notes<'_>) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::domains::policy::{FileKind, Policy};
+
+    fn codes(rules: Value) -> Vec<&'static str> {
+        let settings = json!({ "joinRequests": rules });
+        let file =
+            json!({"version": 1, "settings": settings, "ranks": [{"name": "A", "requiredPoints": 0}]}).to_string();
+        match Policy::from_texts(&[(FileKind::Ranks, &file)]) {
+            Ok(policy) => {
+                policy.warnings().iter().map(|finding| finding.code).filter(|code| code.contains("joins")).collect()
+            }
+            Err(report) => report.errors().map(|finding| finding.code).collect(),
+        }
+    }
+
+    #[test]
+    fn rules_that_let_anybody_in_or_nobody_are_told_of() {
+        let none: [&str; 0] = [];
+        assert_eq!(codes(json!({})), none);
+        assert_eq!(codes(json!({"accept": true, "minPoints": 5, "declineBanned": true})), none);
+        assert_eq!(codes(json!({"accept": true, "knownOnly": false})), ["policy.joins_open"]);
+        assert_eq!(codes(json!({"accept": true, "knownOnly": false, "minPoints": 1})), none);
+        assert_eq!(codes(json!({"minPoints": 1})), ["policy.joins_off"]);
+        assert!(!codes(json!({"accept": true, "minPoints": -1})).is_empty());
+        assert!(!codes(json!({"acept": true})).is_empty());
+    }
+}

@@ -1,0 +1,155 @@
+//! `grps sync`: read the experience's data store, and see how that is going.
+
+mod told;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use poem::http::Method;
+use serde_json::{Value, json};
+
+use self::told::{line, number, told, word};
+use super::jobs::visible;
+use super::serve::Stop;
+use super::session::Session;
+use super::upkeep::Meter;
+use super::{Common, write_out};
+use crate::base::Result;
+use crate::config::Sources;
+use crate::workers::Supervisor;
+
+/// How often a run is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long the worker of this process may take to finish its step.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Subcommand)]
+pub enum SyncCommand {
+    /// Read the data store; a run that stopped goes on where it did
+    Run(RunArgs),
+    /// How the last runs went, or all about one
+    Status {
+        /// A run's id
+        id: Option<String>,
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
+        limit: u64,
+    },
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// What it is for; of one activity, scope and prefix one run is alive at a time
+    #[arg(long, default_value = "manual")]
+    activity: String,
+    /// The data store's scope [ROBLOX_DATASTORE_SCOPE]
+    #[arg(long)]
+    scope: Option<String>,
+    /// What keys begin with [ROBLOX_DATASTORE_PREFIX]
+    #[arg(long)]
+    prefix: Option<String>,
+    /// Entries to wait for; the run goes on with the others
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=500))]
+    limit: u64,
+    /// Read that many entries and no further
+    #[arg(long)]
+    once: bool,
+    /// Show how far it is until it ends; without a running server this is always so
+    #[arg(long)]
+    watch: bool,
+}
+
+pub async fn run(command: SyncCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
+    let session = Session::open(sources).await?;
+    let done = match &command {
+        SyncCommand::Run(args) => begin(args, common, &session).await,
+        SyncCommand::Status { id, limit } => status(id.as_deref(), *limit, common, &session).await,
+    };
+    session.close().await?;
+    done
+}
+
+/// Begins a run. Where no server does the work, this process does, until the run is over or somebody stops it.
+async fn begin(args: &RunArgs, common: &Common, session: &Session) -> Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let worker = session.hosted().and_then(|app| Some((app, app.sync.worker()?)));
+    let supervisor = worker.map(|(app, worker)| {
+        let mut supervisor = Supervisor::new(app.clock.clone(), app.board.clone());
+        supervisor.start(Box::new(worker));
+        supervisor
+    });
+    let done = tokio::select! {
+        done = follow(args, session) => done.map(Some),
+        () = stop.next() => Ok(None),
+    };
+    if let Some(supervisor) = supervisor {
+        supervisor.stop(PATIENCE).await;
+    }
+    let Some(run) = done? else {
+        let who = if session.is_remote() { "the server goes on with it" } else { "the next start goes on with it" };
+        eprintln!("Not watched any more; {who}. `grps sync status` tells how far it is.");
+        return Ok(ExitCode::SUCCESS);
+    };
+    tell(common, &run, &told(&run));
+    Ok(ExitCode::from(u8::from(run["status"] == "failed")))
+}
+
+/// The run as it is once it is over, or once its first entries are read.
+async fn follow(args: &RunArgs, session: &Session) -> Result<Value> {
+    let mut body = json!({ "activity": args.activity, "limit": args.limit });
+    for (name, value) in [("scope", &args.scope), ("prefix", &args.prefix)] {
+        if let Some(value) = value {
+            body[name] = value.as_str().into();
+        }
+    }
+    let mode = [("x-grps-sync", if args.once { "page" } else { "all" }.to_owned())];
+    let (headers, _) = session.exchange((Method::POST, "/sync/roblox"), &mode, Some(&body)).await?;
+    let id = headers.get("x-grps-job-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let target = format!("/sync/jobs/{id}");
+    let to_the_end = args.watch || !session.is_remote();
+    let meter = Meter::new();
+    loop {
+        let run = session.call(Method::GET, &target, None).await?;
+        if !to_the_end || !matches!(run["status"].as_str(), Some("pending" | "running")) {
+            return Ok(run);
+        }
+        meter.tell("reading entries", number(&run, "seen"), number(&run, "total"));
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn status(id: Option<&str>, limit: u64, common: &Common, session: &Session) -> Result<ExitCode> {
+    let Some(id) = id else {
+        let page = session.call(Method::GET, &format!("/sync/jobs?limit={limit}"), None).await?;
+        let runs = page["runs"].as_array().cloned().unwrap_or_default();
+        let lines: Vec<String> = runs.iter().map(line).collect();
+        let none = "No run yet. `grps sync run` begins one.".to_owned();
+        tell(common, &page, &if lines.is_empty() { none } else { lines.join("\n") });
+        return Ok(ExitCode::SUCCESS);
+    };
+    let run = session.call(Method::GET, &format!("/sync/jobs/{}", segment(id)), None).await?;
+    let failures = session.call(Method::GET, &format!("/sync/jobs/{}/failures?limit=20", segment(id)), None).await?;
+    let mut text = told(&run);
+    for failure in failures["failures"].as_array().into_iter().flatten() {
+        text += &format!("\n  {}: {}", word(&failure["key"]), word(&failure["reason"]));
+    }
+    if !failures["next_cursor"].is_null() {
+        text += "\n  …";
+    }
+    let mut whole = run;
+    whole["failures"] = failures["failures"].clone();
+    tell(common, &whole, &text);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What an id may look like in a path; anything else is asked for as nothing.
+fn segment(id: &str) -> &str {
+    if id.bytes().all(|byte| byte.is_ascii_alphanumeric()) { id } else { "-" }
+}
+
+/// Keys and reasons hold what others wrote.
+fn tell(common: &Common, value: &Value, text: &str) {
+    let text = if common.json { format!("{value:#}") } else { text.to_owned() };
+    write_out(&format!("{}\n", visible(text.trim_end())));
+}
