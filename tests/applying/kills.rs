@@ -1,4 +1,5 @@
-//! The program is killed while it carries decisions out: at every step of them, before and after Roblox acted on it.
+//! The program is killed while it carries decisions out: at every step of them, before and after Roblox acted on it. `GRPS_KILLS` says how
+//! often at each step.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,11 +11,6 @@ const TOGETHER: u64 = 10;
 
 /// Rounds with one scene.
 const A_SCENE: usize = 20;
-
-/// Kills of a decision at each of its steps; `GRPS_KILLS` makes it more.
-fn wanted(usual: usize) -> usize {
-    std::env::vars().find(|(name, _)| name == "GRPS_KILLS").and_then(|(_, value)| value.parse().ok()).unwrap_or(usual)
-}
 
 /// Runs the applier until so many requests have reached Roblox and a little longer, then drops it as a kill does.
 async fn kill_after(scene: &Scene, requests: usize, then: Duration) {
@@ -121,7 +117,7 @@ async fn promotions_killed_at_every_step_end_with_exactly_one_ladder_role() {
     let facts = json!({"rank": "Volt Specialist II", "rankPoints": 760});
     // Read, assign, read, unassign, read.
     let kind = Kind { name: "promotions", steps: 5, facts, roles: &[EVENT_HOST, CORPORAL] };
-    campaign(&kind, wanted(50)).await;
+    campaign(&kind, sized("GRPS_KILLS", 50)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,5 +125,5 @@ async fn suspensions_killed_at_every_step_end_with_exactly_their_role() {
     let facts = json!({"rank": "Volt Specialist II", "rankPoints": 500, "warnings": 3});
     // The restriction is read, set and read before.
     let kind = Kind { name: "suspensions", steps: 8, facts, roles: &[SUSPENDED, EVENT_HOST] };
-    campaign(&kind, wanted(50)).await;
+    campaign(&kind, sized("GRPS_KILLS", 50)).await;
 }

@@ -1,5 +1,6 @@
 //! Decisions carried out in a group: promotions, suspensions, and everything that can be in the way. Roblox is a real HTTP server.
 
+mod demo;
 mod kills;
 mod pace;
 
@@ -31,6 +32,12 @@ pub const EVENT_HOST: u64 = GROUP * 1000 + 10;
 
 /// Members of a group that no share of the breaker is too small for.
 const LARGE: u64 = 3_000;
+
+/// How much of something, unless the environment asks for more.
+#[allow(clippy::disallowed_methods)] // how a longer run is asked for
+fn sized(name: &str, usual: usize) -> usize {
+    std::env::vars().find(|(set, _)| set == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(usual)
+}
 
 /// A program that looks after a group of the fake.
 pub struct Scene {

@@ -1,18 +1,13 @@
-//! A stolen key asks for as much as it can. What it gets is bounded, somebody hears of it, and all of it comes back.
+//! A stolen key asks for as much as it can (`GRPS_STOLEN` says how much). What it gets is bounded, somebody hears of it, and all of it comes back.
 
 use std::time::Duration;
 
 use super::*;
 
-/// Requests of the thief; `GRPS_STOLEN` makes it more.
-fn requests() -> u64 {
-    std::env::vars().find(|(name, _)| name == "GRPS_STOLEN").and_then(|(_, value)| value.parse().ok()).unwrap_or(600)
-}
-
 #[tokio::test]
 async fn a_stolen_key_moves_what_the_breaker_allows_and_all_of_it_comes_back() {
     let scene = Scene::strict(Setup::new().set("EVENTS_QUEUE", "events")).await;
-    let members = requests();
+    let members = sized("GRPS_STOLEN", 600) as u64;
     (1..=members).for_each(|user| scene.fake.member(user, &[SPECIALIST, EVENT_HOST]));
     scene.app.tick("group").await; // Now the size of the group is known.
     let (mut queued, mut tripped) = (0, None);
