@@ -33,10 +33,12 @@ pub const EVENT_HOST: u64 = GROUP * 1000 + 10;
 /// Members of a group that no share of the breaker is too small for.
 const LARGE: u64 = 3_000;
 
-/// How much of something, unless the environment asks for more.
-#[allow(clippy::disallowed_methods)] // how a longer run is asked for
+/// How much of something, unless the environment asks for another size; a fifth where the same is run on another store.
+#[allow(clippy::disallowed_methods)] // how a run is told its size
 fn sized(name: &str, usual: usize) -> usize {
-    std::env::vars().find(|(set, _)| set == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(usual)
+    let set = |name: &str| std::env::vars().find(|(set, _)| set == name).map(|(_, value)| value);
+    let again = set("GRPS_TEST_ENGINE").is_some() || set("GRPS_TEST_CONFLICT_EVERY").is_some();
+    set(name).and_then(|value| value.parse().ok()).unwrap_or(if again { usual / 5 } else { usual })
 }
 
 /// A program that looks after a group of the fake.
