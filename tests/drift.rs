@@ -1,7 +1,7 @@
 //! Drift: ranks changed by hand are found, page by page and across restarts, and settled by a person.
 
 use grps::base::{Clock, RobloxId};
-use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_SEEN, DRIFTS, MAX_FAILURES};
+use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_SEEN, DRIFTS, MAX_ADOPTED, MAX_FAILURES};
 use grps::domains::players::{PLAYERS, Player};
 use grps::domains::ranks::{DECISIONS, OPEN_EFFECTS};
 use grps::fakes::roblox::{Class, Day, FakeRoblox, GROUP, KEY};
@@ -91,6 +91,41 @@ async fn until_we_moved_them_players_take_robloxs_rank() {
     app.tick("drift").await;
     assert_eq!(rows(&app, &DRIFT_SEEN).await, []);
     end(&fake);
+}
+
+#[tokio::test]
+async fn a_wrong_policy_does_not_rewrite_everybody() {
+    let swap = |file: &mut Value| {
+        let (low, high) = (file["ranks"][0]["robloxRank"].take(), file["ranks"][1]["robloxRank"].take());
+        (file["ranks"][0]["robloxRank"], file["ranks"][1]["robloxRank"]) = (high, low);
+    };
+    let (app, fake) = live(Setup::new().policy("policy.ranks.json", swap)).await;
+    let users = 1..=MAX_ADOPTED + 70;
+    for user in users.clone() {
+        report(&app, user, Some("Volt Specialist II")).await;
+        fake.member(user, &[VOLT]);
+    }
+    start(&app).await;
+    app.tick("drift").await;
+    fake.days_for(Class::Memberships, &[Day::Invalid]);
+    let done = walk(&app).await;
+    assert_eq!((&done["adopted"], &done["withheld"]), (&json!(MAX_ADOPTED), &json!(70)), "{done}");
+    assert_eq!((&done["drifted"], drift(&app).await.len()), (&json!(70), 70));
+    let health = app.get("/health/ready").expect(200).await.text;
+    assert!(health.contains("70 more ranks"), "{health}");
+    let mut kept = 0;
+    for user in users {
+        kept += usize::from(player(&app, user).await.rank.as_deref() == Some("Volt Specialist II"));
+    }
+    assert_eq!(kept, 70);
+    crate::harness::edit_json(&app.policy_dir().join("policy.ranks.json"), swap);
+    app.tick("policy-watch").await;
+    app.tick("policy-watch").await;
+    let done = run(&app).await;
+    assert_eq!((&done["adopted"], &done["cleared"]), (&json!(MAX_ADOPTED), &json!(70)), "{done}");
+    assert_eq!(drift(&app).await.len(), 0);
+    let health = app.get("/health/ready").expect(200).await.text;
+    assert!(!health.contains("more ranks"), "{health}");
 }
 
 #[tokio::test]

@@ -5,6 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::base::{Id, RobloxId, Time};
 use crate::store::{Record, Table};
 
+/// Ranks that any run may take over. A wrong policy would have everybody's taken over otherwise.
+pub const MAX_ADOPTED: u64 = 50;
+
+/// The share of the players compared so far whose rank a run may take over, where that is more.
+const MAX_ADOPTED_PERCENT: u64 = 5;
+
 /// Every run, by an id that sorts by time.
 pub static DRIFT_RUNS: Table<Id, Run> = Table::new("drift_runs", *b"du");
 
@@ -58,6 +64,21 @@ pub struct Counts {
     pub left: u64,
     /// Differences that were gone.
     pub cleared: u64,
+    /// Players of those who differ whose rank would have been taken over, had it not been too many for one run.
+    #[serde(default)]
+    pub withheld: u64,
+}
+
+impl Counts {
+    /// Whether this run may take over one more rank.
+    pub fn may_adopt(&self) -> bool {
+        self.adopted < MAX_ADOPTED.max(self.compared * MAX_ADOPTED_PERCENT / 100)
+    }
+
+    /// What still holds when the walk begins anew: what was written is not met again.
+    pub fn kept(&self) -> Self {
+        Self { adopted: self.adopted, cleared: self.cleared, ..Self::default() }
+    }
 }
 
 /// Where a run stands.
