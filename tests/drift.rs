@@ -2,9 +2,10 @@
 
 use grps::base::{Clock, RobloxId};
 use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_SEEN, DRIFTS, MAX_ADOPTED, MAX_FAILURES};
-use grps::domains::players::{PLAYERS, Player};
+use grps::domains::players::{PLAYERS, Player, save};
 use grps::domains::ranks::{DECISIONS, OPEN_EFFECTS};
 use grps::fakes::roblox::{Class, Day, FakeRoblox, GROUP, KEY};
+use grps::store::Tx;
 use grps::workers::Next;
 use serde_json::{Value, json};
 
@@ -65,6 +66,20 @@ async fn drift(app: &TestApp) -> Vec<Value> {
 
 async fn player(app: &TestApp, user: u64) -> Player {
     app.app.store.get(&PLAYERS, &RobloxId::new(user).unwrap()).await.unwrap().unwrap()
+}
+
+/// What a decision about `user` that takes effect now leaves behind.
+async fn moved(app: &TestApp, user: u64, rank: &str) {
+    let before = player(app, user).await;
+    let mut after = before.clone();
+    after.rank = Some(rank.to_owned());
+    after.acted.as_mut().unwrap().at = app.clock.now();
+    let (before, after) = (&before, &after);
+    let write = |tx: Tx| async move {
+        save(&tx, Some(before), after);
+        Ok(())
+    };
+    app.app.store.transact(write).await.unwrap();
 }
 
 async fn told(app: &TestApp, action: &str) -> usize {
@@ -178,6 +193,52 @@ async fn a_person_accepts_or_restores() {
     carry_out(&app).await;
     app.advance(601);
     assert_eq!(run(&app).await["drifted"], 0);
+}
+
+#[tokio::test]
+async fn what_was_found_before_the_player_moved_settles_nothing() {
+    let (app, fake) = live(Setup::new()).await;
+    for user in [7, 8] {
+        promoted(&app, &fake, user).await;
+        fake.rank_by_hand(user, TROOPER);
+    }
+    report(&app, 9, Some("Volt Specialist II")).await;
+    app.advance(601);
+    assert_eq!(run(&app).await["drifted"], 3);
+    app.advance(60);
+    report(&app, 9, Some("Storm Corporal I")).await;
+    for (user, rank) in [(7, "Volt Specialist II"), (8, "Storm Corporal I")] {
+        moved(&app, user, rank).await;
+    }
+    let resolve = |user: u64, how: &str| {
+        app.post(&format!("/automation/drift/{user}"), json!({ "resolution": how }).to_string()).operator()
+    };
+    for (user, how, rank) in
+        [(7, "accept", "Volt Specialist II"), (8, "restore", "Storm Corporal I"), (9, "accept", "Storm Corporal I")]
+    {
+        resolve(user, how).refused(409, "drift.stale").await;
+        resolve(user, how).refused(404, "drift.missing").await;
+        assert_eq!(player(&app, user).await.rank.as_deref(), Some(rank));
+    }
+    assert_eq!((told(&app, "drift.cleared").await, rows(&app, &OPEN_EFFECTS).await.len()), (3, 0));
+    app.advance(601);
+    assert_eq!(run(&app).await["drifted"], 3);
+    resolve(8, "accept").expect(200).await;
+}
+
+#[tokio::test]
+async fn a_difference_from_before_a_decision_is_found_anew() {
+    let (app, fake) = live(Setup::new()).await;
+    promoted(&app, &fake, 7).await;
+    fake.rank_by_hand(7, TROOPER);
+    app.advance(601);
+    run(&app).await;
+    app.advance(60);
+    moved(&app, 7, "Storm Corporal I").await;
+    app.advance(601);
+    run(&app).await;
+    assert_eq!(told(&app, "drift.found").await, 2);
+    app.post("/automation/drift/7", r#"{"resolution":"accept"}"#).operator().expect(200).await;
 }
 
 #[tokio::test]

@@ -147,7 +147,8 @@ impl View<'_> {
                 run.counts.left += u64::from(left);
                 let ours = player.rank.clone();
                 let found = Difference { ours, live, reported, left, found_at: self.now, run: run_id };
-                if row.as_ref().is_none_or(|row| !row.says(&found)) {
+                // One that a decision has made stale is found anew, or nobody could settle it.
+                if row.as_ref().is_none_or(|row| !row.says(&found) || !row.holds(&player)) {
                     tx.put(&DRIFTS, &user, &found);
                     let before = row.map(|row| told(&row).to_string());
                     let after = Some(told(&found).to_string());

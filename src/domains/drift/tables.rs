@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Id, RobloxId, Time};
+use crate::domains::players::Player;
 use crate::store::{Record, Table};
 
 /// Ranks that any run may take over. A wrong policy would have everybody's taken over otherwise.
@@ -109,6 +110,11 @@ impl Difference {
     /// Whether it says the same as `other`, whenever it was found.
     pub fn says(&self, other: &Difference) -> bool {
         (&self.ours, &self.live, &self.reported, self.left) == (&other.ours, &other.live, &other.reported, other.left)
+    }
+
+    /// Whether it still speaks of `player`: their rank is the one that was compared, and no decision took effect since.
+    pub fn holds(&self, player: &Player) -> bool {
+        player.rank == self.ours && player.acted.as_ref().is_none_or(|acted| acted.at <= self.found_at)
     }
 }
 
