@@ -1,10 +1,11 @@
 //! Drift: ranks changed by hand are found, page by page and across restarts, and settled by a person.
 
 use grps::base::{Clock, RobloxId};
-use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_SEEN, DRIFTS, MAX_FAILURES};
-use grps::domains::players::{PLAYERS, Player};
+use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_SEEN, DRIFTS, MAX_ADOPTED, MAX_FAILURES};
+use grps::domains::players::{PLAYERS, Player, save};
 use grps::domains::ranks::{DECISIONS, OPEN_EFFECTS};
 use grps::fakes::roblox::{Class, Day, FakeRoblox, GROUP, KEY};
+use grps::store::Tx;
 use grps::workers::Next;
 use serde_json::{Value, json};
 
@@ -67,6 +68,20 @@ async fn player(app: &TestApp, user: u64) -> Player {
     app.app.store.get(&PLAYERS, &RobloxId::new(user).unwrap()).await.unwrap().unwrap()
 }
 
+/// What a decision about `user` that takes effect now leaves behind.
+async fn moved(app: &TestApp, user: u64, rank: &str) {
+    let before = player(app, user).await;
+    let mut after = before.clone();
+    after.rank = Some(rank.to_owned());
+    after.acted.as_mut().unwrap().at = app.clock.now();
+    let (before, after) = (&before, &after);
+    let write = |tx: Tx| async move {
+        save(&tx, Some(before), after);
+        Ok(())
+    };
+    app.app.store.transact(write).await.unwrap();
+}
+
 async fn told(app: &TestApp, action: &str) -> usize {
     audits(app).await.iter().filter(|entry| entry.action == action).count()
 }
@@ -91,6 +106,41 @@ async fn until_we_moved_them_players_take_robloxs_rank() {
     app.tick("drift").await;
     assert_eq!(rows(&app, &DRIFT_SEEN).await, []);
     end(&fake);
+}
+
+#[tokio::test]
+async fn a_wrong_policy_does_not_rewrite_everybody() {
+    let swap = |file: &mut Value| {
+        let (low, high) = (file["ranks"][0]["robloxRank"].take(), file["ranks"][1]["robloxRank"].take());
+        (file["ranks"][0]["robloxRank"], file["ranks"][1]["robloxRank"]) = (high, low);
+    };
+    let (app, fake) = live(Setup::new().policy("policy.ranks.json", swap)).await;
+    let users = 1..=MAX_ADOPTED + 70;
+    for user in users.clone() {
+        report(&app, user, Some("Volt Specialist II")).await;
+        fake.member(user, &[VOLT]);
+    }
+    start(&app).await;
+    app.tick("drift").await;
+    fake.days_for(Class::Memberships, &[Day::Invalid]);
+    let done = walk(&app).await;
+    assert_eq!((&done["adopted"], &done["withheld"]), (&json!(MAX_ADOPTED), &json!(70)), "{done}");
+    assert_eq!((&done["drifted"], drift(&app).await.len()), (&json!(70), 70));
+    let health = app.get("/health/ready").expect(200).await.text;
+    assert!(health.contains("70 more ranks"), "{health}");
+    let mut kept = 0;
+    for user in users {
+        kept += usize::from(player(&app, user).await.rank.as_deref() == Some("Volt Specialist II"));
+    }
+    assert_eq!(kept, 70);
+    crate::harness::edit_json(&app.policy_dir().join("policy.ranks.json"), swap);
+    app.tick("policy-watch").await;
+    app.tick("policy-watch").await;
+    let done = run(&app).await;
+    assert_eq!((&done["adopted"], &done["cleared"]), (&json!(MAX_ADOPTED), &json!(70)), "{done}");
+    assert_eq!(drift(&app).await.len(), 0);
+    let health = app.get("/health/ready").expect(200).await.text;
+    assert!(!health.contains("more ranks"), "{health}");
 }
 
 #[tokio::test]
@@ -143,6 +193,52 @@ async fn a_person_accepts_or_restores() {
     carry_out(&app).await;
     app.advance(601);
     assert_eq!(run(&app).await["drifted"], 0);
+}
+
+#[tokio::test]
+async fn what_was_found_before_the_player_moved_settles_nothing() {
+    let (app, fake) = live(Setup::new()).await;
+    for user in [7, 8] {
+        promoted(&app, &fake, user).await;
+        fake.rank_by_hand(user, TROOPER);
+    }
+    report(&app, 9, Some("Volt Specialist II")).await;
+    app.advance(601);
+    assert_eq!(run(&app).await["drifted"], 3);
+    app.advance(60);
+    report(&app, 9, Some("Storm Corporal I")).await;
+    for (user, rank) in [(7, "Volt Specialist II"), (8, "Storm Corporal I")] {
+        moved(&app, user, rank).await;
+    }
+    let resolve = |user: u64, how: &str| {
+        app.post(&format!("/automation/drift/{user}"), json!({ "resolution": how }).to_string()).operator()
+    };
+    for (user, how, rank) in
+        [(7, "accept", "Volt Specialist II"), (8, "restore", "Storm Corporal I"), (9, "accept", "Storm Corporal I")]
+    {
+        resolve(user, how).refused(409, "drift.stale").await;
+        resolve(user, how).refused(404, "drift.missing").await;
+        assert_eq!(player(&app, user).await.rank.as_deref(), Some(rank));
+    }
+    assert_eq!((told(&app, "drift.cleared").await, rows(&app, &OPEN_EFFECTS).await.len()), (3, 0));
+    app.advance(601);
+    assert_eq!(run(&app).await["drifted"], 3);
+    resolve(8, "accept").expect(200).await;
+}
+
+#[tokio::test]
+async fn a_difference_from_before_a_decision_is_found_anew() {
+    let (app, fake) = live(Setup::new()).await;
+    promoted(&app, &fake, 7).await;
+    fake.rank_by_hand(7, TROOPER);
+    app.advance(601);
+    run(&app).await;
+    app.advance(60);
+    moved(&app, 7, "Storm Corporal I").await;
+    app.advance(601);
+    run(&app).await;
+    assert_eq!(told(&app, "drift.found").await, 2);
+    app.post("/automation/drift/7", r#"{"resolution":"accept"}"#).operator().expect(200).await;
 }
 
 #[tokio::test]

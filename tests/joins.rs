@@ -1,8 +1,8 @@
 //! Join requests: whoever the policy wants is let in, once, with an audit row, whatever happens on the way.
 
-use grps::domains::joins::{EVERY, JOINS_ANSWERING};
+use grps::domains::joins::{EVERY, FAILED_PAUSE, JOINS_ANSWERING, MAX_FAILURES, REFUSED_PAUSE};
 use grps::fakes::roblox::{Change, Class, Day, FakeRoblox};
-use grps::workers::Next;
+use grps::workers::{Next, Worker};
 use serde_json::{Value, json};
 
 use crate::group::{end, live};
@@ -27,6 +27,17 @@ async fn told(app: &TestApp) -> (Vec<String>, Vec<String>) {
         rows.map(|entry| entry.subject.trim_start_matches("player:").to_owned()).collect()
     };
     (of("join.accepted"), of("join.declined"))
+}
+
+/// The one worker, with what it remembers.
+fn worker(app: &TestApp) -> Box<dyn Worker> {
+    app.app.workers().into_iter().find(|worker| worker.name() == "joins").unwrap()
+}
+
+/// How often Roblox was asked to let `user` in.
+fn asked(fake: &FakeRoblox, user: u64) -> usize {
+    let accepts = |path: &str| path.contains(&format!("join-requests/{user}")) && path.ends_with("accept");
+    fake.asked().iter().filter(|asked| accepts(&asked.path)).count()
 }
 
 #[tokio::test]
@@ -106,6 +117,71 @@ async fn a_refusal_shows_and_the_rest_waits() {
     fake.climate(None);
     app.tick("joins").await;
     assert_eq!(told(&app).await.0, ["7"]);
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_answered_holds_up_nobody() {
+    let (app, fake) = scene(json!({ "accept": true })).await;
+    for user in [7, 8] {
+        known(&app, user, 500, None).await;
+        fake.join_request(user);
+    }
+    let mut joins = worker(&app);
+    fake.days_for(Class::AcceptJoin, &[Day::Invalid]);
+    assert_eq!(joins.tick().await.unwrap(), Next::After(EVERY));
+    let refused = async || audits(&app).await.iter().filter(|entry| entry.action == "join.refused").count();
+    assert_eq!((told(&app).await.0, fake.joins(), refused().await), (vec!["8".to_owned()], vec![7], 1));
+    joins.tick().await.unwrap();
+    assert_eq!(asked(&fake, 7), 1, "not asked again at once");
+    app.clock.advance(REFUSED_PAUSE);
+    fake.days_for(Class::AcceptJoin, &[Day::Invalid]);
+    joins.tick().await.unwrap();
+    assert_eq!((asked(&fake, 7), refused().await), (2, 1), "told once");
+    app.clock.advance(REFUSED_PAUSE);
+    joins.tick().await.unwrap();
+    assert_eq!((told(&app).await.0, fake.joins().len()), (vec!["8".to_owned(), "7".to_owned()], 0));
+    assert_eq!(rows(&app, &JOINS_ANSWERING).await, []);
+}
+
+#[tokio::test]
+async fn requests_that_fail_again_and_again_hold_up_nobody_either() {
+    let (app, fake) = scene(json!({ "accept": true })).await;
+    let users = 1..=MAX_FAILURES as u64 + 2;
+    for user in users.clone() {
+        known(&app, user, 500, None).await;
+        fake.join_request(user);
+    }
+    let mut joins = worker(&app);
+    fake.days_for(Class::AcceptJoin, &vec![Day::Down; MAX_FAILURES]);
+    assert_eq!(joins.tick().await.unwrap_err().code(), "joins.failed");
+    assert_eq!(told(&app).await.0.len(), 0, "it is rather Roblox than they");
+    joins.tick().await.unwrap();
+    assert_eq!((told(&app).await.0.len(), fake.joins().len()), (2, MAX_FAILURES));
+    app.clock.advance(FAILED_PAUSE);
+    joins.tick().await.unwrap();
+    assert_eq!((told(&app).await.0.len(), fake.joins().len()), (users.count(), 0));
+    assert_eq!(rows(&app, &JOINS_ANSWERING).await, []);
+}
+
+#[tokio::test]
+async fn what_comes_in_while_others_are_answered_counts() {
+    let (app, fake) = scene(json!({ "accept": true })).await;
+    for user in [7, 8] {
+        known(&app, user, 500, None).await;
+        fake.join_request(user);
+    }
+    fake.days_for(Class::AcceptJoin, &[Day::Hang]);
+    let mut joins = worker(&app);
+    let banned = async {
+        while rows(&app, &JOINS_ANSWERING).await.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let first = rows(&app, &JOINS_ANSWERING).await[0].0.get();
+        known(&app, 15 - first, 500, Some("banned")).await;
+    };
+    let (looked, ()) = tokio::join!(joins.tick(), banned);
+    assert_eq!(looked.unwrap_err().code(), "joins.failed", "the one that hung");
+    assert_eq!((told(&app).await.0.len(), fake.joins().len(), fake.effects().len()), (0, 2, 0));
 }
 
 #[tokio::test]

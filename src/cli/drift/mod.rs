@@ -127,13 +127,14 @@ async fn resolve(session: &Session, user: RobloxId, how: &str) -> Result<(Value,
 fn told(run: &Value) -> String {
     let reason = run["reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
     format!(
-        "{}{reason}; {} members, {} players compared, {} differ ({} left the group), {} taken over, {} settled by themselves",
+        "{}{reason}; {} members, {} players compared, {} differ ({} left the group), {} taken over, {} too many to be taken over, {} settled by themselves",
         run["state"].as_str().unwrap_or("unknown"),
         run["members"],
         run["compared"],
         run["drifted"],
         run["left"],
         run["adopted"],
+        run["withheld"],
         run["cleared"],
     )
 }

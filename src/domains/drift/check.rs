@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::base::Time;
-use crate::domains::group::Mapping;
+use crate::domains::group::{Mapping, Roles};
 use crate::domains::players::Player;
 use crate::domains::policy::Policy;
 
 /// How long after a decision the group and the game may still show what was before it.
 pub const JUST_DECIDED: Duration = Duration::from_secs(600);
+
+/// The rank of the role that every member holds.
+const BASE_RANK: u8 = 1;
 
 /// Somebody's place on Roblox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +35,30 @@ pub enum Finding {
     Differs { live: Option<String>, reported: Option<String>, left: bool },
 }
 
+/// The ladder, and how the group's roles stand for it.
+#[derive(Debug, Clone)]
+pub struct Ground<'a> {
+    pub policy: &'a Policy,
+    pub mapping: Mapping,
+    /// The role that every member holds.
+    base: Option<u64>,
+}
+
+impl<'a> Ground<'a> {
+    pub fn new(policy: &'a Policy, roles: &Roles) -> Self {
+        let base = roles.list.iter().find(|role| role.rank == BASE_RANK).map(|role| role.id);
+        Self { policy, mapping: roles.map(policy), base }
+    }
+
+    /// Whether all of `roles` are ones that say what somebody's rank is: the base role says that they have none.
+    fn explains(&self, roles: &[u64]) -> bool {
+        roles.iter().all(|role| Some(*role) == self.base || self.mapping.managed().contains(role))
+    }
+}
+
 /// Compares `player` with `live`.
-pub fn check(player: &Player, live: Live<'_>, (policy, mapping): (&Policy, &Mapping), now: Time) -> Finding {
+pub fn check(player: &Player, live: Live<'_>, ground: &Ground<'_>, now: Time) -> Finding {
+    let (policy, mapping) = (ground.policy, &ground.mapping);
     let roles = match live {
         Live::Member(roles) => roles,
         Live::Gone => &[],
@@ -56,6 +81,10 @@ pub fn check(player: &Player, live: Live<'_>, (policy, mapping): (&Policy, &Mapp
     let (ours, theirs) = (place(player.rank.as_deref()), place(rank));
     let live = rank.map(str::to_owned);
     if ours != theirs && !player.rank_is_ours() {
+        // A role that stands for no rank is no reason to take one away.
+        if live.is_none() && !ground.explains(roles) {
+            return Finding::Unclear;
+        }
         return Finding::Adopt(live);
     }
     let reported = place(player.reported_rank.as_deref());
@@ -109,7 +138,7 @@ mod tests {
 
     const NOW: Time = Time(10_000_000);
 
-    fn scene() -> (Policy, Mapping) {
+    fn scene() -> (Policy, Roles) {
         let ranks = json!({"version": 1, "ranks": [
             {"name": "Private", "requiredPoints": 0, "aliases": ["Pvt"]},
             {"name": "Corporal", "requiredPoints": 10},
@@ -125,10 +154,10 @@ mod tests {
             members: None,
             permissions: BTreeSet::new(),
         };
-        let list = [(1, "Member", 1), (2, "Jail", 2), (10, "Private", 10), (20, "Corporal", 20)].map(role).to_vec();
+        let list = [(1, "Member", 1), (2, "Jail", 2), (10, "Private", 10), (20, "Corporal", 20), (99, "Staff", 99)];
+        let list = list.map(role).to_vec();
         let group = GroupInfo { id: 1, name: "G".into(), owner: None, members: 9 };
-        let mapping = Roles { group, list, key_owner_rank: None, fetched_at: Time(0) }.map(&policy);
-        (policy, mapping)
+        (policy, Roles { group, list, key_owner_rank: None, fetched_at: Time(0) })
     }
 
     fn player(rank: Option<&str>) -> Player {
@@ -165,8 +194,8 @@ mod tests {
     }
 
     fn found(player: &Player, live: Live<'_>) -> Finding {
-        let (policy, mapping) = scene();
-        check(player, live, (&policy, &mapping), NOW)
+        let (policy, roles) = scene();
+        check(player, live, &Ground::new(&policy, &roles), NOW)
     }
 
     fn differs(live: Option<&str>) -> Finding {
@@ -181,6 +210,17 @@ mod tests {
         assert_eq!(found(&player(Some("Private")), Live::Member(&[20, 10])), Finding::Adopt(Some("Corporal".into())));
         assert_eq!(found(&player(Some("Private")), Live::Member(&[1])), Finding::Adopt(None));
         assert_eq!(found(&player(None), Live::Member(&[10])), Finding::Adopt(Some("Private".into())));
+    }
+
+    #[test]
+    fn a_role_that_is_no_rank_takes_none_away() {
+        for roles in [[1, 99], [1, 4711]] {
+            assert_eq!(found(&player(Some("Private")), Live::Member(&roles)), Finding::Unclear);
+            assert_eq!(found(&player(None), Live::Member(&roles)), Finding::Same);
+            assert_eq!(found(&promoted("Corporal"), Live::Member(&roles)), differs(None), "a person decides");
+        }
+        let both = Live::Member(&[1, 99, 20]);
+        assert_eq!(found(&player(Some("Private")), both), Finding::Adopt(Some("Corporal".into())));
     }
 
     #[test]

@@ -2,14 +2,12 @@
 
 use serde_json::json;
 
-use super::check::{Finding, Live, check};
+use super::check::{Finding, Ground, Live, check};
 use super::service::{Drift, end, entry, told};
-use super::tables::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Difference, Run, RunStatus, Seen};
+use super::tables::{Counts, DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Difference, Run, RunStatus, Seen};
 use crate::base::{Id, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
-use crate::domains::group::Mapping;
 use crate::domains::players::{self, PLAYERS, Player};
-use crate::domains::policy::Policy;
 use crate::store::Tx;
 
 /// Somebody and the roles they hold; none for who is not in the group.
@@ -33,8 +31,8 @@ pub struct Step<'a> {
 }
 
 impl Drift {
-    /// Commits a step; nothing when the run is not where the step began.
-    pub(super) async fn step(&self, step: &Step<'_>, policy: &Policy, mapping: &Mapping) -> Result<()> {
+    /// Commits a step and gives what the run has found by then; nothing when the run is not where the step began.
+    pub(super) async fn step(&self, step: &Step<'_>, ground: &Ground<'_>) -> Result<Option<Counts>> {
         let now = self.clock.now();
         let keys: Vec<RobloxId> = step.met.iter().map(|met| met.user).collect();
         // Most are as they should be: only the others are looked at again within the commit, so that snapshots that come in meanwhile
@@ -43,7 +41,7 @@ impl Drift {
         let known = step.met.iter().zip(players).zip(rows);
         let known: Vec<(&Met, Player, bool)> =
             known.filter_map(|((met, player), row)| Some((met, player?, row.is_some()))).collect();
-        let view = View { policy, mapping, now };
+        let view = View { ground, now };
         let odd: Vec<(&Met, Id)> = known
             .iter()
             .filter(|(met, player, row)| match view.of(player, met) {
@@ -59,7 +57,7 @@ impl Drift {
                 if tx.get(&DRIFT_ACTIVE, &()).await? != Some(step.id)
                     || tx.get(&DRIFT_RUNS, &step.id).await?.as_ref() != Some(step.was)
                 {
-                    return Ok(());
+                    return Ok(None);
                 }
                 let mut run = step.next.clone();
                 run.counts.compared += compared;
@@ -74,7 +72,7 @@ impl Drift {
                     true => end(&tx, step.id, &mut run, (RunStatus::Done, None), now),
                     false => tx.put(&DRIFT_RUNS, &step.id, &run),
                 }
-                Ok(())
+                Ok(Some(run.counts))
             })
             .await
     }
@@ -98,15 +96,14 @@ impl Drift {
 }
 
 struct View<'a> {
-    policy: &'a Policy,
-    mapping: &'a Mapping,
+    ground: &'a Ground<'a>,
     now: Time,
 }
 
 impl View<'_> {
     fn of(&self, player: &Player, met: &Met) -> Finding {
         let live = met.roles.as_deref().map_or(Live::Gone, Live::Member);
-        check(player, live, (self.policy, self.mapping), self.now)
+        check(player, live, self.ground, self.now)
     }
 
     async fn write(&self, tx: &Tx, met: &Met, (run_id, audit): (Id, Id), run: &mut Run) -> Result<()> {
@@ -115,7 +112,14 @@ impl View<'_> {
         let row = tx.get(&DRIFTS, &user).await?;
         let entry =
             |action| entry(self.now, &Actor::of("drift"), &run_id.to_string(), action, format!("player:{user}"));
-        match self.of(&player, met) {
+        let finding = match self.of(&player, met) {
+            Finding::Adopt(live) if !run.counts.may_adopt() => {
+                run.counts.withheld += 1;
+                Finding::Differs { live, reported: None, left: false }
+            }
+            finding => finding,
+        };
+        match finding {
             Finding::Unclear => {}
             Finding::Same => {
                 if let Some(row) = row {
@@ -143,7 +147,8 @@ impl View<'_> {
                 run.counts.left += u64::from(left);
                 let ours = player.rank.clone();
                 let found = Difference { ours, live, reported, left, found_at: self.now, run: run_id };
-                if row.as_ref().is_none_or(|row| !row.says(&found)) {
+                // One that a decision has made stale is found anew, or nobody could settle it.
+                if row.as_ref().is_none_or(|row| !row.says(&found) || !row.holds(&player)) {
                     tx.put(&DRIFTS, &user, &found);
                     let before = row.map(|row| told(&row).to_string());
                     let after = Some(told(&found).to_string());

@@ -111,18 +111,27 @@ impl Drift {
     /// Settles a difference for good.
     ///
     /// # Errors
-    /// `drift.missing`; `drift.on_its_way` while a decision is being carried out; `drift.left` and `drift.protected` where nothing can be
+    /// `drift.missing`; `drift.stale` when the player was moved since, and then the difference is gone; `drift.on_its_way` while a decision is being carried out; `drift.left` and `drift.protected` where nothing can be
     /// restored; those of the store.
     pub async fn resolve(&self, user: RobloxId, how: Resolution, sender: &Sender) -> Result<Resolved> {
         let (now, audit_id, ids) = (self.clock.now(), self.ids.next(), OrderIds::new(&self.ids));
         let policy = self.group.policy();
         let policy = &policy;
-        self.store
+        let settled = self
+            .store
             .transact(|tx| async move {
                 let missing = || Error::missing("drift.missing", format!("nothing differs for player {user}"));
                 let row = tx.get(&DRIFTS, &user).await?.ok_or_else(missing)?;
                 let player = tx.get(&PLAYERS, &user).await?.ok_or_else(missing)?;
                 tx.delete(&DRIFTS, &user);
+                if !row.holds(&player) {
+                    let before = Some(told(&row).to_string());
+                    let after = Some(json!({ "rank": player.rank }).to_string());
+                    let entry =
+                        entry(now, &sender.actor, &sender.request_id, "drift.cleared", format!("player:{user}"));
+                    audit::record(&tx, audit_id, &audit::Entry { before, after, ..entry });
+                    return Ok(None);
+                }
                 let done = match how {
                     Resolution::Accept => accept(&tx, &player, &row, now)?,
                     Resolution::Restore => {
@@ -142,10 +151,20 @@ impl Drift {
                     ..entry(now, &sender.actor, &sender.request_id, verb, format!("player:{user}"))
                 };
                 audit::record(&tx, audit_id, &entry);
-                Ok(done)
+                Ok(Some(done))
             })
-            .await
+            .await?;
+        settled.ok_or_else(|| stale(user))
     }
+}
+
+/// What was found is about a rank that the player has no more.
+fn stale(user: RobloxId) -> Error {
+    Error::conflict(
+        "drift.stale",
+        format!("player {user} was moved since this was found, so it tells nothing any more"),
+    )
+    .hint("it is taken off the list; the next run tells what differs now")
 }
 
 fn accept(tx: &Tx, player: &Player, row: &Difference, now: Time) -> Result<Resolved> {

@@ -3,7 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Id, RobloxId, Time};
+use crate::domains::players::Player;
 use crate::store::{Record, Table};
+
+/// Ranks that any run may take over. A wrong policy would have everybody's taken over otherwise.
+pub const MAX_ADOPTED: u64 = 50;
+
+/// The share of the players compared so far whose rank a run may take over, where that is more.
+const MAX_ADOPTED_PERCENT: u64 = 5;
 
 /// Every run, by an id that sorts by time.
 pub static DRIFT_RUNS: Table<Id, Run> = Table::new("drift_runs", *b"du");
@@ -58,6 +65,21 @@ pub struct Counts {
     pub left: u64,
     /// Differences that were gone.
     pub cleared: u64,
+    /// Players of those who differ whose rank would have been taken over, had it not been too many for one run.
+    #[serde(default)]
+    pub withheld: u64,
+}
+
+impl Counts {
+    /// Whether this run may take over one more rank.
+    pub fn may_adopt(&self) -> bool {
+        self.adopted < MAX_ADOPTED.max(self.compared * MAX_ADOPTED_PERCENT / 100)
+    }
+
+    /// What still holds when the walk begins anew: what was written is not met again.
+    pub fn kept(&self) -> Self {
+        Self { adopted: self.adopted, cleared: self.cleared, ..Self::default() }
+    }
 }
 
 /// Where a run stands.
@@ -88,6 +110,11 @@ impl Difference {
     /// Whether it says the same as `other`, whenever it was found.
     pub fn says(&self, other: &Difference) -> bool {
         (&self.ours, &self.live, &self.reported, self.left) == (&other.ours, &other.live, &other.reported, other.left)
+    }
+
+    /// Whether it still speaks of `player`: their rank is the one that was compared, and no decision took effect since.
+    pub fn holds(&self, player: &Player) -> bool {
+        player.rank == self.ours && player.acted.as_ref().is_none_or(|acted| acted.at <= self.found_at)
     }
 }
 

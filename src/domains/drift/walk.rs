@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
+use super::check::Ground;
 use super::runs::{Met, Step};
 use super::service::Drift;
-use super::tables::{Counts, DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, Run, Seen};
+use super::tables::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, Run, Seen};
 use crate::base::{Id, Result, RobloxId};
 use crate::domains::group::{Access, ROLES_AGE};
 use crate::domains::players::PLAYERS;
@@ -61,6 +62,14 @@ impl From<crate::base::Error> for Stop {
     }
 }
 
+/// What a person has to know after a run that would have taken over too many ranks.
+fn too_many(withheld: u64) -> String {
+    format!(
+        "{withheld} more ranks would have been taken over than one run may; they wait in `grps drift list`: check first that robloxRank, \
+         robloxRoleId and the names in policy.ranks.json match the group's roles"
+    )
+}
+
 /// Walks the runs, one at a time.
 pub struct DriftWalk {
     drift: Drift,
@@ -98,11 +107,13 @@ impl DriftWalk {
         match self.advance(id, &run).await {
             Ok(done) => {
                 self.failures = 0;
-                if done {
-                    self.drift.note(None);
-                    return Ok(Next::Now);
+                let Some(withheld) = done else { return Ok(Next::After(self.pause())) };
+                let why = (withheld > 0).then(|| too_many(withheld));
+                if let Some(why) = &why {
+                    tracing::warn!(run = %id, "{why}");
                 }
-                Ok(Next::After(self.pause()))
+                self.drift.note(why);
+                Ok(Next::Now)
             }
             Err(Stop::Store(error)) => Err(error),
             Err(Stop::Hopeless(why)) => self.give_up(id, &why).await,
@@ -135,11 +146,12 @@ impl DriftWalk {
         Ok(Next::Now)
     }
 
-    /// One step; whether it was the last.
-    async fn advance(&mut self, id: Id, run: &Run) -> Result<bool, Stop> {
+    /// One step; after the last, how many ranks were too many to be taken over.
+    async fn advance(&mut self, id: Id, run: &Run) -> Result<Option<u64>, Stop> {
         let policy = self.drift.group.policy();
-        let mapping = self.drift.group.roles(ROLES_AGE).await?.map(&policy);
-        if mapping.ranks().all(|(_, role)| role.is_none()) {
+        let roles = self.drift.group.roles(ROLES_AGE).await?;
+        let ground = Ground::new(&policy, &roles);
+        if ground.mapping.ranks().all(|(_, role)| role.is_none()) {
             let why = "no rank of the ladder has a role in the group; `grps doctor roblox` says why";
             return Err(Stop::Hopeless(why.to_owned()));
         }
@@ -149,8 +161,9 @@ impl DriftWalk {
         };
         // A page is one call, as is each player who was asked about.
         self.calls = if run.leavers.is_none() { 1 } else { step.met.len() as u32 };
-        self.drift.step(&step, &policy, &mapping).await?;
-        Ok(step.done)
+        let found = self.drift.step(&step, &ground).await?;
+        let withheld = found.filter(|_| step.done).map_or(0, |found| found.withheld);
+        Ok(if step.done { Some(withheld) } else { None })
     }
 
     /// The next page of members.
@@ -158,7 +171,7 @@ impl DriftWalk {
         let listed = match self.access.roblox.memberships(self.access.group, run.page.as_deref()).await {
             // It does not know its own page any more.
             Err(Trouble::Refused { status: 400, .. }) if run.page.is_some() && run.restarts < MAX_RESTARTS => {
-                let next = Run { page: None, restarts: run.restarts + 1, counts: Counts::default(), ..run.clone() };
+                let next = Run { page: None, restarts: run.restarts + 1, counts: run.counts.kept(), ..run.clone() };
                 return Ok(Step { id, was: run, next, met: Vec::new(), seen: None, done: false });
             }
             listed => listed?,

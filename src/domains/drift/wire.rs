@@ -43,6 +43,9 @@ pub struct DriftRunView {
     pub left: u64,
     /// Differences that were gone.
     pub cleared: u64,
+    /// Of those that differ, players whose rank would have been taken over, had it not been too many for one run: most likely the policy
+    /// does not match the group's roles.
+    pub withheld: u64,
 }
 
 /// The newest runs, at most 50.
@@ -132,6 +135,7 @@ impl DriftRunView {
             drifted: counts.drifted,
             left: counts.left,
             cleared: counts.cleared,
+            withheld: counts.withheld,
         }
     }
 }

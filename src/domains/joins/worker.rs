@@ -1,6 +1,6 @@
 //! The worker that answers join requests, one by one and within the budget.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -8,12 +8,11 @@ use serde_json::json;
 
 use super::decide::{Verdict, decide};
 use super::tables::{Answering, JOINS_ANSWERING};
-use crate::base::{Clock, Error, Ids, Result, RobloxId};
+use crate::base::{Clock, Error, Ids, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
 use crate::domains::group::{Access, Group};
-use crate::domains::players::{PLAYERS, Player};
-use crate::domains::policy::Policy;
-use crate::remote::roblox::Trouble;
+use crate::domains::players::PLAYERS;
+use crate::remote::roblox::{Cure, Trouble};
 use crate::store::Store;
 use crate::workers::{Next, Worker};
 
@@ -25,6 +24,18 @@ const MAX_PAGES: usize = 200;
 
 /// Answers of before a crash that are cleared up in one look.
 const MAX_LEFT_OVER: usize = 100;
+
+/// How long a request is left alone whose answer Roblox refused for good.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
+
+/// How long a request is left alone whose answer failed otherwise.
+pub const FAILED_PAUSE: Duration = Duration::from_secs(300);
+
+/// Failures that end a look: then it is rather Roblox than the one request.
+pub const MAX_FAILURES: usize = 3;
+
+/// Requests that are left alone at most; the others are tried in each look.
+const MAX_ASIDE: usize = 4_000;
 
 /// Why a look ended early.
 enum Stop {
@@ -51,21 +62,38 @@ pub struct JoinsWorker {
     ids: Ids,
     group: Group,
     access: Access,
+    /// Requests that are left alone for a while, so that they hold up nobody else.
+    aside: BTreeMap<RobloxId, Aside>,
+}
+
+struct Aside {
+    until: Time,
+    /// The audit trail tells of it.
+    told: bool,
+}
+
+/// What became of a request.
+enum Outcome<'a> {
+    /// It was answered, by us.
+    Answered(&'a Answering),
+    /// Roblox does not take this answer.
+    Refused { accept: bool, why: String },
+    /// Nothing, or nothing of ours.
+    Nothing,
 }
 
 impl JoinsWorker {
     /// None without a group.
     pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group) -> Option<Self> {
         let access = group.access()?;
-        Some(Self { store, clock, ids, group, access })
+        Some(Self { store, clock, ids, group, access, aside: BTreeMap::new() })
     }
 
-    async fn look(&self) -> Result<Next> {
-        let policy = self.group.policy();
-        if !policy.settings().join_requests.is_on() {
+    async fn look(&mut self) -> Result<Next> {
+        if !self.group.policy().settings().join_requests.is_on() {
             return Ok(Next::After(EVERY));
         }
-        match self.answer_all(&policy).await {
+        match self.answer_all().await {
             Ok(()) => Ok(Next::After(EVERY)),
             Err(Stop::Store(error)) => Err(error),
             Err(Stop::Trouble(Trouble::Paced { wait })) => Ok(Next::After(wait)),
@@ -79,82 +107,160 @@ impl JoinsWorker {
         }
     }
 
-    async fn answer_all(&self, policy: &Policy) -> Result<(), Stop> {
+    async fn answer_all(&mut self) -> Result<(), Stop> {
         // Whoever was let in asks no more; of whoever was turned away only the whole list tells.
-        self.clear_up(&BTreeSet::new(), true).await?;
+        let mut failed = self.clear_up(&BTreeSet::new(), true).await?;
         let (mut page, mut asking): (Option<String>, BTreeSet<RobloxId>) = (None, BTreeSet::new());
+        let mut failures = 0;
         for _ in 0..MAX_PAGES {
             let listed = self.access.roblox.join_requests(self.access.group, page.as_deref()).await?;
             let users: Vec<RobloxId> =
                 listed.items.iter().filter_map(|request| RobloxId::new(request.user).ok()).collect();
             asking.extend(&users);
-            let players = self.store.get_many(&PLAYERS, &users).await?;
-            for (user, player) in users.into_iter().zip(players) {
-                self.answer(policy, user, player.as_ref()).await?;
+            for user in self.wanted(users).await? {
+                let Some(trouble) = self.answer(user).await? else { continue };
+                failures += 1;
+                failed = failed.or(Some(trouble));
+                if failures >= MAX_FAILURES {
+                    return failed.map_or(Ok(()), |trouble| Err(trouble.into()));
+                }
             }
             page = listed.next;
             if page.is_none() {
-                return self.clear_up(&asking, false).await;
+                self.aside.retain(|user, _| asking.contains(user));
+                failed = failed.or(self.clear_up(&asking, false).await?);
+                break;
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), |trouble| Err(trouble.into()))
     }
 
-    async fn answer(&self, policy: &Policy, user: RobloxId, player: Option<&Player>) -> Result<(), Stop> {
-        let now = self.clock.now();
-        let answering = match decide(policy, user, player, now) {
-            Verdict::Leave => return Ok(()),
-            Verdict::Accept(why) => Answering { accept: true, why, at: now },
-            Verdict::Decline(why) => Answering { accept: false, why, at: now },
-        };
-        let row = &answering;
-        self.store
-            .transact(|tx| async move {
-                tx.put(&JOINS_ANSWERING, &user, row);
-                Ok(())
-            })
-            .await?;
+    /// Those of `users` whose request is to be answered now, as far as can be told without a transaction.
+    async fn wanted(&self, users: Vec<RobloxId>) -> Result<Vec<RobloxId>> {
+        let (now, policy) = (self.clock.now(), self.group.policy());
+        let players = self.store.get_many(&PLAYERS, &users).await?;
+        let wanted = users.into_iter().zip(players).filter(|(user, player)| {
+            self.aside.get(user).is_none_or(|aside| aside.until <= now)
+                && decide(&policy, *user, player.as_ref(), now) != Verdict::Leave
+        });
+        Ok(wanted.map(|(user, _)| user).collect())
+    }
+
+    /// Answers one request; gives the trouble when that failed and others may succeed all the same.
+    async fn answer(&mut self, user: RobloxId) -> Result<Option<Trouble>, Stop> {
+        let Some(answering) = self.begin(user).await? else { return Ok(None) };
         let (roblox, group) = (&self.access.roblox, self.access.group);
         let answer = match answering.accept {
             true => roblox.accept_join(group, user.get()).await,
             false => roblox.decline_join(group, user.get()).await,
         };
-        match answer {
-            Ok(()) => Ok(self.settle(user, Some(&answering)).await?),
+        let trouble = match answer {
+            Ok(()) => {
+                self.settle(user, Outcome::Answered(&answering)).await?;
+                return Ok(None);
+            }
+            Err(trouble) => trouble,
+        };
+        match (&trouble, trouble.cure()) {
             // Somebody was faster, or they thought better of it.
-            Err(Trouble::Missing { .. }) => Ok(self.settle(user, None).await?),
-            // Not sent, or refused: nothing happened.
-            Err(trouble @ (Trouble::Paced { .. } | Trouble::Limited { .. } | Trouble::Denied { .. })) => {
-                self.settle(user, None).await?;
+            (Trouble::Missing { .. }, _) => {
+                self.settle(user, Outcome::Nothing).await?;
+                Ok(None)
+            }
+            // Not sent, or nothing that any request would get past: nothing happened.
+            (Trouble::Paced { .. } | Trouble::Limited { .. }, _) | (_, Cure::Owner) => {
+                self.settle(user, Outcome::Nothing).await?;
                 Err(trouble.into())
             }
+            (_, Cure::Nothing) => {
+                let why = trouble.what();
+                tracing::warn!(user = user.get(), "a request to join cannot be answered, and is left to people: {why}");
+                let told = self.aside.get(&user).is_some_and(|aside| aside.told);
+                let outcome = if told { Outcome::Nothing } else { Outcome::Refused { accept: answering.accept, why } };
+                self.settle(user, outcome).await?;
+                self.put_aside(user, REFUSED_PAUSE, true);
+                Ok(None)
+            }
             // It may have happened: the row stays until that is known.
-            Err(trouble) => Err(trouble.into()),
+            (_, Cure::Time) => {
+                let told = self.aside.get(&user).is_some_and(|aside| aside.told);
+                self.put_aside(user, FAILED_PAUSE, told);
+                Ok(Some(trouble))
+            }
         }
+    }
+
+    fn put_aside(&mut self, user: RobloxId, pause: Duration, told: bool) {
+        if self.aside.len() < MAX_ASIDE || self.aside.contains_key(&user) {
+            self.aside.insert(user, Aside { until: self.clock.now() + pause, told });
+        }
+    }
+
+    /// Decides, by what is known at this moment, and writes down how the request is about to be answered.
+    async fn begin(&self, user: RobloxId) -> Result<Option<Answering>> {
+        let (now, policy) = (self.clock.now(), self.group.policy());
+        let policy = &policy;
+        self.store
+            .transact(|tx| async move {
+                let player = tx.get(&PLAYERS, &user).await?;
+                let answering = match decide(policy, user, player.as_ref(), now) {
+                    Verdict::Leave => return Ok(None),
+                    Verdict::Accept(why) => Answering { accept: true, why, at: now },
+                    Verdict::Decline(why) => Answering { accept: false, why, at: now },
+                };
+                tx.put(&JOINS_ANSWERING, &user, &answering);
+                Ok(Some(answering))
+            })
+            .await
     }
 
     /// Answers of one kind whose outcome was never heard: whoever is a member now was accepted, whoever is not and is not among those who
-    /// are `asking` was declined. A request that is still there is answered again.
-    async fn clear_up(&self, asking: &BTreeSet<RobloxId>, accepted: bool) -> Result<(), Stop> {
+    /// are `asking` was declined. A request that is still there is answered again. Gives the first trouble that concerns one of them alone.
+    async fn clear_up(&self, asking: &BTreeSet<RobloxId>, accepted: bool) -> Result<Option<Trouble>, Stop> {
         let left = self.store.scan(JOINS_ANSWERING.all(), MAX_LEFT_OVER).await?.items;
         let left = left.into_iter().filter(|(user, answering)| answering.accept == accepted && !asking.contains(user));
+        let (mut failed, mut failures) = (None, 0);
         for (user, answering) in left {
-            let member = self.access.roblox.membership(self.access.group, user.get()).await?.is_some();
-            self.settle(user, Some(&answering).filter(|answering| answering.accept == member)).await?;
+            let member = match self.access.roblox.membership(self.access.group, user.get()).await {
+                Ok(member) => member.is_some(),
+                Err(trouble @ (Trouble::Paced { .. } | Trouble::Limited { .. })) => return Err(trouble.into()),
+                Err(trouble) if trouble.cure() == Cure::Owner => return Err(trouble.into()),
+                Err(trouble) => {
+                    failures += 1;
+                    failed = failed.or(Some(trouble));
+                    if failures >= MAX_FAILURES {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let ours = answering.accept == member;
+            self.settle(user, if ours { Outcome::Answered(&answering) } else { Outcome::Nothing }).await?;
         }
-        Ok(())
+        Ok(failed)
     }
 
-    /// The request is answered: its row goes, and the audit row comes when it was us.
-    async fn settle(&self, user: RobloxId, answered: Option<&Answering>) -> Result<()> {
+    /// Nothing is under way for this request any more: its row goes, and the audit row comes when there is something to tell.
+    async fn settle(&self, user: RobloxId, outcome: Outcome<'_>) -> Result<()> {
         let audit_id = self.ids.next();
-        let entry = answered.map(|answering| audit::Entry {
+        let told = match outcome {
+            Outcome::Answered(answering) => {
+                let action = if answering.accept { "join.accepted" } else { "join.declined" };
+                Some((action, json!({ "reason": answering.why })))
+            }
+            Outcome::Refused { accept, why } => {
+                let wanted = if accept { "accept" } else { "decline" };
+                Some(("join.refused", json!({ "reason": why, "answer": wanted })))
+            }
+            Outcome::Nothing => None,
+        };
+        let entry = told.map(|(action, after)| audit::Entry {
             at: self.clock.now(),
             actor: Actor::of("joins"),
-            action: if answering.accept { "join.accepted" } else { "join.declined" }.to_owned(),
+            action: action.to_owned(),
             subject: format!("player:{user}"),
             before: None,
-            after: Some(json!({ "reason": answering.why }).to_string()),
+            after: Some(after.to_string()),
             request_id: String::new(),
         });
         let entry = &entry;
