@@ -1,6 +1,6 @@
 //! Adjustments: points for many players at once, carried out in portions, once each, whatever happens meanwhile.
 
-use grps::domains::adjustments::{ADJUSTMENT_ROWS, ADJUSTMENTS, MAX_KEPT, MAX_OPEN, PART};
+use grps::domains::adjustments::{ADJUSTMENT_ROWS, ADJUSTMENTS, ADJUSTMENTS_OPEN, MAX_KEPT, MAX_OPEN, PART};
 use grps::domains::jobs::JOBS;
 use grps::workers::Next;
 use serde_json::{Value, json};
@@ -207,6 +207,62 @@ async fn a_cancelled_run_stops_where_it_is_and_what_it_did_can_be_undone() {
     assert_eq!(all_points(&app, count).await, vec![100; count as usize]);
     let target = format!("{PATH}/{}/cancel", undo["id"].as_str().unwrap());
     app.post(&target, "").key().refused(409, "adjustments.done").await;
+}
+
+#[tokio::test]
+async fn an_undo_that_was_cancelled_is_taken_up_where_it_stopped() {
+    let count = PART as u64 + 10;
+    let app = with_group(count).await;
+    let run = start(&app, &five_each(count)).await;
+    carry_out(&app).await;
+    let first = ask(&app, &run, "undo", 202).await;
+    assert_eq!(app.tick("adjustments").await, Next::Now);
+    ask(&app, &first, "cancel", 200).await;
+    assert_eq!((points(&app, 1).await, points(&app, count).await), (100, 105));
+    let second = ask(&app, &run, "undo", 202).await;
+    assert_eq!((&second["rows"], &second["undoes"]), (&json!(10), &run["id"]), "only who is left");
+    assert_eq!(show(&app, &run).await["undoneBy"], second["id"]);
+    assert_eq!(ask(&app, &run, "undo", 202).await["id"], second["id"]);
+    ask(&app, &second, "cancel", 200).await;
+    let third = ask(&app, &run, "undo", 202).await;
+    assert_ne!(third["id"], second["id"]);
+    carry_out(&app).await;
+    assert_eq!(all_points(&app, count).await, vec![100; count as usize]);
+    assert_eq!(ask(&app, &run, "undo", 202).await["id"], third["id"], "what is done stays the answer");
+}
+
+#[tokio::test]
+async fn a_full_queue_holds_up_only_the_runs_that_need_it() {
+    let app = Setup::new().set("INBOUND_API_KEYS", KEY).set("JOB_QUEUE_LENGTH", "3").start().await;
+    group(&app, 5).await;
+    let mut body = five_each(5);
+    body["queue"] = json!("points");
+    let blocked = start(&app, &body).await;
+    let free = start(&app, &five_each(2)).await;
+    body["queue"] = json!("other");
+    let half = start(&app, &body).await;
+    let mut workers = app.app.workers();
+    let worker = workers.iter_mut().find(|worker| worker.name() == "adjustments").unwrap();
+    let error = loop {
+        match worker.tick().await {
+            Ok(next) => assert_eq!(next, Next::Now),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), "jobs.queue_full");
+    assert_eq!(show(&app, &free).await["status"], "done");
+    for run in [&blocked, &half] {
+        assert_eq!(show(&app, run).await["done"], 3, "what there is room for is done");
+    }
+    let open = rows(&app, &ADJUSTMENTS_OPEN).await.pop().unwrap().1;
+    assert_eq!(open.ids.len(), 2);
+    for queue in ["points", "other"] {
+        for _ in 0..3 {
+            app.get(&format!("/job/next?queue={queue}")).gateway().expect(200).await;
+        }
+    }
+    while worker.tick().await.unwrap() == Next::Now {}
+    assert_eq!(all_points(&app, 5).await, [115, 115, 110, 110, 110]);
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn a_review_goes_on_after_a_restart_and_runs_alone() {
     let count = PAGE as u64 * 2 + 10;
     let mut app = group(count).await;
     let review = start(&app, false).await;
-    assert_eq!(start(&app, true).await["id"], review["id"], "a second one answers with the first");
+    assert_eq!(start(&app, false).await["id"], review["id"], "a second one answers with the first");
     let mut pages = 0;
     while app.tick("reviews").await == Next::Now {
         app = app.restart().await;
@@ -89,6 +89,21 @@ async fn a_review_goes_on_after_a_restart_and_runs_alone() {
     let done = show(&app, &review).await;
     assert_eq!((pages, &done["status"], &done["counts"]["PROMOTE"]["proposed"]), (3, &json!("done"), &json!(count)));
     assert_eq!(rows(&app, &DECISIONS).await.len(), count as usize);
+}
+
+#[tokio::test]
+async fn a_review_that_applies_is_not_mistaken_for_one_that_does_not() {
+    let app = group(1).await;
+    for apply in [false, true] {
+        let review = start(&app, apply).await;
+        let before = dump(&app).await;
+        let body = json!({ "apply": !apply }).to_string();
+        let answer = app.post(PATH, body).key().refused(409, "reviews.running").await;
+        assert!(answer.detail().contains(review["id"].as_str().unwrap()), "{}", answer.text);
+        assert_eq!(dump(&app).await, before);
+        carry_out(&app).await;
+    }
+    assert_eq!(rows(&app, &REVIEWS).await.len(), 2);
 }
 
 #[tokio::test]

@@ -153,12 +153,98 @@ impl Plan for Scripted {
 
 /// A process of its own on the store of `app`, with one plan that is due every hour.
 fn process(app: &TestApp, robbed: bool, failures: u32) -> (ScheduleWorker, Arc<AtomicU32>) {
+    process_with(app, robbed, failures, ("0 * * * *", &Zone::utc()))
+}
+
+/// The same with another pattern; an empty one switches the plan off.
+fn process_with(
+    app: &TestApp,
+    robbed: bool,
+    failures: u32,
+    (pattern, zone): (&str, &Zone),
+) -> (ScheduleWorker, Arc<AtomicU32>) {
     let (store, clock, starts) = (app.app.store.clone(), app.clock.clone(), Arc::<AtomicU32>::default());
     let robbed = robbed.then(|| store.clone());
     let plan = Scripted { clock: clock.clone(), robbed, failures: failures.into(), starts: starts.clone() };
-    let cron = Schedule::parse("TEST_CRON", "0 * * * *", &Zone::utc()).unwrap();
+    let cron = Schedule::parse("TEST_CRON", pattern, zone).unwrap();
     let plans = vec![Planned { plan: Box::new(plan), cron }];
-    (ScheduleWorker(Schedules::new(store, clock, app.app.ids.clone(), Zone::utc(), plans)), starts)
+    (ScheduleWorker(Schedules::new(store, clock, app.app.ids.clone(), zone.clone(), plans)), starts)
+}
+
+/// Starts a process with this pattern, lets it look at the clock once, and ends it. How often it started the plan.
+async fn look_once(app: &TestApp, pattern: &str, zone: &Zone) -> u32 {
+    let (mut worker, starts) = process_with(app, false, 0, (pattern, zone));
+    worker.tick().await.unwrap();
+    worker.0.step_down().await.unwrap();
+    starts.load(SeqCst)
+}
+
+#[tokio::test]
+async fn a_pattern_that_is_new_or_on_again_has_missed_nothing() {
+    let app = TestApp::new().await;
+    let (utc, berlin) = (Zone::utc(), Zone::parse("SCHEDULE_TZ", "Europe/Berlin").unwrap());
+    let nights = "0 4 * * *";
+    for (pattern, zone, started, why) in [
+        (nights, &utc, 0, "on for the first time"),
+        (nights, &utc, 1, "what was missed while the server was off is made up for"),
+        ("0 3 * * *", &utc, 0, "another pattern"),
+        ("0 3 * * *", &berlin, 0, "another zone"),
+        ("0 3 * * *", &berlin, 1, "the same one again"),
+        ("", &berlin, 0, "off"),
+        ("0 3 * * *", &berlin, 0, "on again"),
+        ("0 3 * * *", &berlin, 1, "and on as before"),
+    ] {
+        assert_eq!(look_once(&app, pattern, zone).await, started, "{why}: {:?}", rows(&app, &SCHEDULES).await);
+        app.advance(10 * 86_400);
+    }
+}
+
+#[tokio::test]
+async fn a_plan_that_is_off_leaves_its_row_alone_while_another_leads() {
+    let app = TestApp::new().await;
+    let (mut leader, starts) = process(&app, false, 0);
+    leader.tick().await.unwrap();
+    let (mut off, _) = process_with(&app, false, 0, ("", &Zone::utc()));
+    assert_eq!(off.tick().await.unwrap(), Next::After(TICK), "it looks again when the lease may be over");
+    assert!(state(&app).await.pattern.is_some());
+    app.advance(3600);
+    leader.tick().await.unwrap();
+    assert_eq!(starts.load(SeqCst), 1);
+    leader.0.step_down().await.unwrap();
+    assert_ne!(off.tick().await.unwrap(), Next::After(TICK));
+    assert_eq!(state(&app).await.pattern, None);
+}
+
+#[tokio::test]
+async fn a_plan_that_is_off_among_others_misses_nothing_either() {
+    let app = Setup::new().set("SYNC_CRON", "").set("REVIEW_CRON", "0 4 * * *").start().await;
+    tick(&app).await;
+    let row = State { pattern: Some("0 * * * * in UTC".into()), ..state(&app).await };
+    let row = &row;
+    let put = |tx: Tx| async move {
+        tx.put(&SCHEDULES, &"drift".to_owned(), row);
+        Ok(())
+    };
+    app.app.store.transact(put).await.unwrap();
+    tick(&app).await;
+    let patterns: Vec<_> = rows(&app, &SCHEDULES).await.into_iter().map(|(name, row)| (name, row.pattern)).collect();
+    assert_eq!(patterns, [("drift".into(), None), ("review".into(), Some("0 4 * * * in UTC".into()))]);
+}
+
+#[tokio::test]
+async fn a_review_that_only_looks_does_not_stand_in_for_the_nightly_one() {
+    let app = nightly().await;
+    tick(&app).await;
+    app.post("/automation/reviews", "{}").operator().expect(202).await;
+    app.advance(9 * 3600);
+    tick(&app).await;
+    let plan = list(&app).await["schedules"][0].clone();
+    assert_eq!((&plan["lastStart"]["started"], rows(&app, &REVIEWS).await.len()), (&json!(false), 1), "{plan}");
+    assert!(plan["lastStart"]["text"].as_str().unwrap().starts_with("reviews.running"), "{plan}");
+    assert_eq!(reviews(&app).await, 1);
+    app.advance(300);
+    tick(&app).await;
+    assert_eq!((reviews(&app).await, rows(&app, &REVIEWS).await[1].1.apply), (2, true), "it is tried again");
 }
 
 async fn state(app: &TestApp) -> State {

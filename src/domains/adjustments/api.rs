@@ -117,8 +117,8 @@ impl AdjustmentsApi {
 
     /// Take back what a run changed
     ///
-    /// Starts a run with the opposite differences, through the same queue. Asked for again, it answers with the same run; that run can be
-    /// undone in turn.
+    /// Starts a run with the opposite differences, through the same queue. Asked for again, it answers with the same run, or, when
+    /// that was cancelled, with a new one for the players it did not reach; that run can be undone in turn.
     #[oai(path = "/automation/adjustments/:id/undo", method = "post", operation_id = "undoAdjustments")]
     async fn undo(&self, caller: Caller, context: Context, id: Path<String>) -> poem::Result<Started> {
         let (id, run) = self.adjustments.undo(read_id(&id.0)?, &asker(caller, &context)).await?;

@@ -11,7 +11,7 @@ use crate::domains::jobs::{NewJob, QueueName};
 use crate::domains::players::{self, PLAYERS, Player};
 use crate::store::{MAX_PAGE, Tx};
 
-/// How often a portion is planned anew when its players change meanwhile.
+/// How often a portion is planned anew when its players change meanwhile, or its queue has no room for all of it.
 const PLANS: usize = 16;
 
 /// Old runs forgotten in one commit at most, each of up to a hundred rows.
@@ -31,20 +31,59 @@ struct Portion {
 }
 
 impl Adjustments {
-    /// Carries out at most `limit` rows of the oldest open run; says whether there was one.
+    /// Carries out the next rows of the first open run that can go on; says whether there was an open one. Runs that cannot are tried
+    /// last from then on, so that none holds up the others.
     ///
     /// # Errors
-    /// `jobs.queue_full` and others of [`crate::domains::jobs::Jobs::add`], after which nothing is changed; those of the store.
-    pub(super) async fn step(&self, limit: usize) -> Result<bool> {
+    /// When no run can go on, what holds the first one up: `adjustments.contended`, or what [`crate::domains::jobs::Jobs::add`] refuses,
+    /// after which nothing is changed; those of the store.
+    pub(super) async fn step(&self) -> Result<bool> {
         let open = self.store.get(&ADJUSTMENTS_OPEN, &()).await?.unwrap_or_default();
-        let Some(id) = open.ids.first().copied() else { return Ok(false) };
+        let mut held_up = None;
+        for (place, id) in open.ids.iter().enumerate() {
+            match self.go_on(*id).await {
+                Ok(()) => {
+                    self.postpone(&open.ids[..place]).await?;
+                    return Ok(true);
+                }
+                Err(error) if concerns_one_run(&error) => held_up = held_up.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        held_up.map_or(Ok(false), Err)
+    }
+
+    /// Carries out the next rows of a run: as many as its queue has room for, within one portion.
+    async fn go_on(&self, id: Id) -> Result<()> {
+        let mut limit = PART;
         for _ in 0..PLANS {
             let portion = self.plan(id, limit).await?;
-            if self.carry_out(&portion).await? {
-                return Ok(true);
+            match self.carry_out(&portion).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) if error.code() == "jobs.queue_full" && portion.users.len() > 1 => {
+                    limit = portion.users.len() / 2;
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(Error::busy("adjustments.contended", "the players of a run keep changing; it will be tried again"))
+    }
+
+    /// Puts runs at the end of the worker's list, those that are still open.
+    async fn postpone(&self, ids: &[Id]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.store
+            .transact(|tx| async move {
+                let mut open = tx.get(&ADJUSTMENTS_OPEN, &()).await?.unwrap_or_default();
+                // Sorting is stable: apart from this, the runs keep their order.
+                open.ids.sort_by_key(|id| ids.contains(id));
+                tx.put(&ADJUSTMENTS_OPEN, &(), &open);
+                Ok(())
+            })
+            .await
     }
 
     /// Reads ahead: jobs need their texts before the transaction that puts them in.
@@ -120,6 +159,11 @@ impl Adjustments {
             .await?;
         Ok(more)
     }
+}
+
+/// Whether other runs may go on all the same: their players are others, and so may be their queue.
+fn concerns_one_run(error: &Error) -> bool {
+    error.code().starts_with("jobs.") || error.code() == "adjustments.contended"
 }
 
 impl Portion {

@@ -2,7 +2,8 @@
 //!
 //! A request becomes a run: one row of [`ADJUSTMENTS`], and its players in parts of [`PART`] a row. A worker deals with it a portion a
 //! commit: players, their audit rows, the jobs that tell the game, the results and how far the run is are written together, so it goes on
-//! after a kill where it was and no player is adjusted twice. Runs are carried out one after the other, in the order they came.
+//! after a kill where it was and no player is adjusted twice. Runs are carried out one after the other, in the
+//! order they came; one that a full queue holds up lets the others pass.
 //!
 //! A run changes what we hold. The game holds a number too and says it with the next snapshot: a run with a `queue` puts a job there for
 //! every player changed, so that game servers make the same change.

@@ -84,7 +84,8 @@ impl Adjustments {
         Ok(started)
     }
 
-    /// Writes down a run that takes back what run `id` changed, or finds the one that does already.
+    /// Writes down a run that takes back what run `id` changed, or finds the one that does already. Of one that was cancelled, the new
+    /// run takes over the rows it did not reach.
     ///
     /// # Errors
     /// `adjustments.missing`; `adjustments.open` while it is not ended; `adjustments.nothing_to_undo`; as [`Adjustments::start`].
@@ -94,17 +95,21 @@ impl Adjustments {
             .store
             .transact(|tx| async move {
                 let mut undone = tx.get(&ADJUSTMENTS, &id).await?.ok_or_else(|| missing(id))?;
-                if let Some(by) = undone.undone_by {
-                    return Ok((by, tx.get(&ADJUSTMENTS, &by).await?.ok_or_else(|| missing(by))?));
-                }
-                if undone.is_open() {
-                    return Err(Error::conflict("adjustments.open", format!("run {id} has not ended"))
-                        .hint("wait until it is done, or cancel it; then undo what it changed"));
-                }
-                let keys: Vec<(Id, u32)> = (0..undone.parts()).map(|part| (id, part)).collect();
-                let chunks = tx.get_many(&ADJUSTMENT_ROWS, &keys).await?;
-                let rows: Vec<Row> =
-                    chunks.iter().flatten().flat_map(|chunk| &chunk.rows).filter_map(Row::inverse).collect();
+                let earlier = match undone.undone_by {
+                    Some(by) => Some((by, tx.get(&ADJUSTMENTS, &by).await?.ok_or_else(|| missing(by))?)),
+                    None => None,
+                };
+                let rows: Vec<Row> = match earlier {
+                    Some((by, run)) if run.status == Status::Cancelled => {
+                        stored(&tx, by, &run).await?.into_iter().filter(|row| row.result.is_none()).collect()
+                    }
+                    Some(earlier) => return Ok(earlier),
+                    None if undone.is_open() => {
+                        return Err(Error::conflict("adjustments.open", format!("run {id} has not ended"))
+                            .hint("wait until it is done, or cancel it; then undo what it changed"));
+                    }
+                    None => stored(&tx, id, &undone).await?.iter().filter_map(Row::inverse).collect(),
+                };
                 if rows.is_empty() {
                     return Err(Error::conflict("adjustments.nothing_to_undo", format!("run {id} changed nobody")));
                 }
@@ -263,6 +268,13 @@ impl Fresh {
         audit::record(tx, self.audit_id, &entry(self.now, &self.asker, "adjustments.started", self.id, &after));
         Ok(run)
     }
+}
+
+/// All rows of a run.
+async fn stored(tx: &Tx, id: Id, run: &Run) -> Result<Vec<Row>> {
+    let keys: Vec<(Id, u32)> = (0..run.parts()).map(|part| (id, part)).collect();
+    let chunks = tx.get_many(&ADJUSTMENT_ROWS, &keys).await?;
+    Ok(chunks.into_iter().flatten().flat_map(|chunk| chunk.rows).collect())
 }
 
 /// The run that the key of `wanted` stands for.

@@ -18,7 +18,7 @@ pub static ADJUSTMENTS_OPEN: Table<(), OpenRuns> = Table::new("adjustments_open"
 /// The run that an idempotency key stands for, as long as the run is kept.
 pub static ADJUSTMENT_KEYS: Table<String, Id> = Table::new("adjustment_keys", *b"ak");
 
-/// The runs that the worker has not ended, in the order they came.
+/// The runs that the worker has not ended, in the order it tries them: as they came, and those that are held up last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenRuns {
     pub ids: Vec<Id>,

@@ -107,7 +107,8 @@ impl ReviewView {
 impl ReviewsApi {
     /// Decide about every stored player, in the background
     ///
-    /// Goes on after a restart. One review runs at a time: while one does, this answers with it.
+    /// Goes on after a restart. One review runs at a time: while one does, this answers with it, or with `reviews.running` if that
+    /// differs in `apply`.
     #[oai(path = "/automation/reviews", method = "post", operation_id = "startReview")]
     async fn start(&self, caller: Caller, context: Context, body: Json<ReviewRequest>) -> poem::Result<Begun> {
         let apply = body.0.apply;

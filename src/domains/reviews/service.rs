@@ -41,10 +41,10 @@ impl Reviews {
         Self { store, clock, ids, ranks, standings, bell: Arc::default() }
     }
 
-    /// Starts a review, or finds the one that runs.
+    /// Starts a review, or finds the one that runs if it is what was asked for.
     ///
     /// # Errors
-    /// Those of the store.
+    /// `reviews.running` while one runs that differs in whether its decisions take effect; those of the store.
     pub async fn start(&self, apply: bool, sender: &Sender) -> Result<(Id, Review)> {
         let (id, audit_id, now) = (self.ids.next(), self.ids.next(), self.clock.now());
         let fresh = &Review {
@@ -64,8 +64,10 @@ impl Reviews {
         let started = self
             .store
             .transact(|tx| async move {
-                if let Some(running) = running(&tx).await? {
-                    return Ok(running);
+                match running(&tx).await? {
+                    Some((id, review)) if review.apply != apply => return Err(other(id, &review)),
+                    Some(running) => return Ok(running),
+                    None => {}
                 }
                 tx.put(&REVIEWS, &id, fresh);
                 tx.put(&REVIEW_RUNNING, &(), &id);
@@ -215,6 +217,13 @@ fn entry(at: Time, sender: &Sender, action: &str, id: Id, after: &serde_json::Va
         after: Some(after.to_string()),
         request_id: sender.request_id.clone(),
     }
+}
+
+/// Another kind of review runs: answering with it would look as if what was asked for were done.
+fn other(id: Id, review: &Review) -> Error {
+    let what = if review.apply { "lets its decisions take effect" } else { "only looks" };
+    Error::conflict("reviews.running", format!("review {id} runs, and it {what}"))
+        .hint("ask again when it has ended, or cancel it")
 }
 
 fn missing(id: Id) -> Error {

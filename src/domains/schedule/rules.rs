@@ -15,16 +15,22 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(300);
 /// What is to be done about a plan now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Its times count from now on: it was never on, or the clock was put back.
+    /// Its times count from now on: it was off, its pattern or zone was another, or the clock was put back.
     Begin,
     Wait,
     /// The oldest of its times that nobody has dealt with.
     Due(Time),
 }
 
-/// Whose turn it is. `schedule` is none for a plan that is off.
+/// What a pattern is known by in a plan's row. The times of another pattern, or of another zone, were never missed.
+pub fn pattern(schedule: &Schedule) -> String {
+    format!("{schedule} in {}", schedule.zone().name())
+}
+
+/// What is to be done about a plan that is on.
 pub fn turn(state: Option<&State>, schedule: &Schedule, now: Time) -> Turn {
-    let Some(state) = state.filter(|state| state.through <= now) else { return Turn::Begin };
+    let goes_on = |state: &&State| state.through <= now && state.pattern.as_ref() == Some(&pattern(schedule));
+    let Some(state) = state.filter(goes_on) else { return Turn::Begin };
     match schedule.after(state.through) {
         Some(due) if due <= now && state.retry_at.is_none_or(|at| at <= now || at > now + RETRY_AFTER) => {
             Turn::Due(due)
@@ -53,7 +59,8 @@ mod tests {
     #[test]
     fn what_was_missed_is_due_once_and_a_beginning_misses_nothing() {
         let daily = Schedule::parse("REVIEW_CRON", "0 4 * * *", &Zone::utc()).unwrap().unwrap();
-        let state = |through: &str| State { through: at(through), ..State::default() };
+        let known = Some("0 4 * * * in UTC".to_owned());
+        let state = |through: &str| State { through: at(through), pattern: known.clone(), ..State::default() };
         let turn = |state: Option<State>, now: &str| turn(state.as_ref(), &daily, at(now));
         assert_eq!(turn(None, "2025-03-05T12:00:00Z"), Turn::Begin);
         assert_eq!(turn(Some(state("2025-03-05T12:00:00Z")), "2025-03-06T03:59:59Z"), Turn::Wait);
@@ -62,6 +69,10 @@ mod tests {
         assert_eq!(turn(Some(state("2025-03-05T12:00:00Z")), "2025-03-09T09:00:00Z"), due, "however often");
         assert_eq!(turn(Some(state("2025-03-09T09:00:00Z")), "2025-03-09T09:00:15Z"), Turn::Wait);
         assert_eq!(turn(Some(state("2026-03-09T09:00:00Z")), "2025-03-09T09:00:15Z"), Turn::Begin, "put back");
+        for other in [None, Some("0 3 * * * in UTC"), Some("0 4 * * * in Europe/Berlin")] {
+            let state = State { pattern: other.map(ToOwned::to_owned), ..state("2025-03-05T12:00:00Z") };
+            assert_eq!(turn(Some(state), "2025-03-09T09:00:00Z"), Turn::Begin, "{other:?}");
+        }
         let failed = State { retry_at: Some(at("2025-03-06T04:05:00Z")), ..state("2025-03-05T12:00:00Z") };
         assert_eq!(turn(Some(failed.clone()), "2025-03-06T04:04:59Z"), Turn::Wait);
         assert_eq!(turn(Some(failed), "2025-03-06T04:05:00Z"), due);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plans::Plan;
-use super::rules::{RETRY_AFTER, Turn, lead, turn};
+use super::rules::{RETRY_AFTER, Turn, lead, pattern, turn};
 use super::tables::{LEASES, Lease, Outcome, SCHEDULES, State};
 use crate::base::{Clock, Error, Ids, Result, Time};
 use crate::domains::audit::{self, Actor};
@@ -72,16 +72,43 @@ impl Schedules {
             return Ok(false);
         }
         for planned in &self.0.plans {
-            let Some(cron) = &planned.cron else { continue };
             let now = self.0.clock.now();
             let state = self.0.store.get(&SCHEDULES, &planned.key()).await?;
+            let Some(cron) = &planned.cron else {
+                if state.is_some_and(|state| state.pattern.is_some()) {
+                    self.note(planned, State::switch_off).await?;
+                }
+                continue;
+            };
             match turn(state.as_ref(), cron, now) {
-                Turn::Begin => self.note(planned, |state| state.through = now).await?,
+                Turn::Begin => self.note(planned, |state| state.begin(now, pattern(cron))).await?,
                 Turn::Wait => {}
                 Turn::Due(due) => self.start_due(planned, due, now).await?,
             }
         }
         Ok(true)
+    }
+
+    /// Writes down that all plans are off, while nobody else leads; says whether that is so.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn rest(&self) -> Result<bool> {
+        let (now, keys) = (self.0.clock.now(), self.0.plans.iter().map(Planned::key).collect::<Vec<_>>());
+        let keys = &keys;
+        let work = |tx: Tx| async move {
+            if lead(tx.get(&LEASES, &NAME.to_owned()).await?.as_ref(), &self.0.holder, now).is_none() {
+                return Ok(false);
+            }
+            let states = tx.get_many(&SCHEDULES, keys).await?;
+            for (key, state) in keys.iter().zip(states) {
+                let Some(mut state) = state.filter(|state| state.pattern.is_some()) else { continue };
+                state.switch_off();
+                tx.put(&SCHEDULES, key, &state);
+            }
+            Ok(true)
+        };
+        self.0.store.transact(work).await
     }
 
     async fn start_due(&self, planned: &Planned, due: Time, now: Time) -> Result<()> {
@@ -198,6 +225,16 @@ impl Planned {
 }
 
 impl State {
+    /// Counts the times of `pattern` from `now` on.
+    fn begin(&mut self, now: Time, pattern: String) {
+        (self.through, self.retry_at, self.pattern) = (now, None, Some(pattern));
+    }
+
+    /// Counts no times any more: those that pass are not missed.
+    fn switch_off(&mut self) {
+        (self.retry_at, self.pattern) = (None, None);
+    }
+
     fn started(&mut self, at: Time, outcome: &Result<String>) {
         self.last_started = Some(at);
         self.last_outcome = Some(match outcome {

@@ -22,6 +22,9 @@ pub struct State {
     pub last_outcome: Option<Outcome>,
     /// It is due and could not be started: not before this.
     pub retry_at: Option<Time>,
+    /// The pattern and zone that `through` counts for; none for a plan that is off.
+    #[serde(default)]
+    pub pattern: Option<String>,
 }
 
 /// How starting it went.

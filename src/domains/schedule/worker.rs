@@ -24,7 +24,7 @@ impl Worker for ScheduleWorker {
     fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async {
             if !self.0.is_on() {
-                return Ok(Next::After(NEVER));
+                return Ok(Next::After(if self.0.rest().await? { NEVER } else { TICK }));
             }
             self.0.tick().await?;
             Ok(Next::After(TICK))
