@@ -123,3 +123,22 @@ async fn the_ranks_are_ours_once_we_have_moved_somebody_and_points_are_bounded()
     let run = scene.walk().await;
     assert_eq!((counts(&run), &scene.player(7).await["rankPoints"]), ([1, 0, 1, 0, 0, 0], &json!(600)));
 }
+
+#[tokio::test]
+async fn what_was_written_before_the_last_snapshot_overwrites_nothing() {
+    let scene = Scene::new().await;
+    scene.entry("player:7", json!({"points": 100, "username": "Arc", "punishmentStatus": null}));
+    scene.app.advance(3_600);
+    let snapshot = json!({"userId": 7, "username": "Arc", "rankPoints": 120, "punishmentStatus": "suspended"});
+    scene.app.ingest(snapshot.to_string()).expect(200).await;
+    let known = scene.players().await[0].clone();
+    scene.app.advance(3_600);
+    assert_eq!(counts(&scene.walk().await), [1, 0, 0, 1, 0, 0]);
+    let kept = scene.players().await[0].clone();
+    assert!(kept.synced_revision.is_some(), "it was looked at");
+    assert_eq!((kept.points, kept.punishment, kept.updated_at), (known.points, known.punishment, known.updated_at));
+    // What is written from now on is news again.
+    scene.entry("player:7", json!({"points": 130}));
+    assert_eq!(counts(&scene.walk().await), [1, 0, 1, 0, 0, 0]);
+    assert_eq!(scene.player(7).await["rankPoints"], 130);
+}

@@ -1,5 +1,6 @@
 //! The sync, over HTTP and against Roblox in miniature: what a call brings, what a walk reads, and what comes of every bad day.
 
+mod alone;
 mod calls;
 mod entries;
 mod pace;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use grps::base::Clock;
 use grps::domains::players::{PLAYERS, Player};
-use grps::domains::sync::Starter;
+use grps::domains::sync::{Run, Starter};
 use grps::fakes::roblox::{Class, FakeRoblox, KEY, UNIVERSE};
 use grps::workers::Next;
 use serde_json::{Value, json};
@@ -147,9 +148,13 @@ impl Scene {
         self.app.get(&format!("/players/{user}")).key().expect(200).await.json()
     }
 
+    fn newest(&self) -> Run {
+        self.app.app.sync.list(None, 1).0[0].1.clone()
+    }
+
     /// Entries that the newest run has seen.
     fn seen(&self) -> u64 {
-        self.app.app.sync.list(None, 1).0[0].1.tally.seen()
+        self.newest().tally.seen()
     }
 
     /// Entries that were asked for.

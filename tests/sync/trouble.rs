@@ -41,7 +41,7 @@ async fn a_failure_amid_a_page_loses_and_repeats_nothing() {
     scene.entries(100);
     // The page is listed and its first portions read; then three steps in a row fail.
     let mut days = vec![Day::Short(256); 40];
-    days.extend(std::iter::repeat_n(Day::Unavailable, 48));
+    days.extend(std::iter::repeat_n(Day::Unavailable, 60));
     scene.fake.days_for(Class::StoreRead, &days);
     let failed = scene.answered(scene.call(json!({"activity": "nightly"}))).await;
     assert_eq!((failed.status.as_u16(), failed.detail().as_str()), (502, "Roblox API unavailable"));
@@ -167,6 +167,65 @@ async fn a_page_token_that_is_no_longer_taken_begins_the_walk_anew_once() {
     let run = scene.run(&id).await;
     assert_eq!((counts(&run)[0], &run["status"]), (700, &json!("done")));
     assert_eq!(scene.players().await.len(), 700);
+}
+
+/// In the background, behind the first page, counted; the next steps ask for the next page.
+async fn amid_a_walk(scene: &Scene) -> String {
+    let id = scene.nightly().await;
+    while {
+        let run = scene.newest();
+        run.cursor.is_none() || run.total().is_none()
+    } {
+        scene.tick().await.unwrap();
+    }
+    id
+}
+
+/// Ticks until the walk has begun anew and has a place again.
+async fn begun_anew(scene: &Scene) {
+    scene.fake.days_for(Class::StoreList, &[Day::Invalid]);
+    for anew in [false, true] {
+        while {
+            let run = scene.newest();
+            run.state.is_live() && (!run.anew || (anew && run.cursor.is_none()))
+        } {
+            scene.tick().await.unwrap();
+        }
+    }
+    let run = scene.newest();
+    assert!(run.anew && run.cursor.is_some(), "{run:?}");
+}
+
+#[tokio::test]
+async fn a_place_that_is_lost_again_after_a_pause_begins_the_walk_anew_again() {
+    let scene = Scene::new().await;
+    scene.entries(700);
+    let id = amid_a_walk(&scene).await;
+    begun_anew(&scene).await;
+    scene.fake.days_for(Class::StoreList, &[Day::Forbidden, Day::Invalid]);
+    scene.settle().await;
+    assert_eq!(scene.run(&id).await["status"], "failed");
+    scene.app.post(&format!("/sync/jobs/{id}/retry"), "").operator().expect(202).await;
+    scene.settle().await;
+    let run = scene.run(&id).await;
+    assert_eq!((counts(&run)[0], &run["status"]), (700, &json!("done")), "{run:#}");
+}
+
+#[tokio::test]
+async fn a_place_that_is_lost_at_once_again_ends_the_run_and_lets_another_begin() {
+    let scene = Scene::new().await;
+    scene.entries(700);
+    let id = amid_a_walk(&scene).await;
+    begun_anew(&scene).await;
+    scene.fake.days_for(Class::StoreList, &[Day::Invalid]);
+    scene.settle().await;
+    assert_eq!(scene.run(&id).await["status"], "failed");
+    scene.app.post(&format!("/sync/jobs/{id}/retry"), "").operator().refused(409, "sync.nothing_failed").await;
+    let next = scene.nightly().await;
+    assert_ne!(next, id);
+    scene.settle().await;
+    let run = scene.run(&next).await;
+    assert_eq!((counts(&run)[0], &run["status"]), (700, &json!("done")), "{run:#}");
 }
 
 #[tokio::test]

@@ -51,6 +51,9 @@ pub struct Player {
     /// The revision of the data store's entry that was last taken in, and the entry's key.
     #[serde(default)]
     pub synced_revision: Option<String>,
+    /// How new what is stored is: when a snapshot came in, or when the data store's entry was written, whichever is later.
+    #[serde(default)]
+    pub said_at: Option<Time>,
 }
 
 /// What a snapshot says about one person. `None` means: not said, keep what is stored.
@@ -117,6 +120,7 @@ impl Player {
             demo: false,
             acted: None,
             synced_revision: None,
+            said_at: Some(now),
         }
     }
 
@@ -138,6 +142,7 @@ impl Player {
             self.experience = seen.experience.clone();
         }
         self.last_synced_at = now;
+        self.said_at = Some(now);
         self.updated_at = now;
         let reported = seen.rank.clone()?;
         self.reported_rank = reported.clone();

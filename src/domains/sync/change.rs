@@ -34,18 +34,31 @@ pub enum Change {
     Unchanged(Option<Player>),
 }
 
+/// Which writing of an entry it is, as far as Roblox says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revision {
+    /// With the entry's key.
+    pub id: Option<String>,
+    pub written_at: Option<Time>,
+}
+
 /// Lays `reading`, from the entry's `revision`, over what is stored. The data store is the game's own memory, so its values are believed as a first
-/// snapshot's are: within the bounds of `policy.points.json`, and however fast they were gained. Returns what the bounds objected to.
+/// snapshot's are: within the bounds of `policy.points.json`, and however fast they were gained. What was written before the last snapshot came in is history, though, and
+/// changes nothing. Returns what the bounds objected to.
 pub fn apply(
     before: Option<&Player>,
     reading: &Reading,
-    revision: Option<&str>,
+    revision: &Revision,
     policy: &Policy,
     now: Time,
 ) -> (Change, Vec<Flag>) {
-    let revision = revision.map(str::to_owned);
+    let Revision { id: revision, written_at } = revision.clone();
     if revision.is_some() && before.is_some_and(|before| before.synced_revision == revision) {
         return (Change::Unchanged(None), Vec::new());
+    }
+    if let Some(before) = before.filter(|before| written_at.is_some_and(|at| is_older(at, before))) {
+        let noted = Player { synced_revision: revision, ..before.clone() };
+        return (Change::Unchanged((noted != *before).then_some(noted)), Vec::new());
     }
     let mut seen = reading.observation(before.map(|before| before.username.as_str()));
     let mut flags = Vec::new();
@@ -63,13 +76,22 @@ pub fn apply(
     };
     player.flagged |= !flags.is_empty();
     player.synced_revision = revision;
+    // Not when it was read: the game may have written again before that was committed.
+    let said_at = written_at.map(|at| at.min(now));
+    player.said_at = said_at.max(before.and_then(|before| before.said_at));
     let Some(before) = before else { return (Change::Created(player), flags) };
-    let only_revision = Player { synced_revision: player.synced_revision.clone(), ..before.clone() };
+    let only_revision =
+        Player { synced_revision: player.synced_revision.clone(), said_at: player.said_at, ..before.clone() };
     let timeless = Player { updated_at: before.updated_at, last_synced_at: before.last_synced_at, ..player.clone() };
     if timeless != only_revision {
         return (Change::Updated(player), flags);
     }
     (Change::Unchanged((only_revision != *before).then_some(only_revision)), Vec::new())
+}
+
+/// Whether what was written at `written_at` is older than what is stored. By whole seconds, since Roblox may say no more than those.
+fn is_older(written_at: Time, stored: &Player) -> bool {
+    written_at.seconds() < stored.said_at.unwrap_or(stored.last_synced_at).seconds()
 }
 
 /// The audit row of a player who was created or changed.
@@ -113,21 +135,19 @@ mod tests {
         entry::read("player:7", &value).unwrap()
     }
 
+    fn revision(id: &str, written_at: Option<Time>) -> Revision {
+        Revision { id: Some(id.to_owned()).filter(|id| !id.is_empty()), written_at }
+    }
+
     fn player(value: Value) -> Player {
-        match apply(None, &reading(value), Some("r1"), &Policy::builtin(), Time(1)) {
+        match apply(None, &reading(value), &revision("r1", None), &Policy::builtin(), Time(1)) {
             (Change::Created(player), _) => player,
             other => panic!("{other:?}"),
         }
     }
 
     fn after(before: &Player, value: Value, revision: &str) -> (Change, Vec<Flag>) {
-        apply(
-            Some(before),
-            &reading(value),
-            Some(revision).filter(|text| !text.is_empty()),
-            &Policy::builtin(),
-            Time(2),
-        )
+        apply(Some(before), &reading(value), &self::revision(revision, None), &Policy::builtin(), Time(2))
     }
 
     #[test]
@@ -149,6 +169,25 @@ mod tests {
             Change::Unchanged(Some(Player { synced_revision: None, ..known.clone() }))
         });
         assert!(matches!(after(&known, json!({"points": 521}), "r2").0, Change::Updated(_)));
+    }
+
+    #[test]
+    fn what_was_written_before_the_last_word_changes_nothing() {
+        let policy = &Policy::builtin();
+        let mut known = player(json!({"points": 520}));
+        (known.said_at, known.last_synced_at) = (Some(Time(60_000)), Time(90_000));
+        let at = |known: &Player, id: &str, written_at: i64| {
+            let revision = revision(id, Some(Time(written_at)));
+            apply(Some(known), &reading(json!({"points": 9})), &revision, policy, Time(100_000)).0
+        };
+        let noted = Player { synced_revision: Some("r2".into()), ..known.clone() };
+        assert_eq!(at(&known, "r2", 59_000), Change::Unchanged(Some(noted)));
+        // Written after what was said, though before that was taken in: it is news.
+        let Change::Updated(newer) = at(&known, "r2", 61_000) else { panic!("nothing changed") };
+        assert_eq!((newer.points, newer.said_at, newer.last_synced_at), (9, Some(Time(61_000)), Time(100_000)));
+        let from_before = Player { said_at: None, ..known };
+        assert!(matches!(at(&from_before, "r2", 61_000), Change::Unchanged(Some(_))));
+        assert!(matches!(at(&from_before, "r2", 90_000), Change::Updated(_)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::change::{self, Change};
+use super::change::{self, Change, Revision};
 use super::entry::Reading;
 use super::run::{Census, Failure, Phase, Run, Tally};
 use super::service::Sync;
@@ -36,7 +36,7 @@ const SWEEP: usize = 500;
 #[derive(Debug, Clone)]
 pub enum Found {
     /// It says this about a player, in this revision.
-    Entry(Box<Reading>, Option<String>),
+    Entry(Box<Reading>, Revision),
     /// It is there no more.
     Gone,
     /// It cannot be taken in, for this reason.
@@ -72,7 +72,7 @@ impl Hand {
     /// One entry; counts what came of it.
     async fn take_in(&self, found: &Found, policy: &Policy, audit: Id, counted: &mut Tally) -> Result<()> {
         let (reading, revision) = match found {
-            Found::Entry(reading, revision) => (reading, revision.as_deref()),
+            Found::Entry(reading, revision) => (reading, revision),
             Found::Gone => {
                 counted.deleted += 1;
                 return Ok(());
@@ -109,7 +109,7 @@ impl Hand {
         let again = self.run.anew || self.run.phase != Phase::Walking;
         match found {
             Found::Bad(_) if key.len() > MAX_KEY => {}
-            Found::Bad(reason) if again || self.run.tally.failed + failed <= MAX_FAILURES => {
+            Found::Bad(reason) if has_room(&self.run, failed) => {
                 let failure = EntryFailure { reason: reason.clone(), at: self.stamp.now };
                 self.tx.put(&SYNC_FAILURES, &place, &failure);
             }
@@ -147,7 +147,7 @@ impl Sync {
 
     /// The next keys that failed were looked up; with none the second reading is over.
     pub(super) async fn keep_failed(&self, id: Id, keys: Vec<String>) -> Result<()> {
-        let page = &SyncPage { keys, next: None };
+        let page = &SyncPage::new(keys, None);
         self.change(id, 0, |mut hand: Hand| async move {
             hand.run.touch(hand.stamp.now);
             match page.keys.last() {
@@ -157,6 +157,20 @@ impl Sync {
                     hand.tx.put(&SYNC_PAGES, &id, page);
                 }
             }
+            Ok(Some((hand.run, ())))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Some keys of `page` could not be read; it is noted on `struck`, which is the same page otherwise.
+    pub(super) async fn keep_strikes(&self, id: Id, page: &SyncPage, struck: &SyncPage) -> Result<()> {
+        self.change(id, 0, |mut hand: Hand| async move {
+            if hand.tx.get(&SYNC_PAGES, &id).await?.as_ref() != Some(page) {
+                return Ok(None);
+            }
+            hand.run.touch(hand.stamp.now);
+            hand.tx.put(&SYNC_PAGES, &id, struck);
             Ok(Some((hand.run, ())))
         })
         .await?;
@@ -201,7 +215,7 @@ impl Sync {
         Ok(())
     }
 
-    /// Roblox no longer takes the cursor: the walk begins anew, once.
+    /// Roblox no longer takes the cursor: the walk begins anew.
     pub(super) async fn restart(&self, id: Id) -> Result<()> {
         self.change(id, 0, |mut hand: Hand| async move {
             hand.run.restart(hand.stamp.now);
@@ -326,6 +340,11 @@ pub(super) fn record(tx: &Tx, id: Id, run: &Run, audit: Id, action: &str) {
     audit::record(tx, audit, &entry);
 }
 
+/// Whether one more reason is kept. Read a second time, a key has its row already; a walk begun anew is a walk, and counts from nothing.
+fn has_room(run: &Run, failed: u64) -> bool {
+    run.phase != Phase::Walking || run.tally.failed + failed <= MAX_FAILURES
+}
+
 /// Whether going on with `page` could go on for ever.
 fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
     let what = match &page.next {
@@ -344,6 +363,29 @@ fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
 }
 
 fn left_of(page: &SyncPage, found: &[(String, Found)]) -> SyncPage {
-    let keys = page.keys.iter().filter(|key| !found.iter().any(|(done, _)| done == *key)).cloned().collect();
-    SyncPage { keys, next: page.next.clone() }
+    let keys: Vec<String> =
+        page.keys.iter().filter(|key| !found.iter().any(|(done, _)| done == *key)).cloned().collect();
+    let strikes = page.strikes.iter().filter(|(key, _)| keys.contains(key));
+    SyncPage { strikes: strikes.map(|(key, count)| (key.clone(), *count)).collect(), keys, next: page.next.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::{Extent, Plan};
+    use super::*;
+
+    #[test]
+    fn reasons_are_bounded_in_a_walk_begun_anew_too() {
+        let (activity, scope) = ("nightly".to_owned(), "global".to_owned());
+        let plan = Plan { activity, scope, prefix: None, from: None, extent: Extent::All, limit: 100 };
+        let mut run = Run::new(&plan, Time(1), "automation", "req");
+        run.restart(Time(2));
+        run.tally.failed = MAX_FAILURES;
+        assert!(!has_room(&run, 1));
+        run.tally.failed -= 1;
+        assert!(has_room(&run, 1));
+        run.tally.failed += 1;
+        run.retry(Time(3));
+        assert!(has_room(&run, 1), "it has its row already");
+    }
 }

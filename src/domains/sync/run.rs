@@ -139,11 +139,14 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Roblox does not take the cursor that the caller gave.
     pub cursor_refused: bool,
+    /// Roblox no longer knows the place, so that going on there is pointless.
+    #[serde(default)]
+    pub over: bool,
 }
 
 impl Failure {
     pub fn new(what: impl Into<String>, hint: Option<String>) -> Self {
-        Self { what: what.into(), hint, cursor_refused: false }
+        Self { what: what.into(), hint, cursor_refused: false, over: false }
     }
 }
 
@@ -190,6 +193,9 @@ pub struct Run {
     pub started_by: String,
     /// The request that began it; what it changes is audited under this id.
     pub request_id: String,
+    /// It was begun anew since it was last resumed. Unlike `anew`, which stays: a place may be lost with every pause.
+    #[serde(default)]
+    pub restarted: bool,
 }
 
 impl Run {
@@ -217,6 +223,7 @@ impl Run {
             failure: None,
             started_by: started_by.to_owned(),
             request_id: request_id.to_owned(),
+            restarted: false,
         }
     }
 
@@ -232,7 +239,8 @@ impl Run {
 
     /// Whether it keeps its place, so that it can go on.
     pub fn resumable(&self) -> bool {
-        self.state == State::Failed && !self.failure.as_ref().is_some_and(|failure| failure.cursor_refused)
+        let lost = |failure: &Failure| failure.cursor_refused || failure.over;
+        self.state == State::Failed && !self.failure.as_ref().is_some_and(lost)
     }
 
     /// Goes on where it stopped, with a lap of `limit` entries.
@@ -260,7 +268,7 @@ impl Run {
 
     fn revive(&mut self, now: Time) {
         (self.state, self.failure, self.ended_at) = (State::Pending, None, None);
-        (self.updated_at, self.empty_pages) = (now, 0);
+        (self.updated_at, self.empty_pages, self.restarted) = (now, 0, false);
     }
 
     /// The worker does something about it.
@@ -322,10 +330,10 @@ impl Run {
         self.close_lap(None);
     }
 
-    /// Begins at the beginning, once, counting anew: what was taken in before shows as unchanged.
+    /// Begins at the beginning, once until it is resumed, counting anew: what was taken in before shows as unchanged.
     pub fn restart(&mut self, now: Time) {
         self.touch(now);
-        self.anew = true;
+        (self.anew, self.restarted) = (true, true);
         self.cursor = None;
         if self.lap.closed.is_none() {
             self.lap.until = self.lap.until.saturating_sub(self.lap.from.seen());

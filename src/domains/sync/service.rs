@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::board::Board;
 use super::commit::{free, record};
-use super::run::{Extent, Failure, Plan, Run};
+use super::run::{Extent, Failure, Plan, Run, State};
 use super::tables::{EntryFailure, SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES};
 use super::worker::{SyncWorker, Turns};
 use crate::base::metrics::Metrics;
@@ -265,10 +265,14 @@ impl Sync {
                 }
                 if run.resumable() {
                     run.go_on(now);
-                } else if run.tally.failed > 0 {
+                } else if run.tally.failed > 0 && run.state != State::Failed {
                     run.retry(now);
                 } else {
-                    return Err(Error::conflict("sync.nothing_failed", format!("nothing failed in run {id}")));
+                    return Err(Error::conflict(
+                        "sync.nothing_failed",
+                        format!("nothing of run {id} can be read again"),
+                    )
+                    .hint("start a new run: what has not changed since shows as unchanged"));
                 }
                 tx.put(&SYNC_JOBS, &id, &run);
                 tx.put(&SYNC_ACTIVE, &slot, &id);

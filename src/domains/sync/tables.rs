@@ -1,5 +1,7 @@
 //! The stored forms: runs, which of them is alive, the page each is at, and the entries that could not be taken in.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::run::Run;
@@ -25,6 +27,15 @@ pub struct SyncPage {
     pub keys: Vec<String>,
     /// What asks for the page after it; none when this is the last.
     pub next: Option<String>,
+    /// How often a key of these could not be read though others could, of those that could not.
+    #[serde(default)]
+    pub strikes: BTreeMap<String, u32>,
+}
+
+impl SyncPage {
+    pub fn new(keys: Vec<String>, next: Option<String>) -> Self {
+        Self { keys, next, strikes: BTreeMap::new() }
+    }
 }
 
 /// Why an entry could not be taken in (requirement G8).

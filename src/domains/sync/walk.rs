@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::change::Revision;
 use super::commit::{Found, PORTION};
 use super::entry;
 use super::run::{Census, CensusState, Failure, Phase, Run};
@@ -31,6 +32,9 @@ const TRIES: u32 = 20;
 
 /// How often one key may fail, where others can be read, before it is left out.
 const KEY_TRIES: u32 = 5;
+
+/// Other keys that are read to learn whether Roblox is well, when all that was asked for failed.
+const PROBES: usize = 2;
 
 /// Pages counted in one step.
 const COUNTED_AT_ONCE: usize = 8;
@@ -75,12 +79,12 @@ impl Sync {
         let asked = run.cursor.as_deref();
         match access.roblox.list_entries(&access.store, run.prefix.as_deref(), asked, size).await {
             Ok(listed) => {
-                let page = SyncPage { keys: once_each(listed.items), next: listed.next };
+                let page = SyncPage::new(once_each(listed.items), listed.next);
                 self.keep_page(id, asked, page).await?;
                 self.turns().turn(id).failures = 0;
                 Ok(Step::Went)
             }
-            Err(Trouble::Refused { status: 400, .. }) if asked.is_some() && run.from.is_none() && !run.anew => {
+            Err(Trouble::Refused { status: 400, .. }) if asked.is_some() && run.from.is_none() && !run.restarted => {
                 tracing::warn!(run = %id, "Roblox no longer takes the page token of a sync; the walk begins anew");
                 self.restart(id).await?;
                 Ok(Step::Went)
@@ -89,6 +93,13 @@ impl Sync {
                 let what = Trouble::Refused { status: 400, complaint }.what();
                 let failure = Failure { cursor_refused: true, ..Failure::new(what, None) };
                 self.fail(id, failure).await?;
+                Ok(Step::Went)
+            }
+            // Its place is lost for good. Going on there would fail for ever, and keep others of its kind from beginning.
+            Err(Trouble::Refused { status: 400, complaint }) if asked.is_some() => {
+                let what = Trouble::Refused { status: 400, complaint }.what();
+                let hint = Some("start it again: what was read is kept, and shows as unchanged".to_owned());
+                self.fail(id, Failure { over: true, ..Failure::new(what, hint) }).await?;
                 Ok(Step::Went)
             }
             Err(trouble) => self.trouble(id, run, &trouble, false).await,
@@ -115,43 +126,68 @@ impl Sync {
                 Err(trouble) => troubles.push((key, trouble)),
             }
         }
-        self.give_up_on(id, &mut found, &mut troubles);
+        let others_fine =
+            match found.is_empty() && !troubles.is_empty() && troubles.iter().all(|(_, trouble)| own(trouble)) {
+                false => !found.is_empty(),
+                true => match self.others_fine(access, id, run, &troubles).await? {
+                    Ok(fine) => fine,
+                    Err(trouble) => return self.trouble(id, run, &trouble, false).await,
+                },
+            };
+        let alone = found.is_empty();
+        let mut struck = page.clone();
+        if others_fine {
+            give_up_on(&mut struck, &mut found, &mut troubles);
+        }
+        if struck != *page {
+            self.keep_strikes(id, page, &struck).await?;
+        }
         let progress = !found.is_empty();
         if progress {
-            self.keep_portion(id, page, &found).await?;
+            self.keep_portion(id, &struck, &found).await?;
         }
-        match worst(troubles) {
-            None => {
+        let strikes = troubles.iter().filter_map(|(key, _)| struck.strikes.get(key)).max().copied();
+        match (worst(troubles), strikes) {
+            (None, _) => {
                 self.turns().turn(id).failures = 0;
                 Ok(Step::Went)
             }
-            Some(trouble) => self.trouble(id, run, &trouble, progress).await,
+            // Roblox is well, so this is no failure of the run's: these keys are asked for again, and then left out.
+            (Some(_), Some(strikes)) if alone && others_fine => Ok(Step::Pause(backoff(strikes.saturating_sub(1)))),
+            (Some(trouble), _) => self.trouble(id, run, &trouble, progress).await,
         }
     }
 
-    /// A key that keeps failing while its neighbours are read is its own trouble, not Roblox's: it is left out, with the reason.
-    fn give_up_on(&self, id: Id, found: &mut Vec<(String, Found)>, troubles: &mut Vec<(String, Trouble)>) {
-        let mut turns = self.turns();
-        let turn = turns.turn(id);
-        let others_fine = !found.is_empty();
-        troubles.retain(|(key, trouble)| {
-            let own = match trouble {
-                Trouble::Unreadable(_) => true,
-                Trouble::Down { .. } | Trouble::Unanswered(_) => others_fine,
-                _ => false,
-            };
-            if !own {
-                return true;
+    /// Whether keys other than these can be read. Where there are none, it is enough that a single key is in trouble and the data store can be
+    /// listed. Keys that were left out before prove nothing.
+    async fn others_fine(
+        &self,
+        access: &Access,
+        id: Id,
+        run: &Run,
+        troubled: &[(String, Trouble)],
+    ) -> Result<Result<bool, Trouble>> {
+        let listed = match access.roblox.list_entries(&access.store, run.prefix.as_deref(), None, MAX_KEYS).await {
+            Ok(listed) => listed,
+            Err(trouble @ (Trouble::Paced { .. } | Trouble::Limited { .. })) => return Ok(Err(trouble)),
+            Err(_) => return Ok(Ok(false)),
+        };
+        let mut probed = 0;
+        for key in listed.items.into_iter().filter(|key| troubled.iter().all(|(own, _)| own != key)) {
+            let place = (id, key);
+            if self.store().get(&SYNC_FAILURES, &place).await?.is_some() {
+                continue;
             }
-            let strikes = turn.strikes.entry(key.clone()).or_default();
-            *strikes += 1;
-            if *strikes < KEY_TRIES {
-                return true;
+            match read_one(&access.roblox, &access.store, &place.1).await {
+                Ok(_) => return Ok(Ok(true)),
+                Err(trouble) if !own(&trouble) => return Ok(Err(trouble)),
+                Err(_) => probed += 1,
             }
-            turn.strikes.remove(key);
-            found.push((key.clone(), Found::Bad(trouble.what())));
-            false
-        });
+            if probed == PROBES {
+                return Ok(Ok(false));
+            }
+        }
+        Ok(Ok(probed == 0 && troubled.len() == 1))
     }
 
     /// Waits out what time cures, for so long; stops the run at what it does not cure.
@@ -214,6 +250,28 @@ impl Sync {
     }
 }
 
+/// Whether it may be one key's trouble, and neither the owner's nor a limit's.
+fn own(trouble: &Trouble) -> bool {
+    trouble.cure() == Cure::Time && !matches!(trouble, Trouble::Paced { .. } | Trouble::Limited { .. })
+}
+
+/// A key that keeps failing while others can be read is its own trouble, not Roblox's: it is left out, with the reason. How often it failed is
+/// kept with the page, so that neither a restart nor a pause makes it begin at nothing.
+fn give_up_on(page: &mut SyncPage, found: &mut Vec<(String, Found)>, troubles: &mut Vec<(String, Trouble)>) {
+    troubles.retain(|(key, trouble)| {
+        if !own(trouble) {
+            return true;
+        }
+        let strikes = page.strikes.entry(key.clone()).or_default();
+        *strikes += 1;
+        if *strikes < KEY_TRIES {
+            return true;
+        }
+        found.push((key.clone(), Found::Bad(trouble.what())));
+        false
+    });
+}
+
 /// Reads `keys` together, until one meets something that stops them all. Given in their order; what was not asked for any more is left out.
 async fn read_some(roblox: &Roblox, store: &StoreId, keys: &[String]) -> Vec<Read> {
     let stop = &AtomicBool::new(false);
@@ -236,8 +294,9 @@ async fn read_one(roblox: &Roblox, store: &StoreId, key: &str) -> Result<Found, 
         Ok(Some(entry)) => Ok(match entry::read(key, &entry.value) {
             // Revisions are told apart within a key only.
             Ok(reading) => {
-                let revision = Some(entry.revision).filter(|revision| !revision.is_empty());
-                Found::Entry(Box::new(reading), revision.map(|revision| format!("{revision} {key}")))
+                let id = Some(entry.revision).filter(|revision| !revision.is_empty());
+                let id = id.map(|revision| format!("{revision} {key}"));
+                Found::Entry(Box::new(reading), Revision { id, written_at: entry.written_at })
             }
             Err(reason) => Found::Bad(reason),
         }),

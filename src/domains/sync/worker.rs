@@ -40,8 +40,6 @@ pub struct Turn {
     served: u64,
     /// Steps in a row that failed.
     pub failures: u32,
-    /// Times that one key failed while others were read, of those that did.
-    pub strikes: HashMap<String, u32>,
     /// When reading began in this process, and how many entries had been seen by then.
     began: Option<(Time, u64)>,
     /// Counting waits until then.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Call, Class, Listed, Roblox, Trouble, addressable, text};
+use crate::base::Time;
 
 /// Keys a page; Roblox's own bound.
 pub const MAX_KEYS: usize = 256;
@@ -25,6 +26,8 @@ pub struct Entry {
     pub value: Value,
     /// Changes with every write.
     pub revision: String,
+    /// When that write was; none when Roblox does not say.
+    pub written_at: Option<Time>,
 }
 
 impl Roblox {
@@ -71,7 +74,11 @@ impl Roblox {
         if json["state"] == "DELETED" {
             return Ok(None);
         }
-        Ok(Some(Entry { revision: text(&json["revisionId"]).unwrap_or_default(), value: json["value"].take() }))
+        Ok(Some(Entry {
+            revision: text(&json["revisionId"]).unwrap_or_default(),
+            written_at: text(&json["revisionCreateTime"]).as_deref().and_then(Time::parse),
+            value: json["value"].take(),
+        }))
     }
 }
 
