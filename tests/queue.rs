@@ -227,14 +227,16 @@ async fn the_breaker_leaves_what_is_too_much_to_a_person() {
 async fn a_person_may_believe_points_that_were_flagged() {
     let app = TestApp::new().await;
     let clear = |id: u64| app.request("POST", &format!("/players/{id}/clear-flag"));
-    clear(7).key().refused(404, "players.missing").await;
+    clear(7).operator().refused(404, "players.missing").await;
     app.apply(snapshot(410, 0)).await;
     app.apply(snapshot(950, 0)).await;
     let shown = async || app.get("/players/7").key().expect(200).await.json()["pointsFlagged"].take();
     assert_eq!(shown().await, json!(true));
     clear(7).refused(401, "auth.credentials_missing").await;
+    clear(7).key().refused(403, "auth.scope_missing").await;
+    assert_eq!(shown().await, json!(true), "a game server's key does not lift what the anti-cheat holds");
     for _ in 0..2 {
-        assert_eq!(clear(7).key().expect(200).await.json()["pointsFlagged"], json!(false));
+        assert_eq!(clear(7).operator().expect(200).await.json()["pointsFlagged"], json!(false));
     }
     assert_eq!(shown().await, json!(false));
     let told: Vec<Entry> =
