@@ -263,3 +263,24 @@ async fn old_audit_rows_and_ended_decisions_go() {
     let trail: Vec<String> = audits(&app).await.into_iter().map(|entry| entry.subject).collect();
     assert_eq!(trail, ["player:8"]);
 }
+
+#[tokio::test]
+async fn what_is_still_open_or_ended_lately_stays() {
+    let app = TestApp::new().await;
+    app.apply(snapshot(800, 0)).await;
+    crate::effects::fail(&app, "Roblox hangs").await;
+    let waits = app.apply(json!({ "userId": 8, "username": "B", "rankPoints": 500, "warnings": 7 })).await;
+    assert_eq!(waits["action"], "BAN");
+    app.advance(300 * 86_400);
+    let approve = format!("/automation/decisions/{}/approve", waits["requestId"].as_str().unwrap());
+    app.post(&approve, "").operator().expect(200).await;
+    crate::effects::carry_out(&app).await;
+    app.advance(100 * 86_400);
+    app.tick("history-retention").await;
+    let left: Vec<Status> = decisions(&app).await.into_iter().map(|decision| decision.status).collect();
+    assert_eq!(left, [Status::Failed, Status::Applied], "one is open still, one took effect a hundred days ago");
+    app.advance(300 * 86_400);
+    app.tick("history-retention").await;
+    let left: Vec<Status> = decisions(&app).await.into_iter().map(|decision| decision.status).collect();
+    assert_eq!(left, [Status::Failed]);
+}
