@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::decided::{Acted, Decided, StoredMarks};
+use super::refused::Refused;
 use crate::base::{RobloxId, Time};
 use crate::domains::policy::Pace;
 use crate::domains::standings::Place;
@@ -51,6 +52,9 @@ pub struct Player {
     /// The revision of the data store's entry that was last taken in, and the entry's key.
     #[serde(default)]
     pub synced_revision: Option<String>,
+    /// What people said no to lately, oldest first.
+    #[serde(default)]
+    pub refused: Vec<Refused>,
 }
 
 /// What a snapshot says about one person. `None` means: not said, keep what is stored.
@@ -117,6 +121,7 @@ impl Player {
             demo: false,
             acted: None,
             synced_revision: None,
+            refused: Vec::new(),
         }
     }
 
