@@ -162,6 +162,14 @@ async fn every_endpoint_takes_exactly_the_schemes_and_scopes_of_its_line() {
     assert!(cells > TABLE.len() * 10, "only {cells} cells were walked");
 }
 
+#[test]
+fn what_people_decide_needs_more_than_the_scope_of_a_game_server() {
+    for path in ["/players/{userId}/clear-flag", "/automation/decisions/{id}/approve", "/automation/revert"] {
+        let rule = TABLE.iter().find(|rule| rule.path == path).unwrap();
+        assert_eq!(scope_of(rule.access), Some(Scope::DecisionsManage), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn the_published_security_of_every_operation_is_its_line() {
     let spec = grps::app::published_api().await.unwrap();

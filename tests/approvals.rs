@@ -102,6 +102,30 @@ async fn another_decision_may_follow_a_rejected_one() {
 }
 
 #[tokio::test]
+async fn a_rejection_outlives_other_verdicts() {
+    let app = TestApp::new().await;
+    let raise = app.evaluate(snapshot(7, 800, 0)).await["decision"].take();
+    say(&app, "reject", &raise["requestId"]).await;
+    let still = async || {
+        let again = app.apply(snapshot(7, 800, 0)).await;
+        let told = again["blockedReason"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((&again["status"], &again["requestId"]), (&json!("blocked"), &raise["requestId"]), "{again:#}");
+        assert_eq!(told, "Rejected by operator: by mistake");
+    };
+    assert_eq!(app.apply(snapshot(7, 520, 0)).await["action"], "NONE");
+    still().await;
+    let suspended = app.apply(snapshot(7, 800, 3)).await;
+    assert_eq!(suspended["action"], "SUSPEND");
+    say(&app, "reject", &suspended["requestId"]).await;
+    still().await;
+    let again = app.apply(snapshot(7, 800, 3)).await;
+    assert_eq!((&again["status"], &again["requestId"]), (&json!("blocked"), &suspended["requestId"]));
+    let app = app.restart().await;
+    app.advance(86_400);
+    assert_eq!(app.apply(snapshot(7, 800, 0)).await["status"], "queued");
+}
+
+#[tokio::test]
 async fn a_queued_decision_can_be_rejected_and_a_rejected_one_approved() {
     let app = TestApp::new().await;
     let raise = app.apply(snapshot(7, 800, 0)).await;

@@ -98,6 +98,10 @@ async fn a_share_of_the_group_is_of_those_stored_or_of_its_members() {
     set(&app, json!({ "open": false })).await;
     app.app.group_size.set(120);
     assert_eq!(breaker(&app).await["share"]["most"], 12);
+    for user in 1_000..1_200 {
+        app.ingest(json!({ "userId": user, "username": "X" }).to_string()).expect(200).await;
+    }
+    assert_eq!(breaker(&app).await["share"]["most"], 12, "who is made up makes no room");
     assert_eq!(apply(&app, 20..40).await, 12);
 }
 
@@ -215,6 +219,16 @@ async fn a_role_that_comes_with_a_rank_binds_who_claims_to_have_it() {
         (&json!("blocked"), &json!("Whoever acts must have a rank above Storm Corporal I"))
     );
     assert_eq!(apply_as(&app, 77, 1).await["status"], "queued", "someone without a role is not limited");
+}
+
+#[tokio::test]
+async fn a_key_that_must_outrank_does_not_by_claiming_somebody() {
+    let app = moderated(json!({ "gameserver": { "mustOutrankTarget": true } })).start().await;
+    let marshal = json!({ "userId": 9, "username": "M", "rank": "Stormmarshal", "rankPoints": 9_000 });
+    app.ingest(marshal.to_string()).expect(200).await;
+    let blocked = apply_as(&app, 9, 1).await;
+    assert_eq!(blocked["status"], "blocked", "{blocked:#}");
+    assert!(blocked["blockedReason"].as_str().unwrap().contains("a key has no rank"), "{blocked:#}");
 }
 
 #[tokio::test]

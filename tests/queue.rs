@@ -227,14 +227,16 @@ async fn the_breaker_leaves_what_is_too_much_to_a_person() {
 async fn a_person_may_believe_points_that_were_flagged() {
     let app = TestApp::new().await;
     let clear = |id: u64| app.request("POST", &format!("/players/{id}/clear-flag"));
-    clear(7).key().refused(404, "players.missing").await;
+    clear(7).operator().refused(404, "players.missing").await;
     app.apply(snapshot(410, 0)).await;
     app.apply(snapshot(950, 0)).await;
     let shown = async || app.get("/players/7").key().expect(200).await.json()["pointsFlagged"].take();
     assert_eq!(shown().await, json!(true));
     clear(7).refused(401, "auth.credentials_missing").await;
+    clear(7).key().refused(403, "auth.scope_missing").await;
+    assert_eq!(shown().await, json!(true), "a game server's key does not lift what the anti-cheat holds");
     for _ in 0..2 {
-        assert_eq!(clear(7).key().expect(200).await.json()["pointsFlagged"], json!(false));
+        assert_eq!(clear(7).operator().expect(200).await.json()["pointsFlagged"], json!(false));
     }
     assert_eq!(shown().await, json!(false));
     let told: Vec<Entry> =
@@ -260,4 +262,25 @@ async fn old_audit_rows_and_ended_decisions_go() {
     assert_eq!(left, [Status::Proposed], "an open decision stays");
     let trail: Vec<String> = audits(&app).await.into_iter().map(|entry| entry.subject).collect();
     assert_eq!(trail, ["player:8"]);
+}
+
+#[tokio::test]
+async fn what_is_still_open_or_ended_lately_stays() {
+    let app = TestApp::new().await;
+    app.apply(snapshot(800, 0)).await;
+    crate::effects::fail(&app, "Roblox hangs").await;
+    let waits = app.apply(json!({ "userId": 8, "username": "B", "rankPoints": 500, "warnings": 7 })).await;
+    assert_eq!(waits["action"], "BAN");
+    app.advance(300 * 86_400);
+    let approve = format!("/automation/decisions/{}/approve", waits["requestId"].as_str().unwrap());
+    app.post(&approve, "").operator().expect(200).await;
+    crate::effects::carry_out(&app).await;
+    app.advance(100 * 86_400);
+    app.tick("history-retention").await;
+    let left: Vec<Status> = decisions(&app).await.into_iter().map(|decision| decision.status).collect();
+    assert_eq!(left, [Status::Failed, Status::Applied], "one is open still, one took effect a hundred days ago");
+    app.advance(300 * 86_400);
+    app.tick("history-retention").await;
+    let left: Vec<Status> = decisions(&app).await.into_iter().map(|decision| decision.status).collect();
+    assert_eq!(left, [Status::Failed]);
 }

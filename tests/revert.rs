@@ -1,7 +1,7 @@
 //! Taking decisions back: everybody is as before, whatever happened in between, and a revert can be taken back too.
 
 use grps::base::{Id, RobloxId};
-use grps::domains::players::{PLAYERS, Player};
+use grps::domains::players::{PLAYERS, Player, Status};
 use grps::domains::ranks::{DECISIONS, OPEN_EFFECTS};
 use serde_json::{Value, json};
 
@@ -300,4 +300,127 @@ async fn a_revert_that_fails_is_tried_again_by_asking_again() {
     assert_eq!(rank(&app, 7).await.as_deref(), Some("Volt Specialist II"));
     let id: Id = first.as_str().unwrap().parse().unwrap();
     assert!(rows(&app, &DECISIONS).await.iter().any(|((_, at), decision)| *at == id && decision.failure.is_none()));
+}
+
+#[tokio::test]
+async fn the_same_call_again_cancels_nothing_that_it_ordered() {
+    let app = TestApp::new().await;
+    let from = since(&app);
+    app.apply(snapshot(7, 800, 0)).await;
+    effects::carry_out(&app).await;
+    app.advance(1);
+    let mut body = from;
+    body["dryRun"] = json!(false);
+    assert_eq!(revert(&app, body.clone()).await["restored"], 1);
+    let ordered = rows(&app, &OPEN_EFFECTS).await;
+    app.advance(1);
+    for dry_run in [true, false, false] {
+        body["dryRun"] = json!(dry_run);
+        let again = revert(&app, body.clone()).await;
+        assert_eq!((&again["cancelled"], &again["waiting"]), (&json!(0), &json!(1)), "{again:#}");
+        assert_eq!(rows(&app, &OPEN_EFFECTS).await, ordered);
+    }
+    // A revert of what lies outside is somebody else's, and is cancelled like anything else.
+    let mine = json!({ "since": app.clock.now().to_string() });
+    assert_eq!(revert(&app, mine).await["cancelled"], 0, "it was queued before");
+    body["since"] = json!(grps::base::Time(app.clock.now().0 - 1_000).to_string());
+    assert_eq!(revert(&app, body).await["cancelled"], 1);
+}
+
+#[tokio::test]
+async fn what_was_taken_back_is_not_decided_again_for_a_day() {
+    let app = TestApp::new().await;
+    let low = json!({ "userId": 7, "username": "A", "rank": "Shock Trooper II", "rankPoints": 900 });
+    let from = since(&app);
+    let mut targets = Vec::new();
+    for _ in 0..2 {
+        targets.push(app.apply(low.clone()).await["targetRank"].clone());
+        effects::carry_out(&app).await;
+        app.advance(1);
+    }
+    assert_ne!(targets[0], targets[1]);
+    assert_eq!(revert_all(&app, from.clone()).await, (1, 0));
+    for _ in 0..2 {
+        let again = app.apply(low.clone()).await;
+        assert_eq!(again["status"], "blocked", "{again:#}");
+        assert!(again["blockedReason"].as_str().unwrap().starts_with("Taken back by decision"), "{again:#}");
+        app.post("/automation/decisions", r#"{"all":true,"apply":true}"#).operator().expect(200).await;
+        assert_eq!(rows(&app, &OPEN_EFFECTS).await, []);
+    }
+    app.advance(86_400);
+    let anew = app.apply(low).await;
+    assert_eq!((&anew["status"], &anew["targetRank"]), (&json!("queued"), &targets[0]));
+}
+
+#[tokio::test]
+async fn who_moves_on_during_a_walk_is_told_of() {
+    let app = TestApp::new().await;
+    let low = |user| json!({ "userId": user, "username": "A", "rank": "Shock Trooper II", "rankPoints": 900 });
+    let mut body = since(&app);
+    for user in [1, 2] {
+        app.apply(low(user)).await;
+        effects::carry_out(&app).await;
+        app.advance(1);
+    }
+    body["limit"] = json!(1);
+    let first = revert(&app, body.clone()).await;
+    assert_eq!(first["items"][0]["userId"], 2);
+    app.advance(1);
+    let newer = app.apply(low(1)).await["requestId"].clone();
+    effects::carry_out(&app).await;
+    body["cursor"] = first["nextCursor"].clone();
+    let second = revert(&app, body.clone()).await;
+    let why = format!("Decision {} has taken effect since", newer.as_str().unwrap());
+    assert_eq!((&second["skipped"], &second["items"][0]["reason"]), (&json!(1), &json!(why)), "{second:#}");
+    for wrong in ["x", "cQ", "zAAAAAAAAAAA"] {
+        body["cursor"] = json!(wrong);
+        app.post(REVERT, body.to_string()).operator().refused(422, "request.invalid").await;
+    }
+}
+
+#[tokio::test]
+async fn many_decisions_that_did_not_take_effect_hide_none_that_did() {
+    let app = TestApp::new().await;
+    let raised = app.apply(snapshot(7, 800, 0)).await;
+    effects::carry_out(&app).await;
+    let ((user, id), row) = rows(&app, &DECISIONS).await.pop().unwrap();
+    let blocked = &grps::domains::ranks::Decision { status: Status::Blocked, ended_at: None, ..row };
+    for part in [1..600, 600..1_200] {
+        let part = &part;
+        let work = |tx: grps::store::Tx| async move {
+            part.clone().for_each(|more| tx.put(&DECISIONS, &(user, Id(id.0 + more)), blocked));
+            Ok(())
+        };
+        app.app.store.transact(work).await.unwrap();
+    }
+    assert_eq!(revert_all(&app, json!({ "decisionId": raised["requestId"] })).await, (1, 0));
+    assert_eq!(rank(&app, 7).await.as_deref(), Some("Volt Specialist II"));
+}
+
+#[tokio::test]
+async fn who_reverts_is_held_to_the_limits_of_their_role() {
+    let app = Setup::new()
+        .policy("permissions.json", |file| {
+            file["bindings"] = json!([{ "robloxUserIds": [500], "role": "mod" }]);
+            file["limits"] = json!({ "mod": { "appliesPerHour": 1, "notSelf": true } });
+        })
+        .start()
+        .await;
+    let mut body = since(&app);
+    for user in [1, 2, 500] {
+        app.apply(snapshot(user, 800, 0)).await;
+    }
+    effects::carry_out(&app).await;
+    app.advance(1);
+    body["dryRun"] = json!(false);
+    let call = app.post(REVERT, body.to_string()).header("x-grps-actor", "500").operator();
+    let answer = call.expect(200).await.json();
+    assert_eq!((&answer["restored"], &answer["skipped"]), (&json!(1), &json!(2)), "{answer:#}");
+    let told = answer.to_string();
+    assert!(
+        told.contains("Nobody may decide about themselves") && told.contains("1 applied decisions an hour"),
+        "{told}"
+    );
+    body["since"] = json!("2025-03-01T00:00:00Z");
+    assert_eq!(revert_all(&app, body).await, (2, 0), "whoever acts for nobody has no limits here");
 }

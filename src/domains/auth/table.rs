@@ -63,7 +63,7 @@ pub const TABLE: &[Rule] = &[
     rule("POST", "/roblox/events/player-activity", Needs(SERVER_KEY, Scope::Ingest)),
     rule("GET", "/players/{userId}", Needs(SERVER_KEY, Scope::PlayersRead)),
     rule("GET", "/players/{userId}/snapshots", Needs(SERVER_KEY, Scope::PlayersRead)),
-    rule("POST", "/players/{userId}/clear-flag", Needs(SERVER_KEY, Scope::Apply)),
+    rule("POST", "/players/{userId}/clear-flag", Needs(SERVER_KEY, Scope::DecisionsManage)),
     rule("POST", "/automation/decisions", Needs(AUTOMATION, Scope::Evaluate)),
     rule("GET", "/automation/decisions", Needs(SERVER_KEY, Scope::DecisionsRead)),
     rule("POST", "/automation/decisions/approve", Needs(SERVER_KEY, Scope::DecisionsManage)),

@@ -12,6 +12,10 @@ use crate::domains::players::{PLAYERS, Player};
 use crate::domains::policy::{Identity, Ladder, Limits, Policy};
 use crate::store::Tx;
 
+/// Why a key whose role must outrank the player may not act: nobody proves the rank that is claimed along with it.
+const KEYS_OUTRANK_NOBODY: &str =
+    "Whoever acts must outrank the player: a key has no rank, and that of the person it says it acts for is not proven";
+
 /// Who wants something done.
 #[derive(Debug, Clone, Copy)]
 pub struct Doer<'a> {
@@ -67,6 +71,9 @@ impl Doer<'_> {
             of_key.map(|limits| (limits, format!("key:{}", self.actor.id))),
             of_person.map(|limits| (limits, format!("user:{}", self.actor.claimed.unwrap_or_default()))),
         ];
+        if of_key.is_some_and(|limits| limits.must_outrank_target) {
+            return Ok(Err(KEYS_OUTRANK_NOBODY.to_owned()));
+        }
         let mut admitted = Admitted::default();
         for (limits, key) in held_to.into_iter().flatten() {
             if let Some(why) = refused(limits, policy.ladder(), (claimed, person.as_ref()), deed) {

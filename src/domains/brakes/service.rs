@@ -203,10 +203,13 @@ impl Brakes {
         }
     }
 
-    /// The people a share is of: those stored, or the group's members where more are known of.
+    /// The people a share is of: the group's members once they were counted, those stored before. A game server's key makes players up as
+    /// it likes, and must not make room for itself that way.
     fn people(&self) -> u64 {
-        let stored = self.0.fittings.standings.len(BoardId::PLAYERS) as u64;
-        stored.max(self.0.fittings.size.get())
+        match self.0.fittings.size.get() {
+            0 => self.0.fittings.standings.len(BoardId::PLAYERS) as u64,
+            members => members,
+        }
     }
 }
 

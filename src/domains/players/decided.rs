@@ -204,6 +204,10 @@ impl Player {
         if decided.is_of_policy() {
             self.marks = decided.marks;
         }
+        if let Origin::Revert(of) = decided.origin {
+            self.allow_again(of);
+            self.refuse_from(decided.id, now);
+        }
         self.updated_at = now;
         self.acted = Some(Acted {
             id: decided.id,

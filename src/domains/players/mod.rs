@@ -6,6 +6,7 @@
 mod api;
 mod decided;
 mod model;
+mod refused;
 mod retention;
 mod service;
 mod tables;
@@ -13,6 +14,7 @@ mod tables;
 pub use api::{PlayerView, PlayersApi};
 pub use decided::{Acted, Decided, Origin, Punishment, Status, StoredMarks};
 pub use model::{Observation, Player};
+pub use refused::{MAX_REFUSED, REJECTED_FOR, Refused};
 pub use retention::{AUDIT_DAYS, Retention, RetentionConfig};
 pub use service::{Players, save};
 pub use tables::{PLAYERS, SNAPSHOTS, Snapshot};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::decided::{Acted, Decided, StoredMarks};
+use super::refused::Refused;
 use crate::base::{RobloxId, Time};
 use crate::domains::policy::Pace;
 use crate::domains::standings::Place;
@@ -54,6 +55,9 @@ pub struct Player {
     /// How new what is stored is: when a snapshot came in, or when the data store's entry was written, whichever is later.
     #[serde(default)]
     pub said_at: Option<Time>,
+    /// What people said no to lately, oldest first.
+    #[serde(default)]
+    pub refused: Vec<Refused>,
 }
 
 /// What a snapshot says about one person. `None` means: not said, keep what is stored.
@@ -121,6 +125,7 @@ impl Player {
             acted: None,
             synced_revision: None,
             said_at: Some(now),
+            refused: Vec::new(),
         }
     }
 

@@ -23,7 +23,7 @@ pub use carry::{End, Ended, Order, OrderIds, Ordered, Settled};
 pub use history::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, Decision, HistoryRetention, OPEN_EFFECTS, forget};
 pub use listing::{Filter, Found, MAX_LOOKED_AT};
 pub use outcome::Outcome;
-pub use person::{REJECTED_FOR, Say};
+pub use person::Say;
 pub use revert::{Aspect, MAX_AT_ONCE, Planned, Restoration, Reverted, Whose, Window};
 pub use service::{Ask, Ingested, MAX_SNAPSHOT_BYTES, Ranks, Sender};
 pub use settle::RETRY_FAILED_AFTER;

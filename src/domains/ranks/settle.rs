@@ -12,7 +12,7 @@ use super::service::{Ask, Sender};
 use super::trail::Stamp;
 use crate::base::{Id, Result, RobloxId, Time};
 use crate::domains::brakes::{Brakes, Counted, Deed, Doer};
-use crate::domains::players::{Decided, Origin, Player, Status};
+use crate::domains::players::{Decided, Origin, Player, Refused, Status};
 use crate::domains::policy::{Action, Policy};
 use crate::store::Tx;
 
@@ -74,6 +74,11 @@ impl Case<'_> {
         let same = open.as_ref().filter(|open| says_the_same(open, player, outcome));
         if let Some(same) = same.filter(|same| self.stays(same, outcome)) {
             return self.answer_again(tx, player.user_id, same, outcome).await;
+        }
+        let seconds = outcome.suspend_for.map(|length| length.as_secs());
+        if let Some(refused) = player.refusal((outcome.action, outcome.target_rank.as_deref(), seconds), self.now) {
+            let refused = refused.clone();
+            return self.answer_refused(tx, player, &refused, outcome, &verdict.reason).await;
         }
         let queued = open.as_ref().is_some_and(Decided::is_queued);
         if outcome.status == Some(Status::Queued)
@@ -137,6 +142,30 @@ impl Case<'_> {
         if !same.is_queued() {
             let kept = tx.get(&DECISIONS, &(user, same.id)).await?;
             outcome.blocked_reason = kept.and_then(|kept| kept.why().map(str::to_owned));
+        }
+        Ok(())
+    }
+
+    /// A person said no to the same a while ago. What is open instead has lost its basis, as where there is nothing to do.
+    async fn answer_refused(
+        &self,
+        tx: &Tx,
+        player: &mut Player,
+        refused: &Refused,
+        outcome: &mut Outcome,
+        reason: &str,
+    ) -> Result<()> {
+        let kept = tx.get(&DECISIONS, &(player.user_id, refused.id)).await?;
+        let why = match refused.by {
+            Some(by) => format!("Taken back by decision {by}; not decided again before {}", refused.until),
+            None => kept.as_ref().and_then(Decision::why).unwrap_or("A person rejected it").to_owned(),
+        };
+        (outcome.id, outcome.status, outcome.blocked_reason) = (refused.id, Some(Status::Blocked), Some(why));
+        let closes = |open: &Decided| self.ask == Ask::Apply || !open.is_queued();
+        if let Some(open) = player.decided.clone().filter(closes) {
+            let why = format!("No longer holds: {reason}");
+            self.stamp(self.tracks.closing_audit).close(tx, player.user_id, &open, ("closed", &why)).await?;
+            player.decided = None;
         }
         Ok(())
     }

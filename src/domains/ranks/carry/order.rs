@@ -134,6 +134,9 @@ impl Ranks {
             stamp(ids.closing).close(tx, user, open, ("superseded", &why)).await?;
         }
         let mut player = before.clone();
+        if let Some(open) = before.decided.as_ref().filter(|open| failed.is_none() && !open.is_of_policy()) {
+            player.allow_again(open.id);
+        }
         let decision = order.decision(&player, policy.version(), sender, now);
         player.decided = Some(order.open(id, &player, now));
         player.updated_at = now;

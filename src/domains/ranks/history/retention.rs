@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::tables::{DECISIONS, forget};
+use super::tables::{DECISIONS, Decision, forget};
 use crate::base::{Clock, Cursor, Id, Result, Time};
 use crate::domains::audit::AUDITS;
-use crate::domains::players::{RetentionConfig, Status};
+use crate::domains::players::{PLAYERS, RetentionConfig, Status};
 use crate::store::Store;
 use crate::workers::{Next, Worker};
 
@@ -37,11 +37,11 @@ impl HistoryRetention {
 
     /// Deletes on one page; says whether the walk is over.
     async fn step(&mut self) -> Result<bool> {
-        let oldest = Id::floor(self.clock.now() - self.kept);
-        if self.at.is_none() && self.audits(oldest).await? {
+        let before = self.clock.now() - self.kept;
+        if self.at.is_none() && self.audits(Id::floor(before)).await? {
             return Ok(false);
         }
-        self.decisions(oldest).await
+        self.decisions(before).await
     }
 
     /// Deletes the oldest audit rows; says whether there are more to delete.
@@ -61,16 +61,21 @@ impl HistoryRetention {
         Ok(page.next.is_some())
     }
 
-    async fn decisions(&mut self, oldest: Id) -> Result<bool> {
+    async fn decisions(&mut self, before: Time) -> Result<bool> {
         let page = self.store.scan(DECISIONS.all().after(self.at.as_ref()), PAGE).await?;
-        let old: Vec<_> = page.items.into_iter().map(|(key, _)| key).filter(|(_, id)| *id < oldest).collect();
-        let old = &old;
+        let old: Vec<_> = page.items.into_iter().filter(|(_, old)| over(old, before)).map(|(key, _)| key).collect();
+        let users: Vec<_> = old.iter().map(|(user, _)| *user).collect();
+        let (old, users) = (&old, &users);
         if !old.is_empty() {
             self.store
                 .transact(|tx| async move {
                     // Read again: a blocked decision may have been queued since the page was read.
-                    for (key, decision) in old.iter().zip(tx.get_many(&DECISIONS, old).await?) {
-                        if let Some(decision) = decision.filter(|decision| ended(decision.status)) {
+                    let players = tx.get_many(&PLAYERS, users).await?;
+                    for ((key, decision), player) in old.iter().zip(tx.get_many(&DECISIONS, old).await?).zip(players) {
+                        // What failed or was rejected, and is still the player's open one, is answered again: its row has to be there.
+                        let open = player.and_then(|player| player.decided).is_some_and(|open| open.id == key.1);
+                        let doomed = |decision: &Decision| !open && ended(decision.status) && over(decision, before);
+                        if let Some(decision) = decision.filter(doomed) {
                             forget(&tx, *key, &decision);
                         }
                     }
@@ -81,6 +86,11 @@ impl HistoryRetention {
         self.at = page.next;
         Ok(self.at.is_none())
     }
+}
+
+/// Whether it ended before then, or was made before then where it never took effect.
+fn over(decision: &Decision, before: Time) -> bool {
+    decision.ended_at.unwrap_or(decision.at) < before
 }
 
 fn ended(status: Status) -> bool {

@@ -3,4 +3,4 @@
 
 mod say;
 
-pub use say::{REJECTED_FOR, Say};
+pub use say::Say;

@@ -1,21 +1,16 @@
 //! Approving, rejecting and retrying a decision: one commit each.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::base::{Error, Id, Result, RobloxId, Time};
 use crate::domains::brakes::{Deed, Doer};
-use crate::domains::players::{self, Decided, PLAYERS, Player, Status};
+use crate::domains::players::{self, Decided, PLAYERS, Player, REJECTED_FOR, Status};
 use crate::domains::policy::Action;
 use crate::domains::ranks::carry::shield;
 use crate::domains::ranks::history::{DECIDED, DECISIONS, Decision, keep};
 use crate::domains::ranks::service::{Ranks, Sender};
 use crate::domains::ranks::trail::Stamp;
 use crate::store::Tx;
-
-/// How long the same is not proposed again after a person said no.
-pub const REJECTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What a person says about a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +91,7 @@ impl Ranks {
             (open.status, open.at) = (Status::Queued, stamp.at);
             (open.ended_at, open.rejected_until) = (None, None);
         }
+        player.allow(key.1);
         player.updated_at = stamp.at;
         keep(tx, key, &decision);
         players::save(tx, Some(&before), &player);
@@ -193,6 +189,10 @@ impl Open {
         let was = json!({ "decision": key.1.to_string(), "status": decision.status.text() });
         (decision.status, decision.blocked_reason) = (Status::Blocked, Some(why.to_owned()));
         let mut player = before.clone();
+        match player.decided.clone() {
+            Some(open) if open.is_of_policy() => player.refuse(open.refused(stamp.at), stamp.at),
+            _ => player.allow_again(key.1),
+        }
         player.decided = player.decided.filter(Decided::is_of_policy).map(|open| Decided {
             status: Status::Blocked,
             rejected_until: Some(stamp.at + REJECTED_FOR),

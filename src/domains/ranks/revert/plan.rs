@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::{Id, RobloxId, Time};
-use crate::domains::players::{Origin, Player, Status};
+use crate::domains::players::{Origin, Player, Punishment, Status};
 use crate::domains::policy::{Action, Ladder, Policy};
 use crate::domains::ranks::carry::Order;
 use crate::domains::ranks::facts::reports;
@@ -105,7 +105,9 @@ impl<'a> History<'a> {
     }
 
     fn rank(&self, ladder: &Ladder) -> (Option<(Time, Restoration)>, Option<Restoration>) {
-        let tail = self.tail(|decision| matches!(decision.action, Action::Promote | Action::Demote));
+        // A move that led nowhere, as where the rank was put back on Roblox, changed nothing since.
+        let moved = |decision: &Decision| decision.from_rank != decision.target_rank;
+        let tail = self.tail(|decision| matches!(decision.action, Action::Promote | Action::Demote) && moved(decision));
         let left = self.left(Aspect::Rank, &tail);
         let (Some((_, first)), Some((last_id, last))) = (tail.chosen.first(), tail.chosen.last()) else {
             return (None, left);
@@ -143,7 +145,7 @@ impl<'a> History<'a> {
                 let standing = made_it.and_then(|(_, decision)| decision.standing.clone());
                 Planned::Do(Order::lift(origin, held.action, standing, why))
             }
-            (Some(held), Some(before)) if before.action == held.action => {
+            (Some(held), Some(before)) if is_still(before, held, made_it.map(|(_, decision)| decision)) => {
                 Planned::Skip("The punishment is what it was".to_owned())
             }
             (_, Some(before)) => {
@@ -186,6 +188,22 @@ impl<'a> History<'a> {
 fn end(decision: &Decision) -> Option<Time> {
     let from = decision.ended_at.filter(|_| decision.status == Status::Applied)?;
     decision.suspend_seconds.map(|seconds| from + Duration::from_secs(seconds))
+}
+
+/// Whether the punishment that holds, made by `made_it`, is the one `before` made: of the same kind, end, basis and status.
+fn is_still(before: &Decision, held: &Punishment, made_it: Option<&Decision>) -> bool {
+    let standing = made_it.is_none_or(|made| made.standing == before.standing);
+    (before.action == held.action && before.rests_on == held.rests_on && standing)
+        && (end(before) == held.until || made_it.is_some_and(|made| brought_back(before, made)))
+}
+
+/// Whether `made` is a revert that brought `before` back for what was left of it: whole seconds, counted when it was ordered.
+fn brought_back(before: &Decision, made: &Decision) -> bool {
+    let (Origin::Revert(_), Some(was), Some(left)) = (made.origin, end(before), made.suspend_seconds) else {
+        return false;
+    };
+    let aimed = made.queued_at.unwrap_or(made.at) + Duration::from_secs(left);
+    (aimed.0 - was.0).abs() <= 1_000
 }
 
 fn reason(chosen: &[&(Id, Decision)]) -> String {
@@ -245,7 +263,7 @@ mod tests {
                     standing: None,
                     lifts: order.lifts,
                     reverted_by: None,
-                    rests_on: None,
+                    rests_on: order.rests_on.clone(),
                     approved_by: None,
                 },
             ));
@@ -256,7 +274,7 @@ mod tests {
                 target_rank: order.target_rank.clone(),
                 status: Status::Queued,
                 suspend_seconds: order.suspend_seconds,
-                rests_on: None,
+                rests_on: order.rests_on.clone(),
                 marks: StoredMarks::default(),
                 origin: order.origin,
                 lifts: order.lifts,
@@ -322,6 +340,42 @@ mod tests {
             life.revert(reverted_at);
             prop_assert_eq!(life.state(), now, "a revert of the revert");
         }
+    }
+
+    #[test]
+    fn a_suspension_made_longer_becomes_as_long_as_it_was() {
+        let mut life = Life::new();
+        let suspend = |seconds| {
+            let order = Order::new(Origin::Policy, Action::Suspend, None, "");
+            Order { suspend_seconds: seconds, ..order }
+        };
+        life.take_effect(&suspend(Some(100)));
+        let at = life.now();
+        life.take_effect(&suspend(Some(1_000)));
+        assert_eq!(life.revert(at), 1);
+        assert_eq!(life.player.punished().and_then(|held| held.until), Some(Time(101_000)));
+        assert_eq!(life.revert(at), 0, "done once, it is done");
+        life.take_effect(&Order { rests_on: Some("banned".into()), ..suspend(Some(97)) });
+        let again = life.now();
+        life.take_effect(&suspend(None));
+        life.player.punishment = Some("banned".into());
+        assert_eq!(life.revert(again), 1, "another basis is another punishment");
+        assert_eq!(life.player.punished().and_then(|held| held.rests_on).as_deref(), Some("banned"));
+    }
+
+    #[test]
+    fn a_move_that_led_nowhere_is_no_later_change() {
+        let mut life = Life::new();
+        let at = life.now();
+        life.step(1);
+        let until = life.now();
+        let again = Order::new(Origin::Drift, Action::Promote, life.player.rank.clone(), "");
+        life.take_effect(&again);
+        let chosen =
+            move |_: Id, decision: &Decision| decision.ended_at.is_some_and(|ended| at <= ended && ended < until);
+        let history = History { player: &life.player, applied: &life.applied, chosen: &chosen, now: life.now() };
+        let steps = plan(&Policy::builtin(), &history);
+        assert!(matches!(steps[..], [Restoration { planned: Planned::Do(_), .. }]), "{steps:?}");
     }
 
     #[test]
