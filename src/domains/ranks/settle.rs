@@ -78,7 +78,7 @@ impl Case<'_> {
         let seconds = outcome.suspend_for.map(|length| length.as_secs());
         if let Some(refused) = player.refusal((outcome.action, outcome.target_rank.as_deref(), seconds), self.now) {
             let refused = refused.clone();
-            return self.answer_refused(tx, player, &refused, outcome, &verdict.reason).await;
+            return self.answer_refused(tx, player, &refused, outcome).await;
         }
         let queued = open.as_ref().is_some_and(Decided::is_queued);
         if outcome.status == Some(Status::Queued)
@@ -153,7 +153,6 @@ impl Case<'_> {
         player: &mut Player,
         refused: &Refused,
         outcome: &mut Outcome,
-        reason: &str,
     ) -> Result<()> {
         let kept = tx.get(&DECISIONS, &(player.user_id, refused.id)).await?;
         let why = match refused.by {
@@ -163,7 +162,7 @@ impl Case<'_> {
         (outcome.id, outcome.status, outcome.blocked_reason) = (refused.id, Some(Status::Blocked), Some(why));
         let closes = |open: &Decided| self.ask == Ask::Apply || !open.is_queued();
         if let Some(open) = player.decided.clone().filter(closes) {
-            let why = format!("No longer holds: {reason}");
+            let why = format!("No longer holds: {}", outcome.reason);
             self.stamp(self.tracks.closing_audit).close(tx, player.user_id, &open, ("closed", &why)).await?;
             player.decided = None;
         }
