@@ -33,11 +33,18 @@ pub fn show(one: &Value) -> String {
     let shown = |(name, value): (&String, &Value)| {
         format!("{name:<16} {}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     };
-    let known = one.as_object().into_iter().flatten().filter(|(name, value)| *name != "explain" && !value.is_null());
+    let apart = |name: &str| ["explain", "effect"].contains(&name);
+    let known = one.as_object().into_iter().flatten().filter(|(name, value)| !apart(name) && !value.is_null());
     let mut out: String = known.map(shown).collect();
     for rule in one["explain"].as_array().into_iter().flatten() {
         let passed = if rule["passed"] == true { "ok" } else { "--" };
         out += &format!("  [{passed}] {:<16} {}\n", text(&rule["rule"]), text(&rule["text"]));
+    }
+    for step in one["effect"]["steps"].as_array().into_iter().flatten() {
+        out += &format!("  {} {:<18} {}\n", text(&step["at"]), text(&step["step"]), text(&step["text"]));
+    }
+    for name in ["waiting", "hint"] {
+        out += &one["effect"][name].as_str().map(|said| format!("{name:<16} {said}\n")).unwrap_or_default();
     }
     out
 }
