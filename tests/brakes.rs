@@ -246,7 +246,7 @@ async fn a_stolen_key_gets_no_further_than_the_breaker_and_all_of_it_comes_back(
     #[allow(clippy::disallowed_methods)] // how a longer run is asked for
     let most =
         std::env::vars().find(|(name, _)| name == "GRPS_TEST_MALICIOUS").and_then(|(_, value)| value.parse().ok());
-    let most: u64 = most.unwrap_or(2_000);
+    let most: u64 = most.unwrap_or(600);
     let app = limited(30, 60, 5).in_memory().start().await;
     app.app.group_size.set(most);
     let before = app.clock.now();
