@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::Caller;
+use crate::base::Kind;
 use crate::base::metrics::Metrics;
 use crate::http::failure::Failure;
 
@@ -83,7 +84,8 @@ fn log(exchange: &Exchange<'_>, labels: &Labels) {
         None => line!(info),
         Some(error) => {
             let (code, context) = (error.code(), error.context_text().unwrap_or_default());
-            match exchange.status.is_server_error() {
+            // What nobody has set up is no fault of the server's, and the answer says what to set.
+            match exchange.status.is_server_error() && error.kind() != Kind::NotConfigured {
                 true => line!(error, code = code, detail = error.detail(), context = context),
                 false => line!(info, code = code, detail = error.detail(), context = context),
             }
