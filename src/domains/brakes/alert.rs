@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::service::Brakes;
-use super::tables::{BREAKER, Trip};
+use super::tables::{BREAKER, Limit, Trip};
 use crate::base::{Id, Result};
 use crate::domains::jobs::{NewJob, QueueName};
 use crate::workers::{Next, Worker};
@@ -77,7 +77,8 @@ fn event(queue: &QueueName, trip: &Trip) -> NewJob {
 
 fn log(trip: &Trip) {
     let (text, hint) = (trip.text(), hint(trip));
-    match trip.latched {
+    // What a person stopped is no surprise.
+    match trip.latched && trip.limit != Limit::Person {
         true => tracing::error!(trip = %trip.id, count = trip.count, most = trip.most, hint, "{text}"),
         false => tracing::warn!(trip = %trip.id, count = trip.count, most = trip.most, hint, "{text}"),
     }
