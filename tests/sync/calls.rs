@@ -165,15 +165,7 @@ async fn ten_callers_at_once_share_a_run() {
     let scene = Scene::new().await;
     scene.entries(50);
     let calls = (0..10).map(|_| scene.call(json!({"activity": "nightly"})).send());
-    let work = async {
-        loop {
-            if scene.tick().await.is_none() {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
-        }
-    };
-    let answers =
-        tokio::select! { answers = futures_util::future::join_all(calls) => answers, () = work => unreachable!() };
+    let answers = scene.meanwhile(futures_util::future::join_all(calls)).await;
     assert!(answers.iter().all(|answer| answer.json() == json!({"updated": 0, "created": 50})));
     assert_eq!(scene.runs().await.as_array().unwrap().len(), 1);
 }

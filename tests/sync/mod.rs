@@ -8,6 +8,7 @@ mod process;
 mod trouble;
 mod walk;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use grps::base::Clock;
@@ -97,14 +98,25 @@ impl Scene {
 
     /// Answers a call while the worker works.
     async fn answered(&self, call: Call<'_>) -> Answer {
+        self.meanwhile(call.send()).await
+    }
+
+    /// Lets the worker work until `answer` is there. Its last tick is carried to its end: what comes after a commit belongs to it.
+    async fn meanwhile<T>(&self, answer: impl Future<Output = T>) -> T {
+        let done = Cell::new(false);
+        let answer = async {
+            let answer = answer.await;
+            done.set(true);
+            answer
+        };
         let work = async {
-            loop {
+            while !done.get() {
                 if self.tick().await.is_none() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
         };
-        tokio::select! { answer = call.send() => answer, () = work => unreachable!() }
+        tokio::join!(answer, work).0
     }
 
     /// Syncs with this body; the answer is a good one.
