@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use grps::app::App;
@@ -11,7 +11,6 @@ use grps::base::{Clock, Secret, Time};
 use grps::config::{Config, Generated, Sources};
 use grps::domains::auth::{Signable, message, sign};
 use grps::domains::policy::write_shipped;
-use grps::http::Spec;
 use grps::store::{DataDir, Memory, Settings, Store};
 use grps::workers::Next;
 use poem::endpoint::BoxEndpoint;
@@ -20,6 +19,8 @@ use poem::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Body, Endpoint, Request, Response};
 use serde_json::Value;
+
+use crate::openapi::Contract;
 
 /// When the tests' clocks start.
 pub const START: Time = Time(1_740_852_944_000); // 2025-03-01T18:15:44Z
@@ -38,8 +39,9 @@ const SOMEWHERE: &str = "203.0.113.9:4711";
 pub struct TestApp {
     pub app: App,
     pub clock: Clock,
-    pub spec: Arc<Spec>,
-    endpoint: BoxEndpoint<'static, Response>,
+    contract: &'static Contract,
+    /// Made when the first request comes: a program that is only ticked needs none.
+    endpoint: OnceLock<BoxEndpoint<'static, Response>>,
     dir: tempfile::TempDir,
 }
 
@@ -128,9 +130,7 @@ impl Setup {
         let clock = Clock::fake(START);
         let metrics = Metrics::default();
         let app = App::build(config, store(&data, &metrics), clock.clone(), metrics).await.unwrap();
-        let endpoint = app.endpoint().unwrap();
-        let spec = Arc::new(grps::app::published_api().await.unwrap());
-        TestApp { app, clock, spec, endpoint, dir }
+        TestApp { app, clock, contract: Contract::published().await, endpoint: OnceLock::new(), dir }
     }
 }
 
@@ -153,11 +153,10 @@ impl TestApp {
 
     /// The program started again on the same store: what was only in memory is gone.
     pub async fn restart(self) -> Self {
-        let Self { app, clock, spec, dir, .. } = self;
+        let Self { app, clock, contract, dir, .. } = self;
         let config = Config::clone(&app.config);
         let app = App::build(config, app.store.clone(), clock.clone(), Metrics::default()).await.unwrap();
-        let endpoint = app.endpoint().unwrap();
-        Self { app, clock, spec, endpoint, dir }
+        Self { app, clock, contract, endpoint: OnceLock::new(), dir }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -325,11 +324,12 @@ impl Call<'_> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let peer = RemoteAddr(Addr::SocketAddr(self.peer));
         let parts = (parts, LocalAddr::default(), peer, Scheme::HTTP).into();
-        let response = self.app.endpoint.get_response(Request::from_parts(parts, Body::from(self.body))).await;
+        let endpoint = self.app.endpoint.get_or_init(|| self.app.app.endpoint().unwrap());
+        let response = endpoint.get_response(Request::from_parts(parts, Body::from(self.body))).await;
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(body.into_vec().await.unwrap()).unwrap();
         let answer = Answer { status: parts.status, headers: parts.headers, text };
-        super::openapi::check_answer(&self.app.spec, self.method.as_str(), &self.target, &answer);
+        self.app.contract.check(self.method.as_str(), &self.target, &answer);
         if !answer.status.is_success() {
             let leaked = self.app.secrets().into_iter().any(|secret| answer.text.contains(secret.expose()));
             assert!(!leaked, "{} {} tells a secret: {}", self.method, self.target, answer.text);
