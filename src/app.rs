@@ -8,7 +8,7 @@ mod tables;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response};
@@ -317,12 +317,11 @@ impl App {
     /// `app.access_table` when an endpoint has no line in the access table, or a line no endpoint; those of the published contract.
     pub fn endpoint(&self) -> Result<BoxEndpoint<'static, Response>> {
         let service = OpenApiService::new(self.apis(), TITLE, env!("CARGO_PKG_VERSION"));
-        let spec = publish(&service)?;
+        let Published { spec, contract } = published(&service)?;
         let docs = if self.config.docs { Docs::Open } else { Docs::Closed };
-        let site = Site::new(service.into_endpoint(), &spec, docs)?;
+        let site = Site::new(service.into_endpoint(), spec, docs)?;
         let gated = auth::gate(self.auth.clone(), site);
-        let contract = Arc::new(Contract::new(spec.value())?);
-        Ok(Front::new(gated, contract, &self.config.http, self.clock.clone(), &self.metrics).boxed())
+        Ok(Front::new(gated, contract.clone(), &self.config.http, self.clock.clone(), &self.metrics).boxed())
     }
 
     /// Tells the commands of this machine where the server listens.
@@ -388,6 +387,23 @@ pub async fn published_api() -> Result<Spec> {
     let config = Config::build(&Sources::default(), &generated)?;
     let app = App::build(config, Store::in_memory(), Clock::system(), Metrics::default()).await?;
     publish(&OpenApiService::new(app.apis(), TITLE, env!("CARGO_PKG_VERSION")))
+}
+
+/// What is the same in every program of this build.
+struct Published {
+    spec: Spec,
+    contract: Arc<Contract>,
+}
+
+/// Made once a process: tests start hundreds of programs in one, and this is most of what a start costs.
+fn published<T: OpenApi>(service: &OpenApiService<T, ()>) -> Result<&'static Published> {
+    static PUBLISHED: OnceLock<Published> = OnceLock::new();
+    if let Some(published) = PUBLISHED.get() {
+        return Ok(published);
+    }
+    let spec = publish(service)?;
+    let contract = Arc::new(Contract::new(spec.value())?);
+    Ok(PUBLISHED.get_or_init(|| Published { spec, contract }))
 }
 
 /// Polishes and checks the published API: every operation has its line in the access table, every line its operation or page.
