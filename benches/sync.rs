@@ -14,10 +14,11 @@ use grps::app::App;
 use grps::base::metrics::Metrics;
 use grps::base::{Clock, Id, Time};
 use grps::config::{Config, Generated, Sources};
-use grps::domains::audit::AUDITS;
+use grps::domains::audit::{AUDITS, Actor};
+use grps::domains::auth::Sender;
 use grps::domains::players::PLAYERS;
 use grps::domains::policy::write_shipped;
-use grps::domains::sync::{Run, Starter, State};
+use grps::domains::sync::{Run, State};
 use grps::fakes::roblox::{Class, FakeRoblox, KEY, UNIVERSE};
 use grps::store::{DataDir, Key, MAX_PAGE, Record, Settings, Store, Table};
 use grps::workers::{Next, Worker};
@@ -114,7 +115,7 @@ fn newest(app: &App) -> (Id, Run) {
 
 /// Starts what the clock would.
 async fn begin(app: &App) {
-    app.sync.nightly(&Starter { actor: "schedule".into(), request_id: "schedule:sync".into() }).await.unwrap();
+    app.sync.nightly(&Sender { actor: Actor::of("schedule"), request_id: "schedule:sync".into() }).await.unwrap();
 }
 
 /// One whole walk: how well the budget was used, and how well the time was told.

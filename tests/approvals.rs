@@ -8,14 +8,10 @@ use serde_json::{Value, json};
 
 use crate::effects;
 use crate::endings::check_index;
-use crate::harness::{Answer, Setup, TestApp};
+use crate::harness::{Answer, Setup, TestApp, snapshot};
 use crate::state::{audits, dump, rows};
 
 const DECISIONS_PATH: &str = "/automation/decisions";
-
-fn snapshot(user: u64, points: i64, warnings: u32) -> Value {
-    json!({ "userId": user, "username": "A", "rank": "Volt Specialist II", "rankPoints": points, "warnings": warnings })
-}
 
 async fn stored(app: &TestApp, user: u64) -> Player {
     app.app.store.get(&PLAYERS, &RobloxId::new(user).unwrap()).await.unwrap().unwrap()

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
+use grps::base::Clock;
 use grps::base::metrics::Metrics;
-use grps::base::{Clock, Secret};
 use grps::domains::doorbell::{BUDGET_PER_MINUTE, BURST, Config, Doorbell};
 use grps::domains::jobs::{NewJob, QueueName, Take};
 use grps::fakes::roblox::{Day, FakeRoblox, KEY, UNIVERSE};
-use grps::remote::BaseUrl;
-use grps::remote::roblox::{Complaint, MAX_MESSAGE, PUBLISH_SCOPE, Settings, Trouble};
-use grps::remote::{Roblox, Unanswered};
+use grps::remote::Unanswered;
+use grps::remote::roblox::{Complaint, MAX_MESSAGE, PUBLISH_SCOPE, Trouble};
 use grps::workers::{Next, StatusBoard, Supervisor, Worker};
 use serde_json::json;
 
-use crate::fakes::PATIENCE;
+use crate::fakes::{PATIENCE, roblox};
 use crate::harness::{START, Setup, TestApp};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -197,7 +196,7 @@ async fn roblox_being_away_keeps_nobody_from_putting_jobs_in() {
         patience: PATIENCE,
     };
     let app = &scene.app.app;
-    let roblox = roblox(&scene.fake);
+    let roblox = roblox(&scene.fake, &Clock::fake(START));
     let bell = (Some(&config), Some(&roblox));
     let doorbell = Doorbell::new(&app.store, app.clock.clone(), app.jobs.clone(), bell, &Metrics::default());
     let mut ringer = doorbell.ringer().unwrap();
@@ -274,25 +273,10 @@ async fn without_its_settings_it_is_off() {
     }
 }
 
-/// Access to the fake with a test's patience.
-fn roblox(fake: &FakeRoblox) -> Roblox {
-    let settings = Settings {
-        key: Secret::new(KEY),
-        api: BaseUrl::parse("ROBLOX_API_URL", fake.url()).unwrap(),
-        budget_percent: 100,
-        group: None,
-        universe: Some(UNIVERSE),
-        store: None,
-        prefix: None,
-        patience: PATIENCE,
-    };
-    Roblox::new(&settings, Clock::fake(START)).unwrap()
-}
-
 #[tokio::test]
 async fn a_message_that_is_too_long_is_refused_by_roblox_and_told() {
     let fake = FakeRoblox::start(Clock::fake(START)).unwrap();
-    let roblox = roblox(&fake);
+    let roblox = roblox(&fake, &Clock::fake(START));
     assert_eq!(roblox.publish_message(UNIVERSE, "topic", &"x".repeat(MAX_MESSAGE)).await, Ok(()));
     let trouble = roblox.publish_message(UNIVERSE, "topic", &"x".repeat(MAX_MESSAGE + 1)).await.unwrap_err();
     let complaint =

@@ -18,7 +18,7 @@ use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Body, Endpoint, Request, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::openapi::Contract;
 
@@ -32,6 +32,11 @@ pub const SEED_001: &str = r#"{
   "userId": 12345678, "username": "ArcTrooper", "displayName": "Arc", "rank": "Volt Specialist II", "rankPoints": 520,
   "kos": 84, "wos": 12, "warnings": 1, "recommendations": 0, "punishmentStatus": null,
   "experience": { "universeId": 987654321, "placeId": 1234567890, "server": "vip-3" } }"#;
+
+/// A snapshot of somebody the shipped policy promotes from 750 points on, and punishes for 3 warnings.
+pub fn snapshot(user: u64, points: i64, warnings: u32) -> Value {
+    json!({ "userId": user, "username": "A", "rank": "Volt Specialist II", "rankPoints": points, "warnings": warnings })
+}
 
 /// Where requests come from unless they say otherwise: not this machine.
 const SOMEWHERE: &str = "203.0.113.9:4711";

@@ -5,7 +5,8 @@ use std::time::Duration;
 use grps::base::metrics::Metrics;
 use grps::base::{Id, Ids};
 use grps::domains::audit::Actor;
-use grps::domains::jobs::{Asker, Config, Jobs, NewJob, QueueName};
+use grps::domains::auth::Sender;
+use grps::domains::jobs::{Config, Jobs, NewJob, QueueName};
 use serde_json::{Value, json};
 
 use crate::harness::{Setup, TestApp};
@@ -326,7 +327,7 @@ async fn a_job_that_waits_can_be_had_at_once_though_its_queue_is_over_a_lowered_
     put(&app, "/job", "{}").await;
     let (clock, limit) = (app.clock.clone(), Config { queue_length: 1, ..Config::default() });
     let jobs = Jobs::open(&app.app.store, clock.clone(), Ids::new(clock), limit, &Metrics::default()).await.unwrap();
-    let asker = Asker { actor: Actor::of("test"), request_id: "test".into() };
+    let asker = Sender { actor: Actor::of("test"), request_id: "test".into() };
     assert_eq!(jobs.requeue(id, &asker).await.unwrap().ready_at, None);
     let refused = jobs.submit(vec![NewJob::new(QueueName::default(), "{}", "test")]).await.unwrap_err();
     assert_eq!(refused.code(), "jobs.queue_full");

@@ -3,18 +3,17 @@
 
 use std::time::Duration;
 
-use grps::base::{Clock, RobloxId, Secret};
+use grps::base::RobloxId;
 use grps::domains::mirrors::{Config, MIRROR_DUE, MIRRORED, Mirrors};
 use grps::domains::players::PLAYERS;
-use grps::fakes::roblox::{Class, Day, GROUP, KEY, UNIVERSE};
-use grps::remote::roblox::{Settings, StoreId};
-use grps::remote::{BaseUrl, Roblox};
+use grps::fakes::roblox::{Class, Day, UNIVERSE};
+use grps::remote::roblox::StoreId;
 use grps::store::Table;
 use grps::workers::{Next, Worker};
 use serde_json::{Value, json};
 
 use crate::applying::Scene;
-use crate::fakes::PATIENCE;
+use crate::fakes::roblox;
 use crate::state::rows;
 
 const ENTRIES: &str = "PlayerData";
@@ -27,23 +26,9 @@ fn store(name: &str) -> StoreId {
     StoreId { universe: UNIVERSE, name: name.into(), scope: "global".into() }
 }
 
-fn roblox(scene: &Scene, clock: &Clock) -> Roblox {
-    let settings = Settings {
-        key: Secret::new(KEY),
-        api: BaseUrl::parse("ROBLOX_API_URL", scene.fake.url()).unwrap(),
-        budget_percent: 100,
-        group: Some(GROUP),
-        universe: Some(UNIVERSE),
-        store: None,
-        prefix: None,
-        patience: PATIENCE,
-    };
-    Roblox::new(&settings, clock.clone()).unwrap()
-}
-
 fn mirrors(scene: &Scene, config: Config) -> Mirrors {
     let app = &scene.app.app;
-    Mirrors::new(&app.store, app.standings.clone(), Some(&roblox(scene, &scene.app.clock)), config)
+    Mirrors::new(&app.store, app.standings.clone(), Some(&roblox(&scene.fake, &scene.app.clock)), config)
 }
 
 /// Players with a rank and an entry each, all due to be mirrored.

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use grps::base::{Clock, Secret};
-use grps::fakes::roblox::{BOT, BOT_ROLE, Change, Class, Day, FakeRoblox, GROUP, KEY, OWNER, UNIVERSE};
-use grps::remote::roblox::{Replaced, Settings, StoreId, Trouble, Wanted};
-use grps::remote::{BaseUrl, Roblox};
+use grps::base::Clock;
+use grps::fakes::roblox::{BOT, BOT_ROLE, Change, Class, Day, FakeRoblox, GROUP, OWNER, UNIVERSE};
+use grps::remote::Roblox;
+use grps::remote::roblox::{Replaced, StoreId, Trouble, Wanted};
 use serde_json::json;
 
 use crate::contract;
-use crate::fakes::PATIENCE;
+use crate::fakes::roblox;
 use crate::harness::START;
 
 struct Scene {
@@ -24,17 +24,7 @@ impl Scene {
     fn new() -> Self {
         let clock = Clock::fake(START);
         let fake = FakeRoblox::start(clock.clone()).unwrap();
-        let settings = Settings {
-            key: Secret::new(KEY),
-            api: BaseUrl::parse("ROBLOX_API_URL", fake.url()).unwrap(),
-            budget_percent: 100,
-            group: Some(GROUP),
-            universe: Some(UNIVERSE),
-            store: None,
-            prefix: None,
-            patience: PATIENCE,
-        };
-        let roblox = Roblox::new(&settings, clock.clone()).unwrap();
+        let roblox = roblox(&fake, &clock);
         Self { fake, clock, roblox }
     }
 

@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 
 use crate::effects;
 use crate::endings::check_index;
-use crate::harness::{Setup, TestApp};
+use crate::harness::{Setup, TestApp, snapshot};
 use crate::state::{audits, dump, rows};
 
 const REVERT: &str = "/automation/revert";
 
-fn snapshot(user: u64, points: i64, warnings: u32) -> Value {
-    json!({ "userId": user, "username": "A", "rank": "Volt Specialist II", "rankPoints": points, "warnings": warnings })
+/// A program whose breaker nothing here reaches.
+async fn unbraked() -> TestApp {
+    let most = json!({ "appliesPerMinute": 1000, "appliesPerHour": 1000, "percentOfGroupPerHour": 100 });
+    Setup::new().policy("policy.ranks.json", |ranks| ranks["settings"]["breaker"] = most).start().await
 }
 
 async fn stored(app: &TestApp, user: u64) -> Player {
@@ -145,13 +147,7 @@ async fn what_is_queued_does_not_take_effect_and_is_not_asked_for_again() {
 
 #[tokio::test]
 async fn a_stretch_of_time_comes_back_whole() {
-    let app = Setup::new()
-        .policy("policy.ranks.json", |ranks| {
-            ranks["settings"]["breaker"] =
-                json!({ "appliesPerMinute": 1000, "appliesPerHour": 1000, "percentOfGroupPerHour": 100 })
-        })
-        .start()
-        .await;
+    let app = unbraked().await;
     let low = |user| json!({ "userId": user, "username": "A", "rank": "Shock Trooper II", "rankPoints": 900 });
     // One was raised before, and is none of this.
     app.apply(low(1)).await;
@@ -257,13 +253,7 @@ async fn a_proposal_has_nothing_to_take_back() {
 
 #[tokio::test]
 async fn pages_of_a_revert_miss_nobody() {
-    let app = Setup::new()
-        .policy("policy.ranks.json", |ranks| {
-            ranks["settings"]["breaker"] =
-                json!({ "appliesPerMinute": 1000, "appliesPerHour": 1000, "percentOfGroupPerHour": 100 })
-        })
-        .start()
-        .await;
+    let app = unbraked().await;
     app.app.group_size.set(1_000);
     let from = since(&app);
     for user in 1..=30 {

@@ -78,10 +78,6 @@ impl Secrets {
         Ok(Self(values))
     }
 
-    pub fn one(secret: Secret) -> Self {
-        Self(vec![secret])
-    }
-
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use poem::http::Method;
 use serde_json::{Value, json};
 
-use super::session::Session;
+use super::session::{Session, text};
 use super::{Common, print};
 use crate::base::Result;
 use crate::config::Sources;
@@ -34,10 +34,7 @@ pub enum KeysCommand {
 }
 
 pub async fn run(command: KeysCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
-    let answer = call(&session, &command).await;
-    session.close().await?;
-    let answer = answer?;
+    let answer = Session::with(sources, async |session| call(session, &command).await).await?;
     print(common.json, &answer, || match &command {
         KeysCommand::Create { .. } | KeysCommand::Rotate { .. } => issued(&answer),
         KeysCommand::List => list(&answer),
@@ -59,7 +56,6 @@ async fn call(session: &Session, command: &KeysCommand) -> Result<Value> {
 }
 
 fn issued(answer: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let way = if answer["key"]["compat"] == Value::Bool(true) {
         "Send it as x-grps-api-key, or sign requests with it (A6)."
     } else {
@@ -88,8 +84,12 @@ fn list(answer: &Value) -> String {
             key["values"].as_array().and_then(|values| values.iter().find_map(|value| value["lastUsedAt"].as_str()));
         let used = used.unwrap_or("never");
         let scopes: Vec<&str> = key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let text = |name: &str| key[name].as_str().unwrap_or_default().to_owned();
-        out += &format!("{:<10} {:<20} {mode:<8} {used:<21} {}\n", text("kid"), text("name"), scopes.join(" "));
+        out += &format!(
+            "{:<10} {:<20} {mode:<8} {used:<21} {}\n",
+            text(&key["kid"]),
+            text(&key["name"]),
+            scopes.join(" ")
+        );
     }
     out
 }

@@ -216,13 +216,10 @@ fn report(error: &Error, json: bool) {
     }
 }
 
-/// Prints `value` as JSON, or `text` for people.
+/// Prints `value` as JSON, or `text` for people. Games and tools wrote much of either, so nothing in it moves a terminal.
 fn print(json: bool, value: &serde_json::Value, text: impl FnOnce() -> String) {
-    if json {
-        write_out(&format!("{value:#}\n"));
-    } else {
-        write_out(&format!("{}\n", text().trim_end()));
-    }
+    let text = if json { format!("{value:#}") } else { text() };
+    write_out(&format!("{}\n", jobs::visible(text.trim_end())));
 }
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.

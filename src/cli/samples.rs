@@ -31,10 +31,8 @@ pub struct DemoArgs {
 }
 
 pub async fn bootstrap(common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
-    let answer = session.call(Method::POST, "/admin/api/bootstrap", None).await;
-    session.close().await?;
-    let answer = answer?;
+    let work = async |session: &Session| session.call(Method::POST, "/admin/api/bootstrap", None).await;
+    let answer = Session::with(sources, work).await?;
     print(common.json, &answer, || match answer["added"].as_u64() {
         Some(0) => "The sample player was there already; nothing changed.".into(),
         _ => "Added the sample player LightningMarshal (123456).".into(),
@@ -46,10 +44,11 @@ pub async fn demo(args: DemoArgs, common: &Common, sources: &Sources) -> Result<
     if args.with_fake_roblox {
         return demo::run(args.once, common, sources).await;
     }
-    let session = Session::open(sources).await?;
-    let outcome = if args.remove { remove(&session).await } else { load(&session, args.players).await };
-    session.close().await?;
-    let (verb, count) = outcome?;
+    let work = async |session: &Session| match args.remove {
+        true => remove(session).await,
+        false => load(session, args.players).await,
+    };
+    let (verb, count) = Session::with(sources, work).await?;
     print(common.json, &json!({ verb: count }), || match verb {
         "loaded" => format!("Loaded an invented group of {count} players. `grps demo --remove` takes it away again."),
         _ => format!("Removed {count} invented players and everything about them."),

@@ -84,6 +84,17 @@ impl Session {
         Ok(Self { operator: generated.operator(), clock, way: Way::Here { endpoint, app } })
     }
 
+    /// Opens a session for one piece of work, and closes it whatever came of that.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`], of [`Session::close`] and of the work.
+    pub async fn with<T>(sources: &Sources, work: impl AsyncFnOnce(&Self) -> Result<T>) -> Result<T> {
+        let session = Self::open(sources).await?;
+        let done = work(&session).await;
+        session.close().await?;
+        done
+    }
+
     /// Whether the calls go to a running server.
     pub fn is_remote(&self) -> bool {
         matches!(self.way, Way::Remote { .. })
@@ -219,6 +230,29 @@ async fn here(
     Ok(Answer { status, headers, body: body.to_vec() })
 }
 
+/// `path` with those of the `asked` that have a value as its query.
+pub fn target(path: &str, asked: impl IntoIterator<Item = (&'static str, Option<String>)>) -> String {
+    let asked = asked.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+    let asked: Vec<String> = asked.collect();
+    if asked.is_empty() { path.to_owned() } else { format!("{path}?{}", asked.join("&")) }
+}
+
+/// What may stand in an address: the rest of a line pasted along is no part of an id, and never a path of its own.
+pub fn plain(text: &str) -> String {
+    let text: String = text.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+/// A text in an answer; empty where there is none.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// A number in an answer; 0 where there is none.
+pub fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
 /// The server's RFC 9457 problem as our error, so that it prints like any other.
 pub fn problem(status: StatusCode, answer: &Value) -> Error {
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
@@ -237,5 +271,17 @@ pub fn problem(status: StatusCode, answer: &Value) -> Error {
     match text("hint") {
         Some(hint) => error.hint(hint),
         None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pasted_along_leads_nowhere_else() {
+        assert_eq!(plain(" 19541e5ac1000001\n"), "19541e5ac1000001");
+        assert_eq!(plain("../keys?x=1&y"), "keysx1y");
+        assert_eq!(plain("…"), "none");
     }
 }

@@ -52,6 +52,7 @@ impl Serialize for Timestamp {
     }
 }
 
+/// What poem-openapi asks of a type that is one text or number on the wire: how it is read and shown, and its schema.
 macro_rules! wire_type {
     ($name:ident($inner:ty), $label:literal, $read:ident, $show:ident, $schema:expr) => {
         impl Type for $name {
@@ -106,6 +107,8 @@ macro_rules! wire_type {
         }
     };
 }
+
+pub(crate) use wire_type;
 
 fn read_id(text: &str) -> Result<RobloxId, String> {
     text.parse().map_err(|err: Error| err.detail().to_owned())

@@ -134,7 +134,7 @@ impl Pair {
     async fn requeue(&mut self, rng: &mut fastrand::Rng) {
         let Some(id) = self.model.jobs.keys().nth(rng.usize(..self.model.jobs.len().max(1))).copied() else { return };
         let asker =
-            grps::domains::jobs::Asker { actor: grps::domains::audit::Actor::of("model"), request_id: "model".into() };
+            grps::domains::auth::Sender { actor: grps::domains::audit::Actor::of("model"), request_id: "model".into() };
         let done = self.jobs.requeue(id, &asker).await;
         assert_eq!(done.is_ok(), self.model.requeue(id), "{done:?}");
         self.note("requeue");
@@ -176,7 +176,7 @@ impl Pair {
         }
         for state in [State::Delivered, State::Done, State::Dead, State::Expired] {
             let selection = grps::domains::jobs::Selection { queue: QueueName::default(), state, limit: 10_000 };
-            let asker = grps::domains::jobs::Asker {
+            let asker = grps::domains::auth::Sender {
                 actor: grps::domains::audit::Actor::of("model"),
                 request_id: "model".into(),
             };

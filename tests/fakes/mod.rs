@@ -6,6 +6,10 @@ pub mod discord;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use grps::base::{Clock, Secret};
+use grps::fakes::roblox::{FakeRoblox, GROUP, KEY, UNIVERSE};
+use grps::remote::roblox::Settings;
+use grps::remote::{BaseUrl, Roblox};
 use poem::listener::TcpAcceptor;
 use poem::{Endpoint, IntoEndpoint, Request, Response, Server};
 use tokio::task::JoinHandle;
@@ -15,6 +19,21 @@ pub const HANG: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// What clients of tests wait for an answer: long enough that a busy machine gives one that is meant to come.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Access to the group and the universe of `fake`, with a test's patience.
+pub fn roblox(fake: &FakeRoblox, clock: &Clock) -> Roblox {
+    let settings = Settings {
+        key: Secret::new(KEY),
+        api: BaseUrl::parse("ROBLOX_API_URL", fake.url()).unwrap(),
+        budget_percent: 100,
+        group: Some(GROUP),
+        universe: Some(UNIVERSE),
+        store: None,
+        prefix: None,
+        patience: PATIENCE,
+    };
+    Roblox::new(&settings, clock.clone()).unwrap()
+}
 
 /// A server that ends with its owner.
 pub struct Served {

@@ -12,8 +12,10 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use grps::base::Clock;
+use grps::domains::audit::Actor;
+use grps::domains::auth::Sender;
 use grps::domains::players::{PLAYERS, Player};
-use grps::domains::sync::{Run, Starter};
+use grps::domains::sync::Run;
 use grps::fakes::roblox::{Class, FakeRoblox, KEY, UNIVERSE};
 use grps::workers::Next;
 use serde_json::{Value, json};
@@ -63,8 +65,8 @@ impl Scene {
 
     /// Starts what the clock would, and gives its id.
     async fn nightly(&self) -> String {
-        let starter = Starter { actor: "schedule".into(), request_id: "schedule:sync".into() };
-        self.app.app.sync.nightly(&starter).await.unwrap().to_string()
+        let sender = Sender { actor: Actor::of("schedule"), request_id: "schedule:sync".into() };
+        self.app.app.sync.nightly(&sender).await.unwrap().to_string()
     }
 
     fn call(&self, body: Value) -> Call<'_> {

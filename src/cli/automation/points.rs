@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::list;
 use crate::base::Result;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, number, text};
 use crate::cli::{Common, print};
 use crate::config::Sources;
 
@@ -48,10 +48,8 @@ pub enum PointsCommand {
 
 pub async fn run(command: PointsCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
     let body = body(&command)?;
-    let session = Session::open(sources).await?;
-    let (answer, served) = (call(&session, &command, body.as_ref()).await, session.is_remote());
-    session.close().await?;
-    let answer = answer?;
+    let work = async |session: &Session| Ok((call(session, &command, body.as_ref()).await?, session.is_remote()));
+    let (answer, served) = Session::with(sources, work).await?;
     print(common.json, &answer, || match &command {
         PointsCommand::Adjust { dry_run: true, .. } => foreseen(&answer),
         PointsCommand::Adjust { .. } | PointsCommand::Undo { .. } => started(&answer, served),
@@ -91,7 +89,7 @@ async fn call(session: &Session, command: &PointsCommand, body: Option<&Value>) 
 
 fn started(run: &Value, served: bool) -> String {
     let when = if served { "It is being carried out" } else { "It is carried out as soon as a server runs" };
-    let id = text(run, "id");
+    let id = text(&run["id"]);
     format!(
         "{}\n{when}; `grps points show {id}` tells how far it is, `grps points undo {id}` takes it back.",
         line(run)
@@ -99,15 +97,15 @@ fn started(run: &Value, served: bool) -> String {
 }
 
 fn line(run: &Value) -> String {
-    let count = |name: &str| run[name].as_u64().unwrap_or(0);
+    let count = |name: &str| number(&run[name]);
     format!(
         "{}  {:<9} {:>6} players  {:>6} done  {:>6} refused  {}",
-        text(run, "id"),
-        text(run, "status"),
+        text(&run["id"]),
+        text(&run["status"]),
         count("rows"),
         count("done"),
         count("refused"),
-        text(run, "reason")
+        text(&run["reason"])
     )
 }
 
@@ -125,7 +123,7 @@ fn shown(answer: &Value) -> String {
 }
 
 fn foreseen(answer: &Value) -> String {
-    let count = |name: &str| answer[name].as_u64().unwrap_or(0);
+    let count = |name: &str| number(&answer[name]);
     format!(
         "{} players would be adjusted, {} refused. Nothing was stored.\n{}",
         count("done"),
@@ -147,8 +145,4 @@ fn refusals(rows: &Value) -> String {
         out += &format!("\n  … and {more} more; --json shows all");
     }
     out
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
 }

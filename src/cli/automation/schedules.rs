@@ -7,7 +7,7 @@ use poem::http::Method;
 use serde_json::Value;
 
 use crate::base::Result;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, text};
 use crate::cli::{Common, print};
 use crate::config::Sources;
 
@@ -26,16 +26,14 @@ enum SchedulesCommand {
 }
 
 pub async fn run(args: SchedulesArgs, common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
-    let answer = match &args.command {
-        None => session.call(Method::GET, PATH, None).await,
-        Some(SchedulesCommand::Run { name }) => session.call(Method::POST, &format!("{PATH}/{name}/run"), None).await,
+    let (method, target) = match &args.command {
+        None => (Method::GET, PATH.to_owned()),
+        Some(SchedulesCommand::Run { name }) => (Method::POST, format!("{PATH}/{name}/run")),
     };
-    session.close().await?;
-    let answer = answer?;
+    let answer = Session::with(sources, async |session| session.call(method, &target, None).await).await?;
     print(common.json, &answer, || match args.command {
         None => list(&answer),
-        Some(SchedulesCommand::Run { .. }) => format!("Started {}.", text(&answer["lastStart"], "text")),
+        Some(SchedulesCommand::Run { .. }) => format!("Started {}.", text(&answer["lastStart"]["text"])),
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -43,20 +41,16 @@ pub async fn run(args: SchedulesArgs, common: &Common, sources: &Sources) -> Res
 fn list(answer: &Value) -> String {
     let mut out = format!("{:<10} {:<16} {:<21} {:<21} {}\n", "name", "when", "next", "last", "what came of it");
     for plan in answer["schedules"].as_array().into_iter().flatten() {
-        let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
+        let or = |value: &Value, other: &str| value.as_str().unwrap_or(other).to_owned();
         let last = &plan["lastStart"];
         out += &format!(
             "{:<10} {:<16} {:<21} {:<21} {}\n",
-            text(plan, "name"),
-            or(text(plan, "cron"), "by hand"),
-            or(text(plan, "next"), "–"),
-            or(text(last, "at"), "never"),
-            text(last, "text")
+            text(&plan["name"]),
+            or(&plan["cron"], "by hand"),
+            or(&plan["next"], "–"),
+            or(&last["at"], "never"),
+            text(&last["text"])
         );
     }
-    out + &format!("The patterns are in {}; times here are in UTC.", text(answer, "zone"))
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
+    out + &format!("The patterns are in {}; times here are in UTC.", text(&answer["zone"]))
 }

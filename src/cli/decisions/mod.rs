@@ -9,10 +9,9 @@ use clap::{Args, Subcommand};
 use poem::http::Method;
 use serde_json::{Value, json};
 
-use self::told::{breaker, list, number, results, reverted, show, text};
-use super::jobs::visible;
-use super::session::Session;
-use super::{Common, write_out};
+use self::told::{breaker, list, results, reverted, show};
+use super::session::{Session, number, plain, target, text};
+use super::{Common, print};
 use crate::base::{Clock, Error, Result, Time};
 use crate::config::Sources;
 
@@ -143,13 +142,8 @@ impl When {
 }
 
 pub async fn run(command: DecisionsCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
-    let answer = call(&session, &command).await;
-    session.close().await?;
-    let answer = answer?;
-    let text = if common.json { format!("{answer:#}") } else { shown(&command, &answer) };
-    // Games chose the names and reasons shown here.
-    write_out(&format!("{}\n", visible(text.trim_end())));
+    let answer = Session::with(sources, async |session| call(session, &command).await).await?;
+    print(common.json, &answer, || shown(&command, &answer));
     let refused = answer["results"].as_array().is_some_and(|all| all.iter().any(|one| !one["error"].is_null()));
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -226,8 +220,8 @@ fn added(mut all: Value, mut page: Value) -> Value {
 
 impl ListArgs {
     fn target(&self, now: Time) -> String {
-        let mut target = format!("/automation/decisions?limit={}", self.limit);
         let asked = [
+            ("limit", Some(self.limit.to_string())),
             ("status", self.status.as_deref().map(|status| plain(status).to_ascii_lowercase())),
             ("action", self.action.as_deref().map(|action| plain(action).to_ascii_uppercase())),
             ("userId", self.user.map(|user| user.to_string())),
@@ -236,17 +230,8 @@ impl ListArgs {
             ("until", self.until.map(|when| when.text(now))),
             ("cursor", self.cursor.as_deref().map(plain)),
         ];
-        for (name, value) in asked {
-            target += &value.map(|value| format!("&{name}={value}")).unwrap_or_default();
-        }
-        target
+        target("/automation/decisions", asked)
     }
-}
-
-/// What may stand in an address: the rest of a line pasted along is no part of an id, and never a path of its own.
-fn plain(text: &str) -> String {
-    let text: String = text.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
-    if text.is_empty() { "none".to_owned() } else { text }
 }
 
 fn trimmed(ids: &[String]) -> Vec<&str> {
@@ -278,12 +263,5 @@ mod tests {
         for bad in ["", "h", "2", "two hours", "-2h", "99999999999999999999d", "2025-03-01"] {
             assert!(read(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn what_is_pasted_along_leads_nowhere_else() {
-        assert_eq!(plain(" 19541e5ac1000001\n"), "19541e5ac1000001");
-        assert_eq!(plain("../keys?x=1&y"), "keysx1y");
-        assert_eq!(plain("…"), "none");
     }
 }

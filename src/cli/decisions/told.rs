@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::cli::session::{number, text};
+
 /// The part of a reason that a list shows, in characters.
 const REASON_SHOWN: usize = 60;
 
@@ -61,10 +63,10 @@ pub fn reverted(done: bool, answer: &Value) -> String {
     let mut out = String::new();
     for one in answer["items"].as_array().into_iter().flatten() {
         let side = |name: &str| one[name].as_str().unwrap_or("none").to_owned();
-        let change = match text(&one["outcome"]).as_str() {
+        let change = match text(&one["outcome"]) {
             "restore" => format!("{} -> {}", side("from"), side("to")),
             "cancel" => "does not take effect".to_owned(),
-            _ => text(&one["reason"]),
+            _ => text(&one["reason"]).to_owned(),
         };
         let (user, outcome, aspect) = (one["userId"].to_string(), text(&one["outcome"]), text(&one["aspect"]));
         out += &format!("{user:>12} {outcome:<8} {aspect:<10} {change}\n");
@@ -91,12 +93,4 @@ pub fn breaker(answer: &Value) -> String {
     };
     let fill = |name: &str| format!("{name:<7} {} of {}\n", answer[name]["count"], answer[name]["most"]);
     format!("{state}\n{}{}{}", fill("minute"), fill("hour"), fill("share"))
-}
-
-pub fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-pub fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
 }

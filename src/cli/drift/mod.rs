@@ -43,15 +43,13 @@ pub struct RunArgs {
 }
 
 pub async fn run(command: DriftCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
-    let outcome = match command {
-        DriftCommand::Run(args) => search(&session, &args).await,
-        DriftCommand::List { limit } => list(&session, limit).await,
-        DriftCommand::Accept { user_id } => resolve(&session, user_id, "accept").await,
-        DriftCommand::Restore { user_id } => resolve(&session, user_id, "restore").await,
+    let work = async |session: &Session| match command {
+        DriftCommand::Run(args) => search(session, &args).await,
+        DriftCommand::List { limit } => list(session, limit).await,
+        DriftCommand::Accept { user_id } => resolve(session, user_id, "accept").await,
+        DriftCommand::Restore { user_id } => resolve(session, user_id, "restore").await,
     };
-    session.close().await?;
-    let (value, text) = outcome?;
+    let (value, text) = Session::with(sources, work).await?;
     print(common.json, &value, || text);
     Ok(ExitCode::from(u8::from(value["state"] == "failed")))
 }

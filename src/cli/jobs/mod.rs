@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 pub use self::visible::visible;
 use self::visible::visible_line;
 use self::watch::WatchArgs;
-use super::session::Session;
-use super::{Common, write_out};
+use super::session::{Session, plain, target, text};
+use super::{Common, print};
 use crate::base::Result;
 use crate::config::Sources;
 use crate::domains::jobs::{MAX_BULK, QueueName};
@@ -92,16 +92,11 @@ impl State {
 }
 
 pub async fn run(command: JobsCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
     if let JobsCommand::Watch(args) = &command {
-        return watch::run(args, common, &session).await;
+        return Session::with(sources, async |session| watch::run(args, common, session).await).await;
     }
-    let answer = call(&session, &command).await;
-    session.close().await?;
-    let answer = answer?;
-    // Whoever put jobs in wrote what is shown here.
-    let text = if common.json { format!("{answer:#}") } else { told(&command, &answer) };
-    write_out(&format!("{}\n", visible(text.trim_end())));
+    let answer = Session::with(sources, async |session| call(session, &command).await).await?;
+    print(common.json, &answer, || told(&command, &answer));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -109,16 +104,13 @@ async fn call(session: &Session, command: &JobsCommand) -> Result<Value> {
     match command {
         JobsCommand::Queues | JobsCommand::Watch(_) => session.call(Method::GET, "/admin/api/queues", None).await,
         JobsCommand::List { queue, state, limit, cursor } => {
-            let mut target = format!("/admin/api/jobs?limit={limit}");
             let asked = [
+                ("limit", Some(limit.to_string())),
                 ("queue", queue.as_ref().map(ToString::to_string)),
                 ("state", state.map(State::text)),
                 ("cursor", cursor.as_deref().map(plain)),
             ];
-            for (name, value) in asked {
-                target += &value.map(|value| format!("&{name}={value}")).unwrap_or_default();
-            }
-            session.call(Method::GET, &target, None).await
+            session.call(Method::GET, &target("/admin/api/jobs", asked), None).await
         }
         JobsCommand::Show { id } => session.call(Method::GET, &format!("/admin/api/jobs/{}", plain(id)), None).await,
         JobsCommand::Retry { id } => {
@@ -135,12 +127,6 @@ async fn bulk(session: &Session, verb: &str, args: &BulkArgs) -> Result<Value> {
     let mut answer = session.call(Method::POST, &format!("/admin/api/jobs/{verb}"), Some(&body)).await?;
     answer["dryRun"] = (!args.yes).into();
     Ok(answer)
-}
-
-/// An id as it may stand in a path: the rest of a line pasted along is no part of one, and never a path of its own.
-fn plain(id: &str) -> String {
-    let id: String = id.trim().chars().filter(char::is_ascii_alphanumeric).collect();
-    if id.is_empty() { "none".to_owned() } else { id }
 }
 
 fn told(command: &JobsCommand, answer: &Value) -> String {
@@ -197,20 +183,9 @@ fn show(job: &Value) -> String {
     format!("{}\n{:#}", lines.collect::<String>(), job["payload"])
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_cannot_lead_elsewhere() {
-        assert_eq!(plain(" 19541e5ac1000001\n"), "19541e5ac1000001");
-        assert_eq!(plain("../keys?x=1"), "keysx1");
-        assert_eq!(plain("…"), "none");
-    }
 
     #[test]
     fn what_producers_wrote_does_not_reach_the_terminal_raw() {

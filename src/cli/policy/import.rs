@@ -99,10 +99,8 @@ fn text(path: &Path) -> Result<String> {
 }
 
 async fn live_roles(sources: &Sources) -> Result<LiveRoles> {
-    let session = Session::open(sources).await?;
-    let answer = session.call(Method::GET, "/admin/api/roblox/roles", None).await;
-    session.close().await?;
-    serde_json::from_value(answer?).map_err(|error| Error::broken("cli.bad_answer", error))
+    let work = async |session: &Session| session.call(Method::GET, "/admin/api/roblox/roles", None).await;
+    serde_json::from_value(Session::with(sources, work).await?).map_err(|error| Error::broken("cli.bad_answer", error))
 }
 
 /// The policy in force here; none while it is broken.

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use poem::http::Method;
 use serde_json::{Map, Value, json};
 
-use super::session::Session;
+use super::session::{Session, text};
 use super::{Common, print, write_out};
 use crate::base::{Clock, Error, Result, RobloxId};
 use crate::config::{Config, Generated, Sources};
@@ -149,12 +149,9 @@ async fn explain_stored(args: &ExplainArgs, common: &Common, sources: &Sources) 
     if let Some(dir) = &args.dir {
         body["policy"] = as_json(&files(Some(dir), sources)?)?;
     }
-    let session = Session::open(sources).await?;
-    let answer = session.call(Method::POST, "/automation/simulate", Some(&body)).await;
-    session.close().await?;
-    let decision = answer?["decision"].take();
+    let work = async |session: &Session| session.call(Method::POST, "/automation/simulate", Some(&body)).await;
+    let decision = Session::with(sources, work).await?["decision"].take();
     print(common.json, &decision, || {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut out =
             format!("{} {}: {}\n", text(&decision["action"]), text(&decision["targetRank"]), text(&decision["reason"]));
         for rule in decision["explain"].as_array().into_iter().flatten() {
@@ -168,10 +165,7 @@ async fn explain_stored(args: &ExplainArgs, common: &Common, sources: &Sources) 
 
 async fn simulate(dir: Option<&Path>, show: usize, common: &Common, sources: &Sources) -> Result<ExitCode> {
     let policy = dir.map(|dir| as_json(&files(Some(dir), sources)?)).transpose()?;
-    let session = Session::open(sources).await?;
-    let outcome = walk(&session, policy.as_ref(), show).await;
-    session.close().await?;
-    let total = outcome?;
+    let total = Session::with(sources, async |session| walk(session, policy.as_ref(), show).await).await?;
     print(common.json, &total, || summary(&total, show));
     Ok(ExitCode::SUCCESS)
 }

@@ -9,12 +9,11 @@ use clap::{Args, Subcommand};
 use poem::http::Method;
 use serde_json::{Value, json};
 
-use self::told::{line, number, told, word};
-use super::jobs::visible;
+use self::told::{line, told};
 use super::serve::Stop;
-use super::session::Session;
+use super::session::{Session, number, plain, text};
 use super::upkeep::Meter;
-use super::{Common, write_out};
+use super::{Common, print};
 use crate::base::Result;
 use crate::config::Sources;
 use crate::workers::Supervisor;
@@ -61,13 +60,11 @@ pub struct RunArgs {
 }
 
 pub async fn run(command: SyncCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
-    let done = match &command {
-        SyncCommand::Run(args) => begin(args, common, &session).await,
-        SyncCommand::Status { id, limit } => status(id.as_deref(), *limit, common, &session).await,
+    let work = async |session: &Session| match &command {
+        SyncCommand::Run(args) => begin(args, common, session).await,
+        SyncCommand::Status { id, limit } => status(id.as_deref(), *limit, common, session).await,
     };
-    session.close().await?;
-    done
+    Session::with(sources, work).await
 }
 
 /// Begins a run. Where no server does the work, this process does, until the run is over or somebody stops it.
@@ -91,7 +88,7 @@ async fn begin(args: &RunArgs, common: &Common, session: &Session) -> Result<Exi
         eprintln!("Not watched any more; {who}. `grps sync status` tells how far it is.");
         return Ok(ExitCode::SUCCESS);
     };
-    tell(common, &run, &told(&run));
+    print(common.json, &run, || told(&run));
     Ok(ExitCode::from(u8::from(run["status"] == "failed")))
 }
 
@@ -114,7 +111,7 @@ async fn follow(args: &RunArgs, session: &Session) -> Result<Value> {
         if !to_the_end || !matches!(run["status"].as_str(), Some("pending" | "running")) {
             return Ok(run);
         }
-        meter.tell("reading entries", number(&run, "seen"), number(&run, "total"));
+        meter.tell("reading entries", number(&run["seen"]), number(&run["total"]));
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -125,31 +122,21 @@ async fn status(id: Option<&str>, limit: u64, common: &Common, session: &Session
         let runs = page["runs"].as_array().cloned().unwrap_or_default();
         let lines: Vec<String> = runs.iter().map(line).collect();
         let none = "No run yet. `grps sync run` begins one.".to_owned();
-        tell(common, &page, &if lines.is_empty() { none } else { lines.join("\n") });
+        print(common.json, &page, || if lines.is_empty() { none } else { lines.join("\n") });
         return Ok(ExitCode::SUCCESS);
     };
-    let run = session.call(Method::GET, &format!("/sync/jobs/{}", segment(id)), None).await?;
-    let failures = session.call(Method::GET, &format!("/sync/jobs/{}/failures?limit=20", segment(id)), None).await?;
-    let mut text = told(&run);
+    let target = format!("/sync/jobs/{}", plain(id));
+    let run = session.call(Method::GET, &target, None).await?;
+    let failures = session.call(Method::GET, &format!("{target}/failures?limit=20"), None).await?;
+    let mut out = told(&run);
     for failure in failures["failures"].as_array().into_iter().flatten() {
-        text += &format!("\n  {}: {}", word(&failure["key"]), word(&failure["reason"]));
+        out += &format!("\n  {}: {}", text(&failure["key"]), text(&failure["reason"]));
     }
     if !failures["next_cursor"].is_null() {
-        text += "\n  …";
+        out += "\n  …";
     }
     let mut whole = run;
     whole["failures"] = failures["failures"].clone();
-    tell(common, &whole, &text);
+    print(common.json, &whole, || out);
     Ok(ExitCode::SUCCESS)
-}
-
-/// What an id may look like in a path; anything else is asked for as nothing.
-fn segment(id: &str) -> &str {
-    if id.bytes().all(|byte| byte.is_ascii_alphanumeric()) { id } else { "-" }
-}
-
-/// Keys and reasons hold what others wrote.
-fn tell(common: &Common, value: &Value, text: &str) {
-    let text = if common.json { format!("{value:#}") } else { text.to_owned() };
-    write_out(&format!("{}\n", visible(text.trim_end())));
 }

@@ -5,19 +5,21 @@ use std::time::Duration;
 use indicatif::HumanDuration;
 use serde_json::Value;
 
+use crate::cli::session::{number, text};
+
 /// A run in a line.
 pub fn line(run: &Value) -> String {
-    let (seen, total) = (number(run, "seen"), run["total"].as_u64());
+    let (seen, total) = (number(&run["seen"]), run["total"].as_u64());
     let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
     let eta = run["eta_seconds"].as_u64().map(|seconds| HumanDuration(Duration::from_secs(seconds)));
     let eta = eta.map(|eta| format!(", {eta} left")).unwrap_or_default();
-    let (id, status, at) = (word(&run["id"]), word(&run["status"]), word(&run["created_at"]));
-    format!("{id}  {status:<8} {at}  {:<12} {seen}{of} entries{eta}", word(&run["activity"]))
+    let (id, status, at) = (text(&run["id"]), text(&run["status"]), text(&run["created_at"]));
+    format!("{id}  {status:<8} {at}  {:<12} {seen}{of} entries{eta}", text(&run["activity"]))
 }
 
 /// A run with its counts, and with why it stopped.
 pub fn told(run: &Value) -> String {
-    let count = |name: &str| number(run, name);
+    let count = |name: &str| number(&run[name]);
     let mut out = line(run);
     out += &format!(
         "\n  {} created, {} updated, {} unchanged, {} deleted, {} not taken in",
@@ -33,12 +35,4 @@ pub fn told(run: &Value) -> String {
         }
     }
     out
-}
-
-pub fn number(run: &Value, name: &str) -> u64 {
-    run[name].as_u64().unwrap_or(0)
-}
-
-pub fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }

@@ -8,9 +8,9 @@ use poem_openapi::types::ToJSON;
 use serde_json::{Value, json};
 
 use super::restore::{self, RestoreArgs};
-use super::{Meter, blocking, count, locked, settings, size, task, text};
+use super::{Meter, blocking, count, locked, settings, size, task};
 use crate::base::{Error, Result};
-use crate::cli::session::Session;
+use crate::cli::session::{Session, text};
 use crate::cli::{Common, print};
 use crate::config::Sources;
 use crate::domains::upkeep::{BackupView, Caretaker, Config, Folder};
@@ -48,13 +48,10 @@ async fn create(name: Option<&str>, common: &Common, sources: &Sources) -> Resul
     if let Some(name) = name {
         Folder::new(settings(sources)?.upkeep.folder).file(name)?;
     }
-    let session = Session::open(sources).await?;
-    let outcome = task(&session, "backup", name).await;
-    session.close().await?;
-    let outcome = outcome?;
+    let outcome = Session::with(sources, async |session| task(session, "backup", name).await).await?;
     print(common.json, &outcome, || {
         let made = format!("Made {}; restored it into a scratch folder and compared.", told(&outcome["backup"]));
-        let removed: Vec<String> = outcome["removed"].as_array().into_iter().flatten().map(text).collect();
+        let removed: Vec<&str> = outcome["removed"].as_array().into_iter().flatten().map(text).collect();
         if removed.is_empty() { made } else { format!("{made}\nBACKUP_KEEP deleted {}.", removed.join(", ")) }
     });
     Ok(ExitCode::SUCCESS)

@@ -58,9 +58,7 @@ async fn stored(sources: &Sources) -> Result<Option<u16>> {
 }
 
 async fn asked(sources: &Sources) -> Result<Option<u16>> {
-    let session = Session::open(sources).await?;
-    let answer = session.call(Method::GET, "/admin/api/store", None).await;
-    session.close().await?;
-    let schema: Value = answer?["schema"].take();
+    let work = async |session: &Session| session.call(Method::GET, "/admin/api/store", None).await;
+    let schema: Value = Session::with(sources, work).await?["schema"].take();
     Ok(schema.as_u64().and_then(|schema| u16::try_from(schema).ok()))
 }

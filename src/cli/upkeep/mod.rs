@@ -22,7 +22,7 @@ pub use progress::Meter;
 pub use store::StoreCommand;
 pub use store::run as store;
 
-use super::session::Session;
+use super::session::{Session, number, text};
 use crate::base::{Error, Result};
 use crate::config::{self, Config, Generated, Sources};
 use crate::store::DataDir;
@@ -42,8 +42,7 @@ async fn task(session: &Session, kind: &str, name: Option<&str>) -> Result<Value
     let (meter, mut pause) = (Meter::new(), FIRST_LOOK);
     while task["state"] == "running" {
         let step = &task["progress"];
-        let number = |name: &str| step[name].as_u64().unwrap_or(0);
-        meter.tell(&text(&step["what"]), number("done"), number("total"));
+        meter.tell(text(&step["what"]), number(&step["done"]), number(&step["total"]));
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOK_EVERY);
         task = session.call(Method::GET, &target, None).await?;
@@ -64,7 +63,7 @@ fn locked(error: Error) -> Error {
 
 /// Why a task failed, as our error, so that it prints and exits like any other.
 fn failure(told: &Value) -> Error {
-    let error = Error::remote(text(&told["code"]), text(&told["detail"]));
+    let error = Error::remote(text(&told["code"]).to_owned(), text(&told["detail"]).to_owned());
     match told["hint"].as_str() {
         Some(hint) => error.hint(hint),
         None => error,
@@ -92,10 +91,6 @@ fn at_rest(path: &Path) -> Result<DataDir> {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Error::broken("cli.panicked", error)))
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// `5.60 MiB`.

@@ -15,7 +15,8 @@ use crate::base::{Clock, Error, Kind, Result, Time};
 use crate::cli::{Common, print};
 use crate::config::{Config, Sources};
 use crate::domains::audit::Actor;
-use crate::domains::upkeep::{Asker, BackupView};
+use crate::domains::auth::Sender;
+use crate::domains::upkeep::BackupView;
 use crate::store::{DataDir, Restored, upkeep};
 
 #[derive(Args)]
@@ -80,7 +81,7 @@ pub async fn run(args: RestoreArgs, common: &Common, sources: &Sources) -> Resul
 /// Opens what was restored, which is the last proof, and leaves the audit row.
 async fn open(config: Config, dir: DataDir, restored: &Restored, meter: &Meter) -> Result<()> {
     let app = App::open(config, dir, Clock::system(), meter.progress()).await?;
-    let asker = Asker { actor: Actor::of("operator"), request_id: "grps-backup-restore".into() };
+    let asker = Sender { actor: Actor::of("operator"), request_id: "grps-backup-restore".into() };
     let noted = app.caretaker.note_restored(restored, &asker).await;
     app.close().await.and(noted)
 }

@@ -7,9 +7,9 @@ use poem::http::Method;
 use serde_json::{Value, json};
 
 use super::dump::{self, DumpArgs};
-use super::{Meter, at_rest, blocking, count, settings, size, task, text};
+use super::{Meter, at_rest, blocking, count, settings, size, task};
 use crate::base::Result;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, text};
 use crate::cli::{Common, print};
 use crate::config::Sources;
 use crate::store::upkeep;
@@ -43,10 +43,8 @@ pub async fn run(command: StoreCommand, common: &Common, sources: &Sources) -> R
 }
 
 async fn stats(common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
-    let answer = session.call(Method::GET, "/admin/api/store", None).await;
-    session.close().await?;
-    let answer = answer?;
+    let work = async |session: &Session| session.call(Method::GET, "/admin/api/store", None).await;
+    let answer = Session::with(sources, work).await?;
     print(common.json, &answer, || told(&answer));
     Ok(ExitCode::SUCCESS)
 }
@@ -73,11 +71,9 @@ fn told(survey: &Value) -> String {
 
 /// Exit code 1 when something is not as it should be.
 async fn check(common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
-    let outcome = task(&session, "check", None).await;
-    session.close().await?;
-    let findings = outcome?["findings"].take();
-    let lines: Vec<String> = findings.as_array().into_iter().flatten().map(text).collect();
+    let work = async |session: &Session| task(session, "check", None).await;
+    let findings = Session::with(sources, work).await?["findings"].take();
+    let lines: Vec<&str> = findings.as_array().into_iter().flatten().map(text).collect();
     print(common.json, &json!({ "ok": lines.is_empty(), "findings": findings }), || match lines.as_slice() {
         [] => "All is well: every row is there, and every copy agrees with the counts kept beside it.".into(),
         lines => format!("{}\n\n{AFTER_FINDINGS}", lines.join("\n")),
@@ -86,10 +82,7 @@ async fn check(common: &Common, sources: &Sources) -> Result<ExitCode> {
 }
 
 async fn compact(common: &Common, sources: &Sources) -> Result<ExitCode> {
-    let session = Session::open(sources).await?;
-    let outcome = task(&session, "compact", None).await;
-    session.close().await?;
-    let outcome = outcome?;
+    let outcome = Session::with(sources, async |session| task(session, "compact", None).await).await?;
     print(common.json, &outcome, || {
         let (before, after) = (size(outcome["bytesBefore"].as_u64()), size(outcome["bytesAfter"].as_u64()));
         format!("The database had {before} on disk and has {after} now.")

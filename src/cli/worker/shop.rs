@@ -1,6 +1,7 @@
 //! What all parts of a worker share: the server it works for, what it does with a job, how far its own end is, and what it has done.
 
 use std::io::IsTerminal;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,18 +36,7 @@ pub enum Way {
 
 /// See the module.
 pub struct Shop {
-    pub gateway: Gateway,
-    pub wish: Wish,
-    /// The command; none to print jobs.
-    pub recipe: Option<Recipe>,
-    pub concurrency: usize,
-    /// Ends when nothing is left to take.
-    pub once: bool,
-    /// One JSON object a line on standard output, whatever is done.
-    pub json: bool,
-    /// As it is before anything failed.
-    pub backoff: Backoff,
-    pub retries: u32,
+    setup: Setup,
     pub tally: Tally,
     /// Standard output is a terminal, which obeys what it is shown.
     pub terminal: bool,
@@ -70,26 +60,30 @@ pub struct Tally {
 pub struct Setup {
     pub gateway: Gateway,
     pub wish: Wish,
+    /// The command; none to print jobs.
     pub recipe: Option<Recipe>,
     pub concurrency: usize,
+    /// Ends when nothing is left to take.
     pub once: bool,
+    /// One JSON object a line on standard output, whatever is done.
     pub json: bool,
+    /// As it is before anything failed.
     pub backoff: Backoff,
     pub retries: u32,
 }
 
+impl Deref for Shop {
+    type Target = Setup;
+
+    fn deref(&self) -> &Setup {
+        &self.setup
+    }
+}
+
 impl Shop {
     pub fn new(setup: Setup) -> Self {
-        let Setup { gateway, wish, recipe, concurrency, once, json, backoff, retries } = setup;
         Self {
-            gateway,
-            wish,
-            recipe,
-            concurrency,
-            once,
-            json,
-            backoff,
-            retries,
+            setup,
             tally: Tally::default(),
             terminal: std::io::stdout().is_terminal(),
             stage: watch::channel(Stage::Working).0,

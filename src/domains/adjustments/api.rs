@@ -9,10 +9,8 @@ use super::wire::{
     ForeseenAdjustments,
 };
 use crate::base::{Cursor, Error, Id, Result};
-use crate::domains::audit::Actor;
-use crate::domains::auth::Caller;
-use crate::domains::jobs::Asker;
-use crate::http::{Area, Context, Json};
+use crate::domains::auth::{Caller, Sender};
+use crate::http::{Area, Json};
 
 pub struct AdjustmentsApi {
     pub adjustments: Adjustments,
@@ -46,14 +44,14 @@ impl AdjustmentsApi {
     /// The run is on disk when this answers and is carried out in the background, whatever happens to the server. A player who is not
     /// stored, or whose points would leave the bounds of `policy.points.json`, is refused; the others are not affected.
     #[oai(path = "/automation/adjustments", method = "post", operation_id = "adjustPoints")]
-    async fn start(&self, caller: Caller, context: Context, body: Json<AdjustmentRequest>) -> poem::Result<Taken> {
+    async fn start(&self, sender: Sender, body: Json<AdjustmentRequest>) -> poem::Result<Taken> {
         let dry_run = body.0.dry_run;
         let wanted = body.0.wanted()?;
         if dry_run {
             let results = self.adjustments.foresee(&wanted.rows).await?;
             return Ok(Taken::Foreseen(Json(ForeseenAdjustments::new(&wanted.rows, results))));
         }
-        let (id, run) = self.adjustments.start(&wanted, &asker(caller, &context)).await?;
+        let (id, run) = self.adjustments.start(&wanted, &sender).await?;
         Ok(Taken::Accepted(Json(AdjustmentRun::new(id, run))))
     }
 
@@ -110,9 +108,9 @@ impl AdjustmentsApi {
     ///
     /// What it has changed stays changed; `undo` takes that back.
     #[oai(path = "/automation/adjustments/:id/cancel", method = "post", operation_id = "cancelAdjustments")]
-    async fn cancel(&self, caller: Caller, context: Context, id: Path<String>) -> poem::Result<Json<AdjustmentRun>> {
+    async fn cancel(&self, sender: Sender, id: Path<String>) -> poem::Result<Json<AdjustmentRun>> {
         let id = read_id(&id.0)?;
-        Ok(Json(AdjustmentRun::new(id, self.adjustments.cancel(id, &asker(caller, &context)).await?)))
+        Ok(Json(AdjustmentRun::new(id, self.adjustments.cancel(id, &sender).await?)))
     }
 
     /// Take back what a run changed
@@ -120,14 +118,10 @@ impl AdjustmentsApi {
     /// Starts a run with the opposite differences, through the same queue. Asked for again, it answers with the same run, or, when
     /// that was cancelled, with a new one for the players it did not reach; that run can be undone in turn.
     #[oai(path = "/automation/adjustments/:id/undo", method = "post", operation_id = "undoAdjustments")]
-    async fn undo(&self, caller: Caller, context: Context, id: Path<String>) -> poem::Result<Started> {
-        let (id, run) = self.adjustments.undo(read_id(&id.0)?, &asker(caller, &context)).await?;
+    async fn undo(&self, sender: Sender, id: Path<String>) -> poem::Result<Started> {
+        let (id, run) = self.adjustments.undo(read_id(&id.0)?, &sender).await?;
         Ok(Started::Accepted(Json(AdjustmentRun::new(id, run))))
     }
-}
-
-fn asker(caller: Caller, context: &Context) -> Asker {
-    Asker { actor: Actor::of(caller.id), request_id: context.request_id.to_string() }
 }
 
 fn read_id(text: &str) -> Result<Id> {

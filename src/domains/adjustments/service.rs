@@ -9,7 +9,8 @@ use super::model::{Change, Chunk, PART, Row, RowResult, Run, Status};
 use super::tables::{ADJUSTMENT_KEYS, ADJUSTMENT_ROWS, ADJUSTMENTS, ADJUSTMENTS_OPEN};
 use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result, RobloxId, Time};
 use crate::domains::audit;
-use crate::domains::jobs::{Asker, Jobs, QueueName};
+use crate::domains::auth::Sender;
+use crate::domains::jobs::{Jobs, QueueName};
 use crate::domains::players::{PLAYERS, Player};
 use crate::domains::policy::{Bounds, PolicyStore};
 use crate::store::{MAX_PAGE, Store, Tx};
@@ -55,7 +56,7 @@ impl Adjustments {
     ///
     /// # Errors
     /// `adjustments.key_reused`, `adjustments.too_many_open`; those of the store.
-    pub async fn start(&self, wanted: &Wanted, asker: &Asker) -> Result<(Id, Run)> {
+    pub async fn start(&self, wanted: &Wanted, asker: &Sender) -> Result<(Id, Run)> {
         let print = print(wanted);
         let rows: Vec<Row> = wanted.rows.iter().map(|(user, change)| Row::new(*user, *change)).collect();
         let (rows, fresh) = (&rows, self.fresh(asker));
@@ -89,7 +90,7 @@ impl Adjustments {
     ///
     /// # Errors
     /// `adjustments.missing`; `adjustments.open` while it is not ended; `adjustments.nothing_to_undo`; as [`Adjustments::start`].
-    pub async fn undo(&self, id: Id, asker: &Asker) -> Result<(Id, Run)> {
+    pub async fn undo(&self, id: Id, asker: &Sender) -> Result<(Id, Run)> {
         let fresh = &self.fresh(asker);
         let undone = self
             .store
@@ -133,7 +134,7 @@ impl Adjustments {
     ///
     /// # Errors
     /// `adjustments.missing`; `adjustments.done`; those of the store.
-    pub async fn cancel(&self, id: Id, asker: &Asker) -> Result<Run> {
+    pub async fn cancel(&self, id: Id, asker: &Sender) -> Result<Run> {
         let (now, audit_id) = (self.clock.now(), self.ids.next());
         self.store
             .transact(|tx| async move {
@@ -213,7 +214,7 @@ impl Adjustments {
         Ok((found, None))
     }
 
-    fn fresh(&self, asker: &Asker) -> Fresh {
+    fn fresh(&self, asker: &Sender) -> Fresh {
         Fresh { id: self.ids.next(), audit_id: self.ids.next(), now: self.clock.now(), asker: asker.clone() }
     }
 }
@@ -223,7 +224,7 @@ struct Fresh {
     id: Id,
     audit_id: Id,
     now: Time,
-    asker: Asker,
+    asker: Sender,
 }
 
 impl Fresh {
@@ -306,7 +307,7 @@ pub(super) fn outcomes(
     changes.zip(players).map(|(change, player)| change.apply(player.as_ref().map(|p| p.points), bounds)).collect()
 }
 
-fn entry(at: Time, asker: &Asker, action: &str, id: Id, after: &serde_json::Value) -> audit::Entry {
+fn entry(at: Time, asker: &Sender, action: &str, id: Id, after: &serde_json::Value) -> audit::Entry {
     audit::Entry {
         at,
         actor: asker.actor.clone(),

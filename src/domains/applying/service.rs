@@ -83,11 +83,6 @@ impl Applying {
         self.group.access().is_some()
     }
 
-    /// Decisions that are to take effect.
-    pub fn waiting(&self) -> usize {
-        self.open.len()
-    }
-
     /// Why decisions are not carried out at the moment; none when nothing is in the way.
     pub fn held(&self) -> Option<Held> {
         self.holds.news()

@@ -1,9 +1,11 @@
-//! Who is calling: every scheme ends in one [`Caller`] (requirement R1).
+//! Who is calling: every scheme ends in one [`Caller`] (requirement R1). What is done for them is told of a [`Sender`].
 
 use poem::{FromRequest, Request, RequestBody};
 
 use super::scope::{Scope, Scopes};
 use crate::base::{Error, Result};
+use crate::domains::audit::Actor;
+use crate::http::Context;
 
 /// How a credential was proven, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,5 +75,20 @@ impl Caller {
 impl<'a> FromRequest<'a> for Caller {
     async fn from_request(request: &'a Request, _body: &mut RequestBody) -> poem::Result<Self> {
         Ok(request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::nobody))
+    }
+}
+
+/// Who asks for something, and in which request: what audit rows tell.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    pub actor: Actor,
+    /// Whoever asks without a request makes one up that says so.
+    pub request_id: String,
+}
+
+impl<'a> FromRequest<'a> for Sender {
+    async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
+        let caller = Caller::from_request(request, body).await?;
+        Ok(Self { actor: Actor::of(caller.id), request_id: Context::of(request)?.request_id.to_string() })
     }
 }

@@ -16,7 +16,7 @@ mod table;
 mod tickets;
 
 pub use api::KeysApi;
-pub use caller::{Caller, Strength};
+pub use caller::{Caller, Sender, Strength};
 pub use config::{Config, InboundKey, Mode};
 pub use gate::{Auth, Gate, gate};
 pub use keys::{Issued, KEYS, Key, KeyUses, Keys, MAX_KEYS, Wanted};

@@ -4,10 +4,9 @@ use poem_openapi::{Enum, Object, OpenApi};
 
 use super::service::{Brakes, MAX_REASON, State};
 use super::tables::{Limit, Trip};
-use crate::domains::audit::Actor;
-use crate::domains::auth::Caller;
+use crate::domains::auth::{Caller, Sender};
 use crate::http::wire::Timestamp;
-use crate::http::{Area, Context, Json};
+use crate::http::{Area, Json};
 
 /// Which limit was reached; `person`: none, somebody stopped everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -131,14 +130,8 @@ impl BrakesApi {
     ///
     /// Those already queued wait while it is open. Where it stands that way already, nothing changes.
     #[oai(path = "/automation/breaker", method = "post", operation_id = "setBreaker")]
-    async fn set(
-        &self,
-        caller: Caller,
-        context: Context,
-        wanted: Json<BreakerRequest>,
-    ) -> poem::Result<Json<BreakerView>> {
+    async fn set(&self, sender: Sender, wanted: Json<BreakerRequest>) -> poem::Result<Json<BreakerView>> {
         let wanted = wanted.0;
-        let actor = Actor::of(caller.id);
-        Ok(Json(self.brakes.set(wanted.open, &wanted.reason, &actor, &context.request_id).await?.into()))
+        Ok(Json(self.brakes.set(wanted.open, &wanted.reason, &sender.actor, &sender.request_id).await?.into()))
     }
 }

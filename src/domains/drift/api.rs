@@ -6,11 +6,9 @@ use poem_openapi::{ApiResponse, OpenApi};
 use super::service::Drift;
 use super::wire::{DriftPage, DriftRunList, DriftRunView, ResolutionRequest, ResolutionView};
 use crate::base::Cursor;
-use crate::domains::audit::Actor;
-use crate::domains::auth::Caller;
-use crate::domains::ranks::Sender;
+use crate::domains::auth::{Caller, Sender};
 use crate::http::wire::RobloxIdIn;
-use crate::http::{Area, Context, Json};
+use crate::http::{Area, Json};
 
 /// Runs that are listed.
 const RUNS: usize = 50;
@@ -39,8 +37,8 @@ impl DriftApi {
     ///
     /// One search runs at a time; while it does, it is the answer.
     #[oai(path = "/automation/drift/runs", method = "post", operation_id = "startDriftRun")]
-    async fn start(&self, caller: Caller, context: Context) -> poem::Result<DriftStarted> {
-        let run = self.drift.begin(&Actor::of(caller.id), &context.request_id).await?;
+    async fn start(&self, sender: Sender) -> poem::Result<DriftStarted> {
+        let run = self.drift.begin(&sender.actor, &sender.request_id).await?;
         Ok(DriftStarted::Accepted(Json(DriftRunView::new(run))))
     }
 
@@ -71,13 +69,11 @@ impl DriftApi {
     #[oai(path = "/automation/drift/:userId", method = "post", operation_id = "resolveDrift")]
     async fn resolve(
         &self,
-        caller: Caller,
-        context: Context,
+        sender: Sender,
         #[oai(name = "userId")] user: Path<RobloxIdIn>,
         wanted: Json<ResolutionRequest>,
     ) -> poem::Result<Json<ResolutionView>> {
         let user = user.0.0;
-        let sender = Sender { actor: Actor::of(caller.id), request_id: context.request_id.to_string() };
         let resolved = self.drift.resolve(user, wanted.0.resolution.into(), &sender).await?;
         Ok(Json(ResolutionView::new(user, resolved)))
     }

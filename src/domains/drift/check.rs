@@ -130,9 +130,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::base::{Id, RobloxId};
+    use crate::base::RobloxId;
     use crate::domains::group::Roles;
-    use crate::domains::players::{Decided, Observation, Origin, Status, StoredMarks};
+    use crate::domains::players::{Decided, Observation, Status};
     use crate::domains::policy::{Action, FileKind};
     use crate::remote::roblox::{GroupInfo, Role};
 
@@ -176,21 +176,7 @@ mod tests {
     }
 
     fn decide(player: &mut Player, action: Action, target: Option<&str>) {
-        player.decided = Some(Decided {
-            id: Id(1),
-            at: Time(0),
-            action,
-            target_rank: target.map(str::to_owned),
-            from_rank: None,
-            status: Status::Queued,
-            suspend_seconds: None,
-            rests_on: None,
-            marks: StoredMarks::default(),
-            origin: Origin::Policy,
-            lifts: false,
-            ended_at: None,
-            rejected_until: None,
-        });
+        player.decided = Some(Decided { target_rank: target.map(str::to_owned), ..Decided::sample(action) });
     }
 
     fn found(player: &Player, live: Live<'_>) -> Finding {

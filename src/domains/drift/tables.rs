@@ -136,17 +136,6 @@ impl Run {
     }
 }
 
-impl RunStatus {
-    /// The name on the wire.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 impl Record for Run {
     const VERSION: u8 = 1;
 }

@@ -174,14 +174,6 @@ impl Group {
         failed.map(|(_, trouble)| Err(trouble.clone()))
     }
 
-    /// The policy in force matched with roles at most `max_age` old.
-    ///
-    /// # Errors
-    /// As [`Group::roles`].
-    pub async fn mapping(&self, max_age: Duration) -> Result<Mapping, Trouble> {
-        Ok(self.roles(max_age).await?.map(&self.policy.current()))
-    }
-
     /// Makes the next who wants roles ask for them anew.
     pub fn forget(&self) {
         let mut known = self.lock();

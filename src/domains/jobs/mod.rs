@@ -33,7 +33,7 @@ pub use config::Config;
 pub use events::{Event, Events};
 pub use index::{Index, MAX_QUEUES, QueueStats};
 pub use job::{Job, Lease, MAX_PAYLOAD, NewJob, Phase, QueueName};
-pub use operate::{Asker, Bulk, Changed, MAX_BULK, Selection};
+pub use operate::{Bulk, Changed, MAX_BULK, Selection};
 pub use rules::{Nack, State};
 pub use service::{Enqueued, Jobs, MAX_BATCH, Prepared};
 pub use socket::{MAX_CREDIT, SocketApi};

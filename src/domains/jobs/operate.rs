@@ -6,7 +6,8 @@ use super::rules::State;
 use super::service::{Jobs, missing};
 use super::tables::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use crate::base::{Error, Id, Result};
-use crate::domains::audit::{self, Actor, Entry};
+use crate::domains::audit::{self, Entry};
+use crate::domains::auth::Sender;
 use crate::store::Tx;
 
 /// Jobs on one page of a list at most.
@@ -17,13 +18,6 @@ const STEP: usize = 100;
 
 /// Jobs that one request requeues or purges at most.
 pub const MAX_BULK: usize = 10_000;
-
-/// Who asked for it, in which request.
-#[derive(Debug, Clone)]
-pub struct Asker {
-    pub actor: Actor,
-    pub request_id: String,
-}
 
 /// Which jobs are meant.
 #[derive(Debug, Clone)]
@@ -74,7 +68,7 @@ impl Jobs {
     ///
     /// # Errors
     /// `jobs.missing`; `jobs.leased` while somebody holds it; `jobs.queue_full`; those of the store.
-    pub async fn requeue(&self, id: Id, asker: &Asker) -> Result<Job> {
+    pub async fn requeue(&self, id: Id, asker: &Sender) -> Result<Job> {
         let (now, row) = (self.0.clock.now(), self.0.ids.next());
         let work = |tx: Tx| async move {
             let mut job = tx.get(&JOBS, &id).await?.ok_or_else(|| missing(id))?;
@@ -113,7 +107,7 @@ impl Jobs {
     ///
     /// # Errors
     /// `jobs.leased` for leased jobs; `jobs.queue_full` when no more fit; those of the store. They leave the steps before done.
-    pub async fn bulk(&self, what: Bulk, selection: &Selection, asker: &Asker) -> Result<Changed> {
+    pub async fn bulk(&self, what: Bulk, selection: &Selection, asker: &Sender) -> Result<Changed> {
         if selection.state == State::Leased {
             return Err(Error::conflict("jobs.leased", "leased jobs are held by somebody, and left to them")
                 .hint("wait until their leases end"));
@@ -126,7 +120,7 @@ impl Jobs {
         Ok(Changed { matched: ids.len(), changed })
     }
 
-    async fn step(&self, what: Bulk, selection: &Selection, ids: &[Id], asker: &Asker) -> Result<usize> {
+    async fn step(&self, what: Bulk, selection: &Selection, ids: &[Id], asker: &Sender) -> Result<usize> {
         let (now, row) = (self.0.clock.now(), self.0.ids.next());
         let work = |tx: Tx| async move {
             let found = tx.get_many(&JOBS, ids).await?.into_iter().flatten();

@@ -207,15 +207,6 @@ impl Job {
         }
     }
 
-    /// When it is forgotten; none while it is not over.
-    pub fn forgotten_at(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Dead => Some(self.since + KEEP_DEAD),
-            phase if phase.is_over() => Some(self.since + KEEP_ENDED),
-            _ => None,
-        }
-    }
-
     fn end(&mut self, phase: Phase, reason: Option<String>, now: Time) {
         (self.phase, self.reason, self.since, self.ready_at) = (phase, reason, now, None);
     }

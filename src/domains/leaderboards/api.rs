@@ -22,9 +22,6 @@ pub const MAX_PLAYERS: u64 = 100;
 /// How often somebody is looked for who moves between reading their entry and finding their place.
 const MAX_LOOKS: usize = 3;
 
-/// Most entries on one page of a board.
-pub const MAX_ENTRIES: u64 = 1000;
-
 /// The leaderboards' operations.
 #[derive(Clone)]
 pub struct LeaderboardsApi {

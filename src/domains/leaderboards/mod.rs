@@ -19,7 +19,7 @@ mod service;
 mod tables;
 mod wire;
 
-pub use api::{LeaderboardsApi, MAX_ENTRIES, MAX_PLAYERS};
+pub use api::{LeaderboardsApi, MAX_PLAYERS};
 pub use model::{BoardName, Entry, Rule, Verdict, judge};
 pub use service::{Leaderboards, MAX_BOARDS, Row, Submission, Submitted, View};
 pub use tables::{BOARD_COUNT, BOARDS, Board, BoardCount, ENTRIES};

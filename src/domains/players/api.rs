@@ -11,11 +11,10 @@ use super::model::Player;
 use super::service::Players;
 use super::tables::Snapshot;
 use crate::base::{Cursor, Id};
-use crate::domains::audit::Actor;
-use crate::domains::auth::Caller;
+use crate::domains::auth::{Caller, Sender};
 use crate::domains::policy::{Policy, PolicyStore};
 use crate::http::wire::{RobloxIdIn, RobloxIdOut, Timestamp};
-use crate::http::{Area, Context, Json, Rendered};
+use crate::http::{Area, Json, Rendered};
 
 /// A player with what surrounds their rank on the ladder.
 #[derive(Debug, Object, Serialize)]
@@ -167,11 +166,10 @@ impl PlayersApi {
     #[oai(path = "/players/:userId/clear-flag", method = "post", operation_id = "clearPlayerFlag")]
     async fn clear_flag(
         &self,
-        caller: Caller,
-        context: Context,
+        sender: Sender,
         #[oai(name = "userId")] id: Path<RobloxIdIn>,
     ) -> poem::Result<Rendered<PlayerDetail>> {
-        let player = self.players.clear_flag(id.0.0, &Actor::of(caller.id), &context.request_id).await?;
+        let player = self.players.clear_flag(id.0.0, &sender.actor, &sender.request_id).await?;
         Ok(Rendered::serialize(&PlayerDetail::of(player, &self.policy.current())))
     }
 

@@ -236,6 +236,28 @@ fn punishes(action: Action) -> bool {
 }
 
 #[cfg(test)]
+impl Decided {
+    /// Queued by the policy at time 0, towards no rank.
+    pub fn sample(action: Action) -> Self {
+        Self {
+            id: Id(1),
+            at: Time(0),
+            action,
+            target_rank: None,
+            status: Status::Queued,
+            suspend_seconds: None,
+            rests_on: None,
+            marks: StoredMarks::default(),
+            origin: Origin::Policy,
+            lifts: false,
+            ended_at: None,
+            rejected_until: None,
+            from_rank: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::RobloxId;
@@ -247,21 +269,7 @@ mod tests {
     }
 
     fn decided(action: Action, target: Option<&str>) -> Decided {
-        Decided {
-            id: Id(1),
-            at: Time(5),
-            action,
-            target_rank: target.map(str::to_owned),
-            status: Status::Queued,
-            suspend_seconds: None,
-            rests_on: None,
-            marks: StoredMarks::default(),
-            origin: Origin::Policy,
-            lifts: false,
-            ended_at: None,
-            rejected_until: None,
-            from_rank: None,
-        }
+        Decided { at: Time(5), target_rank: target.map(str::to_owned), ..Decided::sample(action) }
     }
 
     #[test]

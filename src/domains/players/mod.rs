@@ -15,6 +15,6 @@ pub use api::{PlayerView, PlayersApi};
 pub use decided::{Acted, Decided, Origin, Punishment, Status, StoredMarks};
 pub use model::{Observation, Player};
 pub use refused::{MAX_REFUSED, REJECTED_FOR, Refused};
-pub use retention::{AUDIT_DAYS, Retention, RetentionConfig};
+pub use retention::{AUDIT_DAYS, RETENTION_PAGE, Retention, RetentionConfig, retention_pause};
 pub use service::{Players, save};
 pub use tables::{PLAYERS, SNAPSHOTS, Snapshot};

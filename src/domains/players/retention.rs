@@ -35,14 +35,19 @@ impl Default for RetentionConfig {
     }
 }
 
-/// Snapshots looked at in one tick.
-const PAGE: usize = 500;
+/// Rows that a walk of retention looks at in one tick.
+pub const RETENTION_PAGE: usize = 500;
 
 /// The pause between pages, so that a long walk leaves the disk to others.
 const BETWEEN_PAGES: Duration = Duration::from_millis(200);
 
 /// The pause after a whole walk.
 const BETWEEN_WALKS: Duration = Duration::from_secs(3600);
+
+/// When a walk of retention goes on.
+pub fn retention_pause(over: bool) -> Next {
+    Next::After(if over { BETWEEN_WALKS } else { BETWEEN_PAGES })
+}
 
 /// Walks all snapshots, newest first within each player, and deletes what is too old or too many.
 pub struct Retention {
@@ -60,7 +65,7 @@ impl Retention {
 
     /// Deletes on one page; says whether the walk is over.
     async fn step(&mut self) -> Result<bool> {
-        let page = self.store.scan(SNAPSHOTS.all().newest_first().after(self.at.as_ref()), PAGE).await?;
+        let page = self.store.scan(SNAPSHOTS.all().newest_first().after(self.at.as_ref()), RETENTION_PAGE).await?;
         let oldest = Id::floor(self.clock.now() - Duration::from_secs(u64::from(self.config.days) * 86_400));
         let mut doomed = Vec::new();
         // Moves on only with the commit: a page that is walked again must be counted from where it began.
@@ -100,7 +105,7 @@ impl Worker for Retention {
             if over {
                 self.counting = None;
             }
-            Ok(Next::After(if over { BETWEEN_WALKS } else { BETWEEN_PAGES }))
+            Ok(retention_pause(over))
         })
     }
 }

@@ -100,15 +100,6 @@ impl PolicyStore {
         Ok(Self { search, clock, current: RwLock::new(Arc::new(policy)), watch: Mutex::new(watch) })
     }
 
-    /// A store that holds this policy and never reloads: for tests and benches.
-    pub fn fixed(policy: Policy, clock: Clock) -> Self {
-        let nowhere = Sources { dir: None, list: Vec::new() };
-        let status = status(&policy, &nowhere, clock.now());
-        let watch = Watch { dir: None, judged: None, settling: None, status };
-        let search = Search::all(Vec::new());
-        Self { search, clock, current: RwLock::new(Arc::new(policy)), watch: Mutex::new(watch) }
-    }
-
     /// The policy in force. Cheap: one shared lock and one counter.
     pub fn current(&self) -> Arc<Policy> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -87,7 +87,7 @@ fn punishment(action: Action) -> Option<Penalty> {
 mod tests {
     use super::*;
     use crate::base::{Id, RobloxId};
-    use crate::domains::players::{Acted, Observation, Origin, Status};
+    use crate::domains::players::{Acted, Observation, Status};
 
     fn player() -> Player {
         Player::first_seen(&Observation::of(RobloxId::EXAMPLE, "Arc"), Time(0))
@@ -109,21 +109,7 @@ mod tests {
     }
 
     fn waiting(action: Action, seconds: Option<u64>) -> Option<Decided> {
-        Some(Decided {
-            id: Id(2),
-            at: Time(20),
-            action,
-            target_rank: None,
-            status: Status::Queued,
-            suspend_seconds: seconds,
-            rests_on: None,
-            marks: StoredMarks::default(),
-            origin: Origin::Policy,
-            lifts: false,
-            ended_at: None,
-            rejected_until: None,
-            from_rank: None,
-        })
+        Some(Decided { id: Id(2), at: Time(20), suspend_seconds: seconds, ..Decided::sample(action) })
     }
 
     #[test]

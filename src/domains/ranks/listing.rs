@@ -4,7 +4,7 @@ use super::history::{DECIDED, DECISIONS, Decision, OPEN_EFFECTS};
 use super::service::Ranks;
 use crate::base::{Cursor, Error, Id, Page, Result, RobloxId, Time};
 use crate::domains::effects::{EFFECTS, Effect};
-use crate::domains::players::{Origin, Status};
+use crate::domains::players::Status;
 use crate::domains::policy::Action;
 
 /// Decisions looked at for one page at most: a page may hold fewer than asked for, and the next one goes on.
@@ -89,12 +89,5 @@ impl Ranks {
         let user = self.store.get(&DECIDED, &id).await?.ok_or_else(missing)?;
         let decision = self.store.get(&DECISIONS, &(user, id)).await?.ok_or_else(missing)?;
         Ok(((user, id), decision))
-    }
-}
-
-impl Filter {
-    /// Only of this origin.
-    pub fn of_origin(self, origin: Option<Origin>) -> Self {
-        Self { origin: origin.map(Origin::text), ..self }
     }
 }

@@ -25,7 +25,9 @@ pub use listing::{Filter, Found, MAX_LOOKED_AT};
 pub use outcome::Outcome;
 pub use person::Say;
 pub use revert::{Aspect, MAX_AT_ONCE, Planned, Restoration, Reverted, Whose, Window};
-pub use service::{Ask, Ingested, MAX_SNAPSHOT_BYTES, Ranks, Sender};
+pub use service::{Ask, Ingested, MAX_SNAPSHOT_BYTES, Ranks};
 pub use settle::RETRY_FAILED_AFTER;
 pub use simulate::{Move, Simulation};
 pub use trail::Stamp;
+
+pub use crate::domains::auth::Sender;

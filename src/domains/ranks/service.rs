@@ -8,7 +8,8 @@ use super::history;
 use super::outcome::{Outcome, Tracks};
 use super::settle::Case;
 use crate::base::{Clock, Error, Ids, Result, RobloxId, Time};
-use crate::domains::audit::{self, Actor};
+use crate::domains::audit;
+use crate::domains::auth::Sender;
 use crate::domains::brakes::{Brakes, Fittings};
 use crate::domains::players::{self, Observation, PLAYERS, Player, SNAPSHOTS, Snapshot};
 use crate::domains::policy::{Flag, Policy, PolicyStore, Tally};
@@ -38,13 +39,6 @@ pub enum Ask {
     Apply,
     /// Asked to apply, but the credential may not: decide, and say so.
     ApplyDenied,
-}
-
-/// Who sends a snapshot or asks for a decision.
-#[derive(Debug, Clone)]
-pub struct Sender {
-    pub actor: Actor,
-    pub request_id: String,
 }
 
 /// A snapshot taken in.

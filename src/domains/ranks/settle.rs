@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::Sender;
 use super::decide::{Verdict, decide};
 use super::facts::{reports, stored, subject};
 use super::history::{DECISIONS, Decision, keep};
 use super::outcome::{Outcome, Tracks};
-use super::service::{Ask, Sender};
+use super::service::Ask;
 use super::trail::Stamp;
 use crate::base::{Id, Result, RobloxId, Time};
 use crate::domains::brakes::{Brakes, Counted, Deed, Doer};

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::Sender;
 use super::history::{DECISIONS, keep};
-use super::service::Sender;
 use crate::base::{Id, Result, RobloxId, Time};
 use crate::domains::audit;
 use crate::domains::players::{Decided, Status};

@@ -9,11 +9,9 @@ use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use super::model::{Review, Status};
 use super::service::Reviews;
 use crate::base::{Cursor, Error, Id, Result};
-use crate::domains::audit::Actor;
-use crate::domains::auth::{Caller, Scope};
-use crate::domains::ranks::Sender;
+use crate::domains::auth::{Caller, Scope, Sender};
 use crate::http::wire::Timestamp;
-use crate::http::{Area, Context, Json};
+use crate::http::{Area, Json};
 
 pub struct ReviewsApi {
     pub reviews: Reviews,
@@ -110,12 +108,12 @@ impl ReviewsApi {
     /// Goes on after a restart. One review runs at a time: while one does, this answers with it, or with `reviews.running` if that
     /// differs in `apply`.
     #[oai(path = "/automation/reviews", method = "post", operation_id = "startReview")]
-    async fn start(&self, caller: Caller, context: Context, body: Json<ReviewRequest>) -> poem::Result<Begun> {
+    async fn start(&self, caller: Caller, sender: Sender, body: Json<ReviewRequest>) -> poem::Result<Begun> {
         let apply = body.0.apply;
         if apply {
             caller.need(Scope::Apply)?;
         }
-        let (id, review) = self.reviews.start(apply, &sender(caller, &context)).await?;
+        let (id, review) = self.reviews.start(apply, &sender).await?;
         Ok(Begun::Accepted(Json(ReviewView::new(id, review))))
     }
 
@@ -148,14 +146,10 @@ impl ReviewsApi {
     ///
     /// What it has decided stands.
     #[oai(path = "/automation/reviews/:id/cancel", method = "post", operation_id = "cancelReview")]
-    async fn cancel(&self, caller: Caller, context: Context, id: Path<String>) -> poem::Result<Json<ReviewView>> {
+    async fn cancel(&self, sender: Sender, id: Path<String>) -> poem::Result<Json<ReviewView>> {
         let id = read_id(&id.0)?;
-        Ok(Json(ReviewView::new(id, self.reviews.cancel(id, &sender(caller, &context)).await?)))
+        Ok(Json(ReviewView::new(id, self.reviews.cancel(id, &sender).await?)))
     }
-}
-
-fn sender(caller: Caller, context: &Context) -> Sender {
-    Sender { actor: Actor::of(caller.id), request_id: context.request_id.to_string() }
 }
 
 fn read_id(text: &str) -> Result<Id> {

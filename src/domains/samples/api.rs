@@ -4,9 +4,8 @@ use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 
 use super::service::Samples;
-use crate::domains::audit::Actor;
-use crate::domains::auth::Caller;
-use crate::http::{Area, Context, Json};
+use crate::domains::auth::Sender;
+use crate::http::{Area, Json};
 
 /// How many players bootstrap added.
 #[derive(Debug, Object)]
@@ -56,28 +55,23 @@ pub struct SamplesApi {
 impl SamplesApi {
     /// Add the seed's bootstrap player
     #[oai(path = "/admin/api/bootstrap", method = "post", operation_id = "bootstrap")]
-    async fn bootstrap(&self, caller: Caller, context: Context) -> poem::Result<Json<Bootstrapped>> {
-        let added = self.samples.bootstrap(&Actor::of(caller.id), &context.request_id).await?;
+    async fn bootstrap(&self, sender: Sender) -> poem::Result<Json<Bootstrapped>> {
+        let added = self.samples.bootstrap(&sender.actor, &sender.request_id).await?;
         Ok(Json(Bootstrapped { added: added as u64 }))
     }
 
     /// Write a slice of an invented group
     #[oai(path = "/admin/api/demo", method = "post", operation_id = "loadDemo")]
-    async fn load(
-        &self,
-        caller: Caller,
-        context: Context,
-        wanted: Json<DemoRequest>,
-    ) -> poem::Result<Json<DemoAnswer>> {
+    async fn load(&self, sender: Sender, wanted: Json<DemoRequest>) -> poem::Result<Json<DemoAnswer>> {
         let DemoRequest { from, players } = wanted.0;
-        self.samples.demo(from, players, &Actor::of(caller.id), &context.request_id).await?;
+        self.samples.demo(from, players, &sender.actor, &sender.request_id).await?;
         Ok(Json(DemoAnswer { loaded: players, removed: 0, more: false }))
     }
 
     /// Remove the invented group, a slice at a time
     #[oai(path = "/admin/api/demo", method = "delete", operation_id = "removeDemo")]
-    async fn remove(&self, caller: Caller, context: Context) -> poem::Result<Json<DemoAnswer>> {
-        let removed = self.samples.remove_demo(REMOVED_PER_REQUEST, &Actor::of(caller.id), &context.request_id).await?;
+    async fn remove(&self, sender: Sender) -> poem::Result<Json<DemoAnswer>> {
+        let removed = self.samples.remove_demo(REMOVED_PER_REQUEST, &sender.actor, &sender.request_id).await?;
         Ok(Json(DemoAnswer { loaded: 0, removed: removed as u64, more: removed == REMOVED_PER_REQUEST }))
     }
 }

@@ -4,11 +4,9 @@ use poem_openapi::param::Path;
 use poem_openapi::{Object, OpenApi};
 
 use super::service::{Known, Schedules};
-use crate::domains::audit::Actor;
-use crate::domains::auth::Caller;
-use crate::domains::ranks::Sender;
+use crate::domains::auth::{Caller, Sender};
 use crate::http::wire::Timestamp;
-use crate::http::{Area, Context, Json};
+use crate::http::{Area, Json};
 
 pub struct ScheduleApi {
     pub schedules: Schedules,
@@ -96,8 +94,7 @@ impl ScheduleApi {
     ///
     /// Its pattern stays as it is: what is due is started all the same.
     #[oai(path = "/admin/api/schedules/:name/run", method = "post", operation_id = "runSchedule")]
-    async fn run(&self, caller: Caller, context: Context, name: Path<String>) -> poem::Result<Json<PlanView>> {
-        let sender = Sender { actor: Actor::of(caller.id), request_id: context.request_id.to_string() };
+    async fn run(&self, sender: Sender, name: Path<String>) -> poem::Result<Json<PlanView>> {
         Ok(Json(self.schedules.run(&name.0, &sender).await?.into()))
     }
 }

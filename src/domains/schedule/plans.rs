@@ -6,7 +6,7 @@ use crate::base::Result;
 use crate::domains::drift::Drift;
 use crate::domains::ranks::Sender;
 use crate::domains::reviews::Reviews;
-use crate::domains::sync::{self, Starter};
+use crate::domains::sync;
 
 /// Something that can be started.
 pub trait Plan: Send + Sync {
@@ -46,8 +46,7 @@ impl Plan for SyncPlan {
 
     fn start<'a>(&'a self, sender: &'a Sender) -> BoxFuture<'a, Result<String>> {
         Box::pin(async move {
-            let starter = Starter { actor: sender.actor.id.clone(), request_id: sender.request_id.clone() };
-            let id = self.0.nightly(&starter).await?;
+            let id = self.0.nightly(sender).await?;
             Ok(format!("sync run {id}"))
         })
     }

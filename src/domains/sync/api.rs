@@ -4,11 +4,11 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use super::run::{Extent, Failure, Run, State};
-use super::service::{Starter, Sync, missing};
+use super::service::{Sync, missing};
 use super::wire::{SyncCounts, SyncFailurePage, SyncMode, SyncRequest, SyncRunPage, SyncRunView};
 use crate::base::{Cursor, Error, Id, Result};
-use crate::domains::auth::Caller;
-use crate::http::{Area, Context, Json};
+use crate::domains::auth::{Caller, Sender};
+use crate::http::{Area, Json};
 
 #[derive(ApiResponse)]
 enum Synced {
@@ -59,15 +59,14 @@ impl SyncApi {
     #[oai(path = "/sync/roblox", method = "post", operation_id = "syncRoblox")]
     async fn start(
         &self,
-        caller: Caller,
-        context: Context,
+        sender: Sender,
         /// `page` to read `limit` entries and no further.
         #[oai(name = "x-grps-sync")]
         mode: Header<Option<SyncMode>>,
         body: Json<SyncRequest>,
     ) -> poem::Result<Synced> {
         let extent = if mode.0 == Some(SyncMode::Page) { Extent::Page } else { Extent::All };
-        let id = self.sync.start(body.0.ask(extent)?, &starter(caller, &context)).await?;
+        let id = self.sync.start(body.0.ask(extent)?, &sender).await?;
         let run = self.sync.wait(id).await?;
         if let Some(failure) = run.failure.as_ref().filter(|_| run.state == State::Failed && run.lap.failed) {
             return Err(unavailable(id, failure).into());
@@ -118,17 +117,17 @@ impl SyncApi {
     ///
     /// Of a run that stopped, the rest; of one that is over, the entries it could not take in, and only those.
     #[oai(path = "/sync/jobs/:id/retry", method = "post", operation_id = "retrySyncRun")]
-    async fn retry(&self, caller: Caller, context: Context, id: Path<String>) -> poem::Result<Retried> {
+    async fn retry(&self, sender: Sender, id: Path<String>) -> poem::Result<Retried> {
         let id = read_id(&id.0)?;
-        let run = self.sync.retry(id, &starter(caller, &context)).await?;
+        let run = self.sync.retry(id, &sender).await?;
         Ok(Retried::Accepted(Json(SyncRunView::new(&self.sync, id, run))))
     }
 
     /// End a run; what it has taken in stays
     #[oai(path = "/sync/jobs/:id/cancel", method = "post", operation_id = "cancelSyncRun")]
-    async fn cancel(&self, caller: Caller, context: Context, id: Path<String>) -> poem::Result<Json<SyncRunView>> {
+    async fn cancel(&self, sender: Sender, id: Path<String>) -> poem::Result<Json<SyncRunView>> {
         let id = read_id(&id.0)?;
-        let run = self.sync.cancel(id, &starter(caller, &context)).await?;
+        let run = self.sync.cancel(id, &sender).await?;
         Ok(Json(SyncRunView::new(&self.sync, id, run)))
     }
 }
@@ -150,10 +149,6 @@ fn unavailable(id: Id, failure: &Failure) -> Error {
     let again = format!("what was read is kept, and the same call goes on there; run {id} has the reason");
     let hint = failure.hint.as_ref().map_or_else(|| again.clone(), |hint| format!("{hint}; {again}"));
     Error::remote("sync.roblox_unavailable", "Roblox API unavailable").hint(hint).context(&failure.what)
-}
-
-fn starter(caller: Caller, context: &Context) -> Starter {
-    Starter { actor: caller.id, request_id: context.request_id.to_string() }
 }
 
 fn read_id(text: &str) -> Result<Id> {

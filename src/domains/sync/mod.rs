@@ -22,6 +22,6 @@ mod worker;
 pub use api::SyncApi;
 pub use commit::{MAX_FAILURES, PORTION};
 pub use run::{Extent, Failure, Run, State, Tally};
-pub use service::{Ask, KEEP_RUNS, Starter, Sync};
+pub use service::{Ask, KEEP_RUNS, Sync};
 pub use tables::{EntryFailure, SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES, SyncPage};
 pub use worker::SyncWorker;

@@ -14,6 +14,7 @@ use super::tables::{EntryFailure, SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PA
 use super::worker::{SyncWorker, Turns};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result};
+use crate::domains::auth::Sender;
 use crate::domains::policy::{Policy, PolicyStore};
 use crate::remote::roblox::{Class, Settings, StoreId};
 use crate::remote::{Roblox, TOTAL_TIMEOUT};
@@ -83,13 +84,6 @@ pub struct Ask {
     pub extent: Extent,
 }
 
-/// Who wants something of a run.
-#[derive(Debug, Clone)]
-pub struct Starter {
-    pub actor: String,
-    pub request_id: String,
-}
-
 impl Sync {
     /// Calls of the process before us still count with Roblox, so they are charged to the budget.
     ///
@@ -147,7 +141,7 @@ impl Sync {
     ///
     /// # Errors
     /// `sync.not_configured`, `sync.too_many`; those of the store.
-    pub async fn start(&self, ask: Ask, starter: &Starter) -> Result<Id> {
+    pub async fn start(&self, ask: Ask, sender: &Sender) -> Result<Id> {
         let access = self.access()?;
         let plan = &ask.plan(access);
         let (now, fresh, audit) = (self.clock().now(), self.ids().next(), self.ids().next());
@@ -155,7 +149,7 @@ impl Sync {
         let id = self
             .store()
             .transact(|tx| async move {
-                let mut run = Run::new(plan, now, &starter.actor, &starter.request_id);
+                let mut run = Run::new(plan, now, &sender.actor.id, &sender.request_id);
                 let slot = run.slot();
                 if let Some(id) = tx.get(&SYNC_ACTIVE, &slot).await?
                     && let Some(known) = tx.get(&SYNC_JOBS, &id).await?
@@ -167,7 +161,7 @@ impl Sync {
                         run = known;
                         run.resume(plan.limit, now);
                         tx.put(&SYNC_JOBS, &id, &run);
-                        record(&tx, id, &starter.of(&run), audit, "sync.resumed");
+                        record(&tx, id, &done_by(sender, &run), audit, "sync.resumed");
                         return Ok(id);
                     }
                 }
@@ -190,10 +184,10 @@ impl Sync {
     ///
     /// # Errors
     /// As [`Sync::start`].
-    pub async fn nightly(&self, starter: &Starter) -> Result<Id> {
+    pub async fn nightly(&self, sender: &Sender) -> Result<Id> {
         let (cursor, scope, prefix) = (None, None, None);
         let ask = Ask { activity: NIGHTLY.into(), limit: NIGHTLY_LIMIT, cursor, scope, prefix, extent: Extent::All };
-        self.start(ask, starter).await
+        self.start(ask, sender).await
     }
 
     /// Waits until the lap of a run is over, but not for ever, and not while the server stops.
@@ -249,7 +243,7 @@ impl Sync {
     ///
     /// # Errors
     /// `sync.not_configured`, `sync.missing`; `sync.running` while it or another of its kind is alive; `sync.nothing_failed`.
-    pub async fn retry(&self, id: Id, starter: &Starter) -> Result<Run> {
+    pub async fn retry(&self, id: Id, sender: &Sender) -> Result<Run> {
         self.access()?;
         let (now, audit) = (self.clock().now(), self.ids().next());
         let run = self
@@ -276,7 +270,7 @@ impl Sync {
                 }
                 tx.put(&SYNC_JOBS, &id, &run);
                 tx.put(&SYNC_ACTIVE, &slot, &id);
-                record(&tx, id, &starter.of(&run), audit, "sync.retried");
+                record(&tx, id, &done_by(sender, &run), audit, "sync.retried");
                 Ok(run)
             })
             .await?;
@@ -288,17 +282,17 @@ impl Sync {
     ///
     /// # Errors
     /// `sync.missing`.
-    pub async fn cancel(&self, id: Id, starter: &Starter) -> Result<Run> {
+    pub async fn cancel(&self, id: Id, sender: &Sender) -> Result<Run> {
         let (now, audit) = (self.clock().now(), self.ids().next());
         self.store()
             .transact(|tx| async move {
                 let mut run = tx.get(&SYNC_JOBS, &id).await?.ok_or_else(|| missing(id))?;
                 if run.state.is_live() || run.resumable() {
-                    run.cancel(&starter.actor, now);
+                    run.cancel(&sender.actor.id, now);
                     tx.put(&SYNC_JOBS, &id, &run);
                     tx.delete(&SYNC_PAGES, &id);
                     free(&tx, id, &run).await?;
-                    record(&tx, id, &starter.of(&run), audit, "sync.cancelled");
+                    record(&tx, id, &done_by(sender, &run), audit, "sync.cancelled");
                 }
                 Ok(run)
             })
@@ -391,11 +385,9 @@ impl Source {
     }
 }
 
-impl Starter {
-    /// `run` as this one's doing, for the audit trail.
-    fn of(&self, run: &Run) -> Run {
-        Run { started_by: self.actor.clone(), request_id: self.request_id.clone(), ..run.clone() }
-    }
+/// `run` as this one's doing, for the audit trail.
+fn done_by(sender: &Sender, run: &Run) -> Run {
+    Run { started_by: sender.actor.id.clone(), request_id: sender.request_id.clone(), ..run.clone() }
 }
 
 impl Ask {

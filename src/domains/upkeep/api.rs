@@ -4,12 +4,11 @@ use poem_openapi::param::Path;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::service::{Asker, Caretaker, Job};
+use super::service::{Caretaker, Job};
 use super::wire::{BackupView, JobKind, SurveyView, TaskView};
 use crate::base::{Error, Id, Result};
-use crate::domains::audit::Actor;
-use crate::domains::auth::Caller;
-use crate::http::{Area, Context, Json};
+use crate::domains::auth::{Caller, Sender};
+use crate::http::{Area, Json};
 use crate::store::TableInfo;
 
 /// Work to start.
@@ -75,10 +74,9 @@ impl UpkeepApi {
     ///
     /// One of these runs at a time. A backup counts as made only when it has been restored into a scratch folder and compared.
     #[oai(path = "/admin/api/store/tasks", method = "post", operation_id = "startTask")]
-    async fn start(&self, caller: Caller, context: Context, wanted: Json<JobRequest>) -> poem::Result<Started> {
+    async fn start(&self, sender: Sender, wanted: Json<JobRequest>) -> poem::Result<Started> {
         let job = job(wanted.0)?;
-        let asker = Asker { actor: Actor::of(caller.id), request_id: context.request_id.to_string() };
-        let (task, _work) = self.caretaker.start(job, asker).await?;
+        let (task, _work) = self.caretaker.start(job, sender).await?;
         Ok(Started::Accepted(Json(task.into())))
     }
 

@@ -14,7 +14,7 @@ pub use api::UpkeepApi;
 pub use config::Config;
 pub use folder::{Backup, Folder, MAX_NAME};
 pub use keep::Keep;
-pub use service::{Asker, Caretaker, Freshness, Job};
+pub use service::{Caretaker, Freshness, Job};
 pub use tasks::{Kind, MAX_TASKS, Outcome, State, Task};
 pub use wire::BackupView;
 pub use workers::{BackupWorker, UpkeepWorker};

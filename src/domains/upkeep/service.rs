@@ -12,7 +12,8 @@ use super::folder::{Backup, Folder};
 use super::tasks::{Desk, Kind, Outcome, Task};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Id, Ids, Result, Time, panics};
-use crate::domains::audit::{self, Actor};
+use crate::domains::audit;
+use crate::domains::auth::Sender;
 use crate::store::{CheckpointInfo, Progress, Restored, Store, Survey, Upkeep, upkeep};
 
 mod gauges;
@@ -32,13 +33,6 @@ pub enum Job {
     Backup(Option<String>),
     /// Restores this backup into a scratch folder and compares.
     Verify(String),
-}
-
-/// Who asked for something, and in which request.
-#[derive(Debug, Clone)]
-pub struct Asker {
-    pub actor: Actor,
-    pub request_id: String,
 }
 
 /// How old the last good backup is, as far as this process has seen.
@@ -90,7 +84,7 @@ impl Caretaker {
     ///
     /// # Errors
     /// `store.no_upkeep`, `upkeep.busy`; for backups those of their names.
-    pub async fn start(&self, job: Job, asker: Asker) -> Result<(Task, JoinHandle<()>)> {
+    pub async fn start(&self, job: Job, asker: Sender) -> Result<(Task, JoinHandle<()>)> {
         let upkeep = self.upkeep()?;
         let Inner { clock, ids, desk, .. } = &*self.0;
         let job = self.blocking(move |this| this.admit(job)).await?;
@@ -207,7 +201,7 @@ impl Caretaker {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn note_restored(&self, restored: &Restored, asker: &Asker) -> Result<()> {
+    pub async fn note_restored(&self, restored: &Restored, asker: &Sender) -> Result<()> {
         let after = json!({
             "seq": restored.replayed_to_seq, "rows": restored.info.rows, "made": restored.info.head.created.to_string(),
             "kept": restored.kept.as_ref().map(|kept| kept.display().to_string()),
@@ -299,7 +293,7 @@ impl Caretaker {
     }
 
     /// The audit row of what a task did, where there is one.
-    async fn trail(&self, outcome: &Outcome, asker: &Asker) {
+    async fn trail(&self, outcome: &Outcome, asker: &Sender) {
         let (action, subject, after) = match outcome {
             Outcome::BackedUp(info, removed) => {
                 ("store.backed_up", format!("backup:{}", name_of(&info.path)), backed_up(info, removed))
@@ -315,7 +309,7 @@ impl Caretaker {
         }
     }
 
-    async fn note(&self, action: &str, subject: &str, after: &Value, asker: &Asker) -> Result<()> {
+    async fn note(&self, action: &str, subject: &str, after: &Value, asker: &Sender) -> Result<()> {
         let entry = audit::Entry {
             at: self.0.clock.now(),
             actor: asker.actor.clone(),

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::service::{Asker, Caretaker, Job};
+use super::service::{Caretaker, Job};
 use super::tasks::State;
 use crate::base::{Clock, Error, Result, Time};
 use crate::domains::audit::Actor;
+use crate::domains::auth::Sender;
 use crate::workers::{Next, Worker};
 
 /// How often the store is asked whether something is due.
@@ -106,7 +107,7 @@ impl BackupWorker {
     }
 
     async fn back_up(&self) -> Result<()> {
-        let asker = Asker { actor: Actor::of("backups"), request_id: "backups".into() };
+        let asker = Sender { actor: Actor::of("backups"), request_id: "backups".into() };
         let (task, work) = self.caretaker.start(Job::Backup(None), asker).await?;
         work.await.map_err(|error| Error::broken("upkeep.panicked", error))?;
         match self.caretaker.task(task.id)?.state {

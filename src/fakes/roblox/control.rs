@@ -33,12 +33,6 @@ impl FakeRoblox {
         Self { group, ..self.clone() }
     }
 
-    /// The same fake, with this universe meant from now on.
-    #[must_use]
-    pub fn in_universe(&self, universe: u64) -> Self {
-        Self { universe, ..self.clone() }
-    }
-
     /// Goes by this clock from now on.
     pub fn clock(&self, clock: &Clock) {
         self.lock().clock = clock.clone();

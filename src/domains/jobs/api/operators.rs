@@ -7,11 +7,10 @@ use poem_openapi::param::{Path, Query};
 use super::gateway::read_id;
 use super::wire::{BulkRequest, BulkView, JobPage, JobState, JobView, QueueIn, QueueList, QueueView};
 use crate::base::{Clock, Id};
-use crate::domains::audit::Actor;
-use crate::domains::auth::Caller;
-use crate::domains::jobs::operate::{Asker, Bulk, MAX_BULK, Selection};
+use crate::domains::auth::{Caller, Sender};
+use crate::domains::jobs::operate::{Bulk, MAX_BULK, Selection};
 use crate::domains::jobs::service::Jobs;
-use crate::http::{Area, Context, Json};
+use crate::http::{Area, Json};
 
 /// The operators' operations.
 #[derive(Clone)]
@@ -62,38 +61,34 @@ impl QueuesApi {
     ///
     /// Whatever became of it, unless somebody holds it right now; one that waits is to be had at once.
     #[oai(path = "/admin/api/jobs/:id/requeue", method = "post", operation_id = "requeueJob")]
-    async fn requeue(&self, caller: Caller, context: &Context, id: Path<String>) -> Result<Json<JobView>> {
-        let job = self.jobs.requeue(read_id(&id.0)?, &asker(caller, context)).await?;
+    async fn requeue(&self, sender: Sender, id: Path<String>) -> Result<Json<JobView>> {
+        let job = self.jobs.requeue(read_id(&id.0)?, &sender).await?;
         Ok(Json(JobView::new(job, self.clock.now())))
     }
 
     /// Put all jobs of a queue in one state back into it
     #[oai(path = "/admin/api/jobs/requeue", method = "post", operation_id = "requeueJobs")]
-    async fn requeue_all(&self, caller: Caller, context: &Context, body: Json<BulkRequest>) -> Result<Json<BulkView>> {
-        self.bulk(Bulk::Requeue, body.0, asker(caller, context)).await
+    async fn requeue_all(&self, sender: Sender, body: Json<BulkRequest>) -> Result<Json<BulkView>> {
+        self.bulk(Bulk::Requeue, body.0, sender).await
     }
 
     /// Remove all jobs of a queue in one state, for good
     #[oai(path = "/admin/api/jobs/purge", method = "post", operation_id = "purgeJobs")]
-    async fn purge(&self, caller: Caller, context: &Context, body: Json<BulkRequest>) -> Result<Json<BulkView>> {
-        self.bulk(Bulk::Purge, body.0, asker(caller, context)).await
+    async fn purge(&self, sender: Sender, body: Json<BulkRequest>) -> Result<Json<BulkView>> {
+        self.bulk(Bulk::Purge, body.0, sender).await
     }
 }
 
 impl QueuesApi {
-    async fn bulk(&self, what: Bulk, wanted: BulkRequest, asker: Asker) -> Result<Json<BulkView>> {
+    async fn bulk(&self, what: Bulk, wanted: BulkRequest, sender: Sender) -> Result<Json<BulkView>> {
         let limit = wanted.limit.map_or(MAX_BULK, |limit| limit as usize);
         let selection = Selection { queue: wanted.queue.0, state: wanted.state.into(), limit };
         if wanted.dry_run {
             return Ok(Json(BulkView { matched: self.jobs.count(&selection).await as u64, changed: 0 }));
         }
-        let done = self.jobs.bulk(what, &selection, &asker).await?;
+        let done = self.jobs.bulk(what, &selection, &sender).await?;
         Ok(Json(BulkView { matched: done.matched as u64, changed: done.changed as u64 }))
     }
-}
-
-fn asker(caller: Caller, context: &Context) -> Asker {
-    Asker { actor: Actor::of(caller.id), request_id: context.request_id.to_string() }
 }
 
 fn usual_list() -> u64 {

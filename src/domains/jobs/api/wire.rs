@@ -8,11 +8,11 @@ use poem_openapi::{Enum, Object};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::base::Time;
+use crate::base::{Error, Time};
 use crate::domains::jobs::index::QueueStats;
 use crate::domains::jobs::job::{Job, MAX_KEY, MAX_QUEUE_NAME, QueueName, good_key};
 use crate::domains::jobs::rules::State;
-use crate::http::wire::Timestamp;
+use crate::http::wire::{Timestamp, wire_type};
 
 /// A JSON object with whatever fields. An empty array is taken for an empty object: that is how Luau writes one.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,80 +69,43 @@ impl ToJSON for AnyObject {
     }
 }
 
-/// A text that came in and follows a rule. A type of its own instead of a validator with a pattern: poem-openapi compiles such a pattern anew
-/// for every request, which costs more than all the rest of putting a job in.
-macro_rules! ruled_text {
-    ($(#[doc = $doc:literal])* $name:ident($inner:ty), $label:literal, $max:expr, $pattern:literal, $read:expr) => {
-        $(#[doc = $doc])*
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $name(pub $inner);
+/// The name of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueIn(pub QueueName);
 
-        impl Type for $name {
-            const IS_REQUIRED: bool = true;
-            type RawValueType = Self;
-            type RawElementValueType = Self;
+/// An idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyIn(pub String);
 
-            fn name() -> Cow<'static, str> {
-                $label.into()
-            }
+// Types of their own instead of validators with a pattern: poem-openapi compiles such a pattern anew for every request, which costs more
+// than all the rest of putting a job in.
+wire_type!(QueueIn(QueueName), "queue_name", read_queue, show_queue, ruled(MAX_QUEUE_NAME, "^[A-Za-z0-9._-]+$"));
+wire_type!(KeyIn(String), "idempotency_key", read_key, show_key, ruled(MAX_KEY, "^[!-~]+$"));
 
-            fn schema_ref() -> MetaSchemaRef {
-                MetaSchemaRef::Inline(Box::new(MetaSchema {
-                    min_length: Some(1),
-                    max_length: Some($max),
-                    pattern: Some($pattern.into()),
-                    ..MetaSchema::new("string")
-                }))
-            }
-
-            fn as_raw_value(&self) -> Option<&Self> {
-                Some(self)
-            }
-
-            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-                Box::new(std::iter::once(self))
-            }
-        }
-
-        impl ParseFromParameter for $name {
-            fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-                $read(text).map(Self).map_err(ParseError::custom)
-            }
-        }
-
-        impl ParseFromJSON for $name {
-            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-                match value.unwrap_or_default() {
-                    Value::String(text) => Self::parse_from_parameter(&text),
-                    other => Err(ParseError::expected_type(other)),
-                }
-            }
-        }
-
-        impl ToJSON for $name {
-            fn to_json(&self) -> Option<Value> {
-                Some(self.0.to_string().into())
-            }
-        }
-    };
+fn ruled(longest: usize, pattern: &str) -> MetaSchema {
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(longest),
+        pattern: Some(pattern.to_owned()),
+        ..MetaSchema::new("string")
+    }
 }
 
-ruled_text!(
-    /// The name of a queue.
-    QueueIn(QueueName),
-    "queue_name",
-    MAX_QUEUE_NAME,
-    "^[A-Za-z0-9._-]+$",
-    |text: &str| text.parse::<QueueName>().map_err(|error| error.detail().to_owned())
-);
-ruled_text!(
-    /// An idempotency key.
-    KeyIn(String),
-    "idempotency_key",
-    MAX_KEY,
-    "^[!-~]+$",
-    |text: &str| if good_key(text) { Ok(text.to_owned()) } else { Err("a key is 1 to 128 visible ASCII characters") }
-);
+fn read_queue(text: &str) -> Result<QueueName, String> {
+    text.parse().map_err(|error: Error| error.detail().to_owned())
+}
+
+fn show_queue(name: &QueueName) -> Value {
+    name.to_string().into()
+}
+
+fn read_key(text: &str) -> Result<String, &'static str> {
+    if good_key(text) { Ok(text.to_owned()) } else { Err("a key is 1 to 128 visible ASCII characters") }
+}
+
+fn show_key(key: &str) -> Value {
+    key.into()
+}
 
 /// A job that is in its queue.
 #[derive(Debug, Object)]

@@ -150,16 +150,6 @@ pub enum SecretRef {
     Literal(Secret),
 }
 
-impl SecretRef {
-    /// The value; `env` looks a variable up in the program's configuration. `None` when that variable is not set.
-    pub fn resolve(&self, env: impl Fn(&str) -> Option<Secret>) -> Option<Secret> {
-        match self {
-            Self::Env(name) => env(name),
-            Self::Literal(secret) => Some(secret.clone()),
-        }
-    }
-}
-
 impl fmt::Debug for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

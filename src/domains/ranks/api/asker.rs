@@ -1,15 +1,47 @@
 //! Who asks, and where a request's parts are complained of.
 
-use crate::base::{Error, Id, Result, RobloxId};
-use crate::domains::audit::Actor;
-use crate::domains::auth::Caller;
-use crate::domains::ranks::service::Sender;
-use crate::http::Context;
+use poem::{FromRequest, Request, RequestBody};
+use poem_openapi::param::Header;
+use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, Registry};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-/// Whoever sent a request, and whom they claim to act for (`x-grps-actor`).
-pub fn sender(caller: &Caller, context: &Context, claimed: Option<&str>) -> Result<Sender> {
-    let claimed = claimed_actor(claimed)?;
-    Ok(Sender { actor: Actor { id: caller.id.clone(), claimed }, request_id: context.request_id.to_string() })
+use crate::base::{Error, Id, Result, RobloxId};
+use crate::domains::ranks::Sender;
+
+type Claim = Header<Option<String>>;
+
+/// Whoever sent a request, with whom they claim to act for: a parameter of a handler, for the header `x-grps-actor`.
+pub struct Claimant(pub Sender);
+
+impl<'a> ApiExtractor<'a> for Claimant {
+    const TYPES: &'static [ApiExtractorType] = Claim::TYPES;
+    const PARAM_IS_REQUIRED: bool = Claim::PARAM_IS_REQUIRED;
+
+    type ParamType = <Claim as ApiExtractor<'a>>::ParamType;
+    type ParamRawType = <Claim as ApiExtractor<'a>>::ParamRawType;
+
+    fn register(registry: &mut Registry) {
+        Claim::register(registry);
+    }
+
+    fn param_in() -> Option<MetaParamIn> {
+        Claim::param_in()
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Claim::param_schema_ref()
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        options: ExtractParamOptions<Self::ParamType>,
+    ) -> poem::Result<Self> {
+        let Header(claimed) = Claim::from_request(request, body, options).await?;
+        let mut sender = <Sender as FromRequest>::from_request(request, body).await?;
+        sender.actor.claimed = claimed_actor(claimed.as_deref())?;
+        Ok(Self(sender))
+    }
 }
 
 fn claimed_actor(value: Option<&str>) -> Result<Option<u64>> {

@@ -9,7 +9,7 @@ use poem_openapi::param::Header;
 use poem_openapi::types::{Any, Example};
 use poem_openapi::{Object, OpenApi};
 
-use super::asker::{in_body, sender};
+use super::asker::{Claimant, in_body};
 use super::wire::{
     ActionView, DecisionPage, DecisionRequest, DecisionView, Detail, PlayerActivity, PlayerDecision,
     SnapshotIngestResponse, Whom,
@@ -18,8 +18,9 @@ use crate::base::{Cursor, Error, Result, RobloxId};
 use crate::domains::auth::{Caller, Scope};
 use crate::domains::players::{PLAYERS, PlayerView};
 use crate::domains::policy::{FileKind, Policy};
+use crate::domains::ranks::Sender;
 use crate::domains::ranks::outcome::Outcome;
-use crate::domains::ranks::service::{Ask, Ranks, Sender};
+use crate::domains::ranks::service::{Ask, Ranks};
 use crate::domains::ranks::simulate::{Move, Simulation};
 use crate::http::wire::{Flag, RobloxIdIn, RobloxIdOut};
 use crate::http::{Area, Context, Json, Rendered};
@@ -119,7 +120,7 @@ impl RanksApi {
         experience: Header<Option<String>>,
         /// Roblox id of whoever acted in the game; recorded as claimed.
         #[oai(name = "x-grps-actor")]
-        actor: Header<Option<String>>,
+        sender: Claimant,
         /// `true` to decide on the snapshot, `false` (the default) not to.
         #[oai(name = "x-grps-evaluate")]
         evaluate: Header<Option<Flag>>,
@@ -135,10 +136,9 @@ impl RanksApi {
         let (evaluate, apply) = (said(evaluate, false), said(apply, false));
         let detail = if said(explain, true) { Detail::Explained } else { Detail::Seed };
         let ask = if evaluate { ask(&caller, apply) } else { Ask::Nothing };
-        let sender = sender(&caller, &context, actor.0.as_deref())?;
         let seen = body.0.observation(experience.0.filter(|key| !key.is_empty()));
         let text = std::str::from_utf8(&context.body).map_err(|error| Error::broken("ingest.not_text", error))?;
-        let mut taken = self.ranks.ingest(&seen, text, ask, &sender).await?;
+        let mut taken = self.ranks.ingest(&seen, text, ask, &sender.0).await?;
         if let Some(outcome) = &mut taken.outcome {
             self.ranks.hear(outcome).await?;
         }
@@ -156,22 +156,20 @@ impl RanksApi {
     async fn decisions(
         &self,
         caller: Caller,
-        context: Context,
         /// Roblox id of whoever asks for it; recorded as claimed, and held to their limits.
         #[oai(name = "x-grps-actor")]
-        actor: Header<Option<String>>,
+        sender: Claimant,
         wanted: Json<DecisionRequest>,
     ) -> poem::Result<Json<DecisionPage>> {
         let wanted = wanted.0;
         let ask = ask(&caller, wanted.apply);
-        let sender = sender(&caller, &context, actor.0.as_deref())?;
         let (whom, next) = match wanted.whom()? {
             Whom::These(users) => (users, None),
             Whom::Everyone => self.everyone(&wanted).await?,
         };
         let alone = whom.len() == 1 && !wanted.all;
         let mut outcomes: Vec<(RobloxId, Outcome)> = futures_util::stream::iter(whom)
-            .map(|user| self.decide(user, ask, &sender, alone))
+            .map(|user| self.decide(user, ask, &sender.0, alone))
             .buffered(AT_ONCE)
             .try_filter_map(|decision| std::future::ready(Ok(decision)))
             .try_collect()

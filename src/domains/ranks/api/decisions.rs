@@ -1,20 +1,21 @@
 //! `/automation/decisions`: finding decisions, and what people say about them.
 
 use futures_util::StreamExt;
-use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::param::{Path, Query};
 use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 
-use super::asker::{decision_id, sender};
+use super::asker::{Claimant, decision_id};
 use super::shown::{DecisionDetail, DecisionList, OriginView};
 use super::wire::{ActionView, StatusView};
 use crate::base::{Cursor, Error, Id, Result};
 use crate::domains::auth::Caller;
+use crate::domains::ranks::Sender;
 use crate::domains::ranks::listing::{Filter, Found};
 use crate::domains::ranks::person::Say;
-use crate::domains::ranks::service::{Ranks, Sender};
+use crate::domains::ranks::service::Ranks;
 use crate::http::wire::{RobloxIdIn, Timestamp};
-use crate::http::{Area, Context, Json};
+use crate::http::{Area, Json};
 
 /// Decisions in one bulk request at most; the schemas say so too.
 const MAX_BULK: usize = 100;
@@ -141,15 +142,12 @@ impl DecisionsApi {
     #[oai(path = "/automation/decisions/:id/approve", method = "post", operation_id = "approveDecision")]
     async fn approve(
         &self,
-        caller: Caller,
-        context: Context,
         id: Path<String>,
         /// Roblox id of whoever approves; recorded as claimed, and held to their limits.
         #[oai(name = "x-grps-actor")]
-        actor: Header<Option<String>>,
+        sender: Claimant,
     ) -> poem::Result<Json<DecisionDetail>> {
-        let sender = sender(&caller, &context, actor.0.as_deref())?;
-        Ok(Json(self.say(in_path(&id)?, &Say::Approve, &sender).await?))
+        Ok(Json(self.say(in_path(&id)?, &Say::Approve, &sender.0).await?))
     }
 
     /// Keep a decision from taking effect
@@ -158,31 +156,25 @@ impl DecisionsApi {
     #[oai(path = "/automation/decisions/:id/reject", method = "post", operation_id = "rejectDecision")]
     async fn reject(
         &self,
-        caller: Caller,
-        context: Context,
         id: Path<String>,
         /// Roblox id of whoever rejects; recorded as claimed.
         #[oai(name = "x-grps-actor")]
-        actor: Header<Option<String>>,
+        sender: Claimant,
         why: Json<Rejection>,
     ) -> poem::Result<Json<DecisionDetail>> {
-        let sender = sender(&caller, &context, actor.0.as_deref())?;
-        Ok(Json(self.say(in_path(&id)?, &Say::Reject { reason: why.0.reason }, &sender).await?))
+        Ok(Json(self.say(in_path(&id)?, &Say::Reject { reason: why.0.reason }, &sender.0).await?))
     }
 
     /// Try a failed decision again
     #[oai(path = "/automation/decisions/:id/retry", method = "post", operation_id = "retryDecision")]
     async fn retry(
         &self,
-        caller: Caller,
-        context: Context,
         id: Path<String>,
         /// Roblox id of whoever retries; recorded as claimed, and held to their limits.
         #[oai(name = "x-grps-actor")]
-        actor: Header<Option<String>>,
+        sender: Claimant,
     ) -> poem::Result<Json<DecisionDetail>> {
-        let sender = sender(&caller, &context, actor.0.as_deref())?;
-        Ok(Json(self.say(in_path(&id)?, &Say::Retry, &sender).await?))
+        Ok(Json(self.say(in_path(&id)?, &Say::Retry, &sender.0).await?))
     }
 
     /// Approve many decisions
@@ -191,15 +183,12 @@ impl DecisionsApi {
     #[oai(path = "/automation/decisions/approve", method = "post", operation_id = "approveDecisions")]
     async fn approve_all(
         &self,
-        caller: Caller,
-        context: Context,
         /// Roblox id of whoever approves; recorded as claimed, and held to their limits.
         #[oai(name = "x-grps-actor")]
-        actor: Header<Option<String>>,
+        sender: Claimant,
         wanted: Json<Bulk>,
     ) -> poem::Result<Json<BulkResults>> {
-        let sender = sender(&caller, &context, actor.0.as_deref())?;
-        Ok(Json(self.say_all(&wanted.0.ids, &Say::Approve, &sender).await?))
+        Ok(Json(self.say_all(&wanted.0.ids, &Say::Approve, &sender.0).await?))
     }
 
     /// Reject many decisions
@@ -208,16 +197,13 @@ impl DecisionsApi {
     #[oai(path = "/automation/decisions/reject", method = "post", operation_id = "rejectDecisions")]
     async fn reject_all(
         &self,
-        caller: Caller,
-        context: Context,
         /// Roblox id of whoever rejects; recorded as claimed.
         #[oai(name = "x-grps-actor")]
-        actor: Header<Option<String>>,
+        sender: Claimant,
         wanted: Json<Bulk>,
     ) -> poem::Result<Json<BulkResults>> {
-        let sender = sender(&caller, &context, actor.0.as_deref())?;
         let Bulk { ids, reason } = wanted.0;
-        Ok(Json(self.say_all(&ids, &Say::Reject { reason }, &sender).await?))
+        Ok(Json(self.say_all(&ids, &Say::Reject { reason }, &sender.0).await?))
     }
 }
 

@@ -1,16 +1,14 @@
 //! `/automation/revert`: taking decisions back.
 
-use poem_openapi::param::Header;
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
 
-use super::asker::{decision_id, in_body, sender};
+use super::asker::{Claimant, decision_id, in_body};
 use crate::base::{Cursor, Error, Result};
-use crate::domains::auth::Caller;
 use crate::domains::ranks::revert::{Aspect, MAX_AT_ONCE, Planned, Reverted, Whose, Window};
 use crate::domains::ranks::service::Ranks;
 use crate::http::wire::{RobloxIdOut, Timestamp};
-use crate::http::{Area, Context, Json};
+use crate::http::{Area, Json};
 
 /// What to take back: either `decisionId`, or `since` with what narrows it.
 #[derive(Debug, Object)]
@@ -170,18 +168,16 @@ impl RevertApi {
     #[oai(path = "/automation/revert", method = "post", operation_id = "revertDecisions")]
     async fn revert(
         &self,
-        caller: Caller,
-        context: Context,
         /// Roblox id of whoever reverts; recorded as claimed.
         #[oai(name = "x-grps-actor")]
-        actor: Header<Option<String>>,
+        sender: Claimant,
         wanted: Json<RevertRequest>,
     ) -> poem::Result<Json<RevertView>> {
         let wanted = wanted.0;
-        let (whose, sender) = (wanted.whose()?, sender(&caller, &context, actor.0.as_deref())?);
+        let whose = wanted.whose()?;
         let after = wanted.cursor.as_deref().map(Cursor::decode).transpose().map_err(in_body)?;
         let paging = (after.as_ref(), wanted.limit as usize);
-        let page = self.ranks.revert(&whose, wanted.dry_run, &sender, paging).await.map_err(in_body)?;
+        let page = self.ranks.revert(&whose, wanted.dry_run, &sender.0, paging).await.map_err(in_body)?;
         let items: Vec<RestorationView> = page.items.into_iter().map(RestorationView::from).collect();
         let count = |done: Done| items.iter().filter(|item| item.outcome == done).count() as u32;
         Ok(Json(RevertView {

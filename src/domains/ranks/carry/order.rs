@@ -6,8 +6,9 @@ use crate::base::Time;
 use crate::base::{Error, Id, Ids, Result, RobloxId};
 use crate::domains::players::{self, Decided, Origin, PLAYERS, Player, Status};
 use crate::domains::policy::{Action, Policy};
+use crate::domains::ranks::Sender;
 use crate::domains::ranks::history::{DECISIONS, Decision, keep};
-use crate::domains::ranks::service::{Ranks, Sender};
+use crate::domains::ranks::service::Ranks;
 use crate::domains::ranks::trail::Stamp;
 use crate::store::Tx;
 

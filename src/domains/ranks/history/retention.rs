@@ -7,18 +7,9 @@ use futures_util::future::BoxFuture;
 use super::tables::{DECISIONS, Decision, forget};
 use crate::base::{Clock, Cursor, Id, Result, Time};
 use crate::domains::audit::AUDITS;
-use crate::domains::players::{PLAYERS, RetentionConfig, Status};
+use crate::domains::players::{PLAYERS, RETENTION_PAGE, RetentionConfig, Status, retention_pause};
 use crate::store::Store;
 use crate::workers::{Next, Worker};
-
-/// Rows looked at in one tick.
-const PAGE: usize = 500;
-
-/// The pause between pages, so that a long walk leaves the disk to others.
-const BETWEEN_PAGES: Duration = Duration::from_millis(200);
-
-/// The pause after a whole walk.
-const BETWEEN_WALKS: Duration = Duration::from_secs(3600);
 
 /// Deletes old audit rows from the oldest on, then walks all decisions and deletes the old ones among them that ended.
 pub struct HistoryRetention {
@@ -31,8 +22,7 @@ pub struct HistoryRetention {
 
 impl HistoryRetention {
     pub fn new(store: Store, clock: Clock, config: &RetentionConfig) -> Self {
-        let kept = Duration::from_secs(u64::from(config.audit_days) * 86_400);
-        Self { store, clock, kept, at: None }
+        Self { store, clock, kept: config.audit(), at: None }
     }
 
     /// Deletes on one page; says whether the walk is over.
@@ -46,7 +36,7 @@ impl HistoryRetention {
 
     /// Deletes the oldest audit rows; says whether there are more to delete.
     async fn audits(&self, oldest: Id) -> Result<bool> {
-        let page = self.store.scan(AUDITS.between(&Id::floor(Time(0)), &oldest), PAGE).await?;
+        let page = self.store.scan(AUDITS.between(&Id::floor(Time(0)), &oldest), RETENTION_PAGE).await?;
         let doomed: Vec<Id> = page.items.into_iter().map(|(id, _)| id).collect();
         if doomed.is_empty() {
             return Ok(false);
@@ -62,7 +52,7 @@ impl HistoryRetention {
     }
 
     async fn decisions(&mut self, before: Time) -> Result<bool> {
-        let page = self.store.scan(DECISIONS.all().after(self.at.as_ref()), PAGE).await?;
+        let page = self.store.scan(DECISIONS.all().after(self.at.as_ref()), RETENTION_PAGE).await?;
         let old: Vec<_> = page.items.into_iter().filter(|(_, old)| over(old, before)).map(|(key, _)| key).collect();
         let users: Vec<_> = old.iter().map(|(user, _)| *user).collect();
         let (old, users) = (&old, &users);
@@ -106,9 +96,6 @@ impl Worker for HistoryRetention {
     }
 
     fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
-        Box::pin(async {
-            let over = self.step().await?;
-            Ok(Next::After(if over { BETWEEN_WALKS } else { BETWEEN_PAGES }))
-        })
+        Box::pin(async { Ok(retention_pause(self.step().await?)) })
     }
 }

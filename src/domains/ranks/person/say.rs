@@ -6,9 +6,10 @@ use crate::base::{Error, Id, Result, RobloxId, Time};
 use crate::domains::brakes::{Deed, Doer};
 use crate::domains::players::{self, Decided, PLAYERS, Player, REJECTED_FOR, Status};
 use crate::domains::policy::Action;
+use crate::domains::ranks::Sender;
 use crate::domains::ranks::carry::shield;
 use crate::domains::ranks::history::{DECIDED, DECISIONS, Decision, keep};
-use crate::domains::ranks::service::{Ranks, Sender};
+use crate::domains::ranks::service::Ranks;
 use crate::domains::ranks::trail::Stamp;
 use crate::store::Tx;
 

@@ -4,9 +4,10 @@ use super::plan::{Aspect, History, Planned, Restoration, plan};
 use crate::base::{Cursor, Error, Id, Page, Result, RobloxId, Time};
 use crate::domains::brakes::{Admitted, Deed, Doer};
 use crate::domains::players::{self, Origin, PLAYERS, Player, Refused, Status};
+use crate::domains::ranks::Sender;
 use crate::domains::ranks::carry::{Order, OrderIds, Ordered};
 use crate::domains::ranks::history::{APPLIED, DECISIONS, Decision, OPEN_EFFECTS, keep};
-use crate::domains::ranks::service::{Ranks, Sender};
+use crate::domains::ranks::service::Ranks;
 use crate::domains::ranks::trail::Stamp;
 use crate::store::{MAX_PAGE, Tx};
 

@@ -1,8 +1,6 @@
 //! Encryption of checkpoints: what a person holds ([`Lock`]), and the key of one file made from it ([`Seal`]).
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -19,9 +17,6 @@ const ITERATIONS: u32 = 600_000;
 
 /// More than that is not waited for, whatever a header says.
 const MAX_ITERATIONS: u32 = 10_000_000;
-
-/// Longest key file we read, in bytes.
-const MAX_KEY_FILE: u64 = 1024;
 
 /// Length of a chunk's authentication tag.
 pub(super) const TAG: usize = 16;
@@ -43,26 +38,6 @@ impl fmt::Debug for Lock {
 }
 
 impl Lock {
-    /// Reads a key of 64 hexadecimal digits; whitespace around it does not count.
-    ///
-    /// # Errors
-    /// `checkpoint.key_file_unreadable`, `checkpoint.key_file_invalid`.
-    pub fn from_key_file(path: &Path) -> Result<Self> {
-        let mut text = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(MAX_KEY_FILE).read_to_end(&mut text));
-        if let Err(error) = read {
-            let detail = format!("the key file {} cannot be read: {error}", path.display());
-            return Err(Error::invalid("checkpoint.key_file_unreadable", detail));
-        }
-        let key = data_encoding::HEXLOWER_PERMISSIVE.decode(text.trim_ascii()).ok();
-        let key = key.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        key.map(Self::Key).ok_or_else(|| {
-            let detail = format!("the key file {} does not hold 64 hexadecimal digits", path.display());
-            Error::invalid("checkpoint.key_file_invalid", detail)
-                .hint(format!("make one: openssl rand -hex 32 > {}", path.display()))
-        })
-    }
-
     /// Locks a new file: how, for its header, and with what.
     ///
     /// # Errors

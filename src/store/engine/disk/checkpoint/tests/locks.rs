@@ -66,30 +66,6 @@ fn a_stranger_sees_nothing_of_the_rows_and_no_two_files_alike() {
 }
 
 #[test]
-fn a_key_file_holds_64_hexadecimal_digits() {
-    let (_dir, path) = file();
-    let digits = "0123456789abcdefABCDEF0123456789".repeat(2);
-    let read = |text: &[u8]| {
-        fs::write(&path, text).unwrap();
-        Lock::from_key_file(&path)
-    };
-    for good in [digits.clone(), format!("{digits}\n"), format!(" \r\n{digits}\t\n\n")] {
-        assert!(
-            matches!(read(good.as_bytes()).unwrap(), Lock::Key(key) if key[..2] == [0x01, 0x23] && key[31] == 0x89)
-        );
-    }
-    let (short, wrong) = (&digits[1..], digits.replace('0', "g"));
-    let long = format!("{digits}00");
-    for bad in [b"", short.as_bytes(), wrong.as_bytes(), long.as_bytes(), &[0xFF; 64], &[b'0'; 5000]] {
-        let error = read(bad).unwrap_err();
-        assert_eq!(error.code(), "checkpoint.key_file_invalid");
-        assert!(error.hint_text().unwrap().contains("openssl rand -hex 32"));
-    }
-    fs::remove_file(&path).unwrap();
-    assert_eq!(Lock::from_key_file(&path).unwrap_err().code(), "checkpoint.key_file_unreadable");
-}
-
-#[test]
 fn a_lock_never_prints_itself() {
     assert_eq!(format!("{:?}", Lock::Passphrase(Secret::new("hunter2"))), "Lock::Passphrase(…)");
     assert_eq!(format!("{:?}", key_lock()), "Lock::Key(…)");
