@@ -75,7 +75,6 @@ classes! {
     Restrictions = "user restrictions", 50 per SECOND;
     RestrictionUpdates = "user restriction updates", 10 per SECOND;
     Messages = "messages", 5000 per MINUTE;
-    Users = "users", 1000 per MINUTE;
     /// Not published; ours is far below what can be meant.
     Keys = "key introspection", 30 per MINUTE;
 }

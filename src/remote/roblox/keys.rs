@@ -1,4 +1,4 @@
-//! What the key itself may do, and users.
+//! What the key itself may do.
 
 use serde_json::{Value, json};
 
@@ -26,14 +26,6 @@ pub struct KeyScope {
     pub operations: Vec<String>,
     /// Ids of groups or experiences it is limited to, as text; `*` for all; empty when nothing is said.
     pub targets: Vec<String>,
-}
-
-/// A person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserInfo {
-    pub id: u64,
-    pub name: String,
-    pub display_name: String,
 }
 
 impl KeyInfo {
@@ -66,15 +58,6 @@ impl Roblox {
             expires: json["expirationTimeUtc"].as_str().and_then(Time::parse),
             scopes: json["scopes"].as_array().into_iter().flatten().filter_map(scope).collect(),
         })
-    }
-
-    /// # Errors
-    /// [`Trouble`].
-    pub async fn user(&self, user: u64) -> Result<UserInfo, Trouble> {
-        let id = user.to_string();
-        let json = self.json(Call::get(Class::Users, vec!["cloud", "v2", "users", &id]), "a user").await?;
-        let name = text(&json["name"]).unwrap_or_default();
-        Ok(UserInfo { id: user, display_name: text(&json["displayName"]).unwrap_or_else(|| name.clone()), name })
     }
 }
 

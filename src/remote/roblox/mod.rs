@@ -27,7 +27,7 @@ use crate::base::{Clock, Result, Secret};
 pub use budget::{Budget, Class, LONGEST_OBEYED, Usage};
 pub use entries::{Entry, MAX_KEYS, StoreId};
 pub use groups::{GroupInfo, JoinRequest, LoggedAction, MEMBERS_PAGE, Membership, Role};
-pub use keys::{KeyInfo, KeyScope, UserInfo};
+pub use keys::{KeyInfo, KeyScope};
 pub use legacy::{Replaced, Versioned};
 pub use messages::{MAX_MESSAGE, MAX_TOPIC, PUBLISH_SCOPE};
 pub use restrictions::{MAX_DISPLAY_REASON, MAX_PRIVATE_REASON, Restriction, Wanted};
