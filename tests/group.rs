@@ -229,6 +229,26 @@ async fn the_doctor_names_each_scope_that_is_missing_and_where_to_click() {
 }
 
 #[tokio::test]
+async fn the_doctor_fails_what_is_written_back_and_may_not_be() {
+    for (lacking, check) in [
+        ("universe-datastores.objects:update", "data store, writing"),
+        ("universe.ordered-data-store.scope.entry:write", "ordered stores, writing"),
+    ] {
+        for (wanted, state) in [(false, "off"), (true, "fail")] {
+            let setup = Setup::new()
+                .set("ROBLOX_DATASTORE_NAME", "Points")
+                .set("ROBLOX_ORDERED_DATASTORE", if wanted { "Top" } else { "" })
+                .policy("backend.integrations.json", |file| file["features"]["mirrorDatastore"] = wanted.into());
+            let (app, fake) = live(setup).await;
+            fake.put_key(KEY, Key::of(BOT).without(lacking));
+            let report = app.post("/admin/api/roblox/probe", "").operator().expect(200).await.json();
+            assert_eq!(line(&report, check)["state"], state, "{lacking}: {report:#}");
+            end(&fake);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_doctor_sees_who_owns_the_key() {
     let (app, fake) = live(Setup::new()).await;
     let probe = || async { app.post("/admin/api/roblox/probe", "").operator().expect(200).await.json() };
