@@ -291,6 +291,10 @@ async fn the_doctors_command_prints_it_and_fails_with_it() {
     let good = tokio::task::block_in_place(|| home.run(&["doctor", "roblox"]));
     assert_eq!(good.code, Some(0), "{}{}", good.stdout, good.stderr);
     assert!(good.stdout.contains("pass  role changes") && !good.stdout.contains(KEY), "{}", good.stdout);
+    // What others named is shown, and not obeyed.
+    fake.put_key(KEY, Key { name: "k\u{1b}]0;gone\u{7}\u{202e}".into(), ..Key::of(BOT) });
+    let odd = tokio::task::block_in_place(|| home.run(&["doctor", "roblox"])).stdout;
+    assert!(odd.contains("k\\u001b]0;gone\\u0007\\u202e") && !odd.contains(['\u{1b}', '\u{202e}']), "{odd:?}");
     fake.put_key(KEY, Key::of(BOT).without("group:write"));
     let bad = tokio::task::block_in_place(|| home.run(&["doctor", "roblox"]));
     assert_eq!(bad.code, Some(1), "{}{}", bad.stdout, bad.stderr);
