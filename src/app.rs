@@ -363,6 +363,7 @@ fn uses(config: &Config) -> Uses {
     Uses {
         universe: roblox.and_then(|roblox| roblox.universe),
         store: roblox.and_then(|roblox| roblox.store.clone()),
+        ordered: config.mirrors.board.is_some(),
         doorbell: config.doorbell.is_some(),
     }
 }

@@ -196,6 +196,23 @@ async fn a_person_accepts_or_restores() {
 }
 
 #[tokio::test]
+async fn what_is_accepted_is_written_back_where_games_read_it() {
+    let setup = Setup::new().set("ROBLOX_DATASTORE_NAME", "PlayerData");
+    let (app, fake) =
+        live(setup.policy("backend.integrations.json", |file| file["features"]["mirrorDatastore"] = true.into())).await;
+    fake.entry("PlayerData", "global", "7", &json!({"rank": "Storm Corporal I"}));
+    promoted(&app, &fake, 7).await;
+    fake.rank_by_hand(7, TROOPER);
+    app.advance(601);
+    run(&app).await;
+    app.post("/automation/drift/7", r#"{"resolution":"accept"}"#).operator().expect(200).await;
+    app.tick("entry-mirror").await;
+    let entry = fake.entry_of("PlayerData", "global", "7").unwrap().current.text;
+    assert_eq!(entry, r#"{"rank":"Shock Trooper II"}"#);
+    end(&fake);
+}
+
+#[tokio::test]
 async fn what_was_found_before_the_player_moved_settles_nothing() {
     let (app, fake) = live(Setup::new()).await;
     for user in [7, 8] {

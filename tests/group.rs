@@ -229,6 +229,26 @@ async fn the_doctor_names_each_scope_that_is_missing_and_where_to_click() {
 }
 
 #[tokio::test]
+async fn the_doctor_fails_what_is_written_back_and_may_not_be() {
+    for (lacking, check) in [
+        ("universe-datastores.objects:update", "data store, writing"),
+        ("universe.ordered-data-store.scope.entry:write", "ordered stores, writing"),
+    ] {
+        for (wanted, state) in [(false, "off"), (true, "fail")] {
+            let setup = Setup::new()
+                .set("ROBLOX_DATASTORE_NAME", "Points")
+                .set("ROBLOX_ORDERED_DATASTORE", if wanted { "Top" } else { "" })
+                .policy("backend.integrations.json", |file| file["features"]["mirrorDatastore"] = wanted.into());
+            let (app, fake) = live(setup).await;
+            fake.put_key(KEY, Key::of(BOT).without(lacking));
+            let report = app.post("/admin/api/roblox/probe", "").operator().expect(200).await.json();
+            assert_eq!(line(&report, check)["state"], state, "{lacking}: {report:#}");
+            end(&fake);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_doctor_sees_who_owns_the_key() {
     let (app, fake) = live(Setup::new()).await;
     let probe = || async { app.post("/admin/api/roblox/probe", "").operator().expect(200).await.json() };
@@ -271,6 +291,10 @@ async fn the_doctors_command_prints_it_and_fails_with_it() {
     let good = tokio::task::block_in_place(|| home.run(&["doctor", "roblox"]));
     assert_eq!(good.code, Some(0), "{}{}", good.stdout, good.stderr);
     assert!(good.stdout.contains("pass  role changes") && !good.stdout.contains(KEY), "{}", good.stdout);
+    // What others named is shown, and not obeyed.
+    fake.put_key(KEY, Key { name: "k\u{1b}]0;gone\u{7}\u{202e}".into(), ..Key::of(BOT) });
+    let odd = tokio::task::block_in_place(|| home.run(&["doctor", "roblox"])).stdout;
+    assert!(odd.contains("k\\u001b]0;gone\\u0007\\u202e") && !odd.contains(['\u{1b}', '\u{202e}']), "{odd:?}");
     fake.put_key(KEY, Key::of(BOT).without("group:write"));
     let bad = tokio::task::block_in_place(|| home.run(&["doctor", "roblox"]));
     assert_eq!(bad.code, Some(1), "{}{}", bad.stdout, bad.stderr);

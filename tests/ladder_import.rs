@@ -30,12 +30,14 @@ async fn a_live_group_becomes_a_policy_that_lint_passes() {
     let (fake, home) = scene();
     fake.role(141, "Corporal", 41, &[]);
     fake.role(150, "Lieutenant", 50, &["exileMembers"]);
+    fake.role(160, "\u{1b}[2J\u{202e}Major", 60, &[]);
     let printed = run(&home, &["policy", "import-ladder"]);
     assert_eq!(printed.code, Some(0), "{}", printed.stderr);
     let file: Value = serde_json::from_str(&printed.stdout).unwrap();
     let ranks = names(&file);
     assert_eq!(&ranks[..3], [("Trooper", 100), ("Volt", 150), ("Corporal", 225)]);
     assert!(printed.stderr.contains("Suspended is left out"), "{}", printed.stderr);
+    assert!(!printed.stdout.contains(['\u{1b}', '\u{202e}']), "{:?}", printed.stdout);
     assert!(ranks.iter().any(|(name, _)| *name == "Corporal (rank 41)"), "{ranks:?}");
     assert!(!home.dir.path().join("policy").exists(), "printing writes nothing");
     let written = run(

@@ -39,6 +39,7 @@ mod keys;
 mod ladder_import;
 mod limits;
 mod mirrors;
+mod odd_cloud;
 mod open_cloud;
 mod openapi;
 mod policy_reload;

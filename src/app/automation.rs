@@ -52,7 +52,8 @@ impl Automation {
             events: Events::new(jobs.clone(), config.events.clone()),
         };
         let applying = Applying::new(parts, metrics).await?;
-        let drift = Drift::new((store.clone(), clock.clone(), ids.clone()), group.clone(), ranks.clone());
+        let tools = (store.clone(), clock.clone(), ids.clone());
+        let drift = Drift::new(tools, group.clone(), ranks.clone(), mirrors.clone());
         let reviews = Reviews::new(store.clone(), clock.clone(), ids.clone(), ranks.clone(), standings.clone());
         Ok(Self { adjustments, brakes, ranks, mirrors, applying, drift, reviews })
     }

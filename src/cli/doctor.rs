@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::jobs::visible;
 use super::session::Session;
 use super::{Common, print};
 use crate::base::{Clock, Error, Result};
@@ -110,8 +111,9 @@ async fn roblox(sources: &Sources) -> Result<Vec<Finding>> {
 
 fn line(finding: &Finding, width: usize) -> String {
     let indent = width + 7;
-    let fix = finding.fix.as_ref().map(|fix| format!("\n{:indent$}fix: {fix}", "")).unwrap_or_default();
-    format!("{:<5} {:<width$} {}{fix}\n", finding.state.text(), finding.name, finding.detail)
+    // Names of keys, groups and roles are what others wrote.
+    let fix = finding.fix.as_ref().map(|fix| format!("\n{:indent$}fix: {}", "", visible(fix))).unwrap_or_default();
+    format!("{:<5} {:<width$} {}{fix}\n", finding.state.text(), finding.name, visible(&finding.detail))
 }
 
 /// Notes the outcome of one check and hands on its value.

@@ -12,6 +12,7 @@ use super::ladder::{Draft, LiveRoles, Points, draft};
 use super::loose::literals;
 use super::qbot;
 use crate::base::{Error, Result};
+use crate::cli::jobs::visible;
 use crate::cli::session::Session;
 use crate::cli::{Common, print};
 use crate::config::{Config, Generated, Sources};
@@ -126,8 +127,9 @@ fn give(made: &Draft, write: bool, common: &Common, sources: &Sources) -> Result
     set.list.push(Source { kind: FileKind::Ranks, label, text: text.clone(), changed_at: None });
     let report = lint_report(&set);
     if !common.json {
-        eprint!("{made}");
-        report.findings.iter().for_each(|finding| eprintln!("{finding}"));
+        // Names of roles are what others wrote.
+        eprint!("{}", visible(&made.to_string()));
+        report.findings.iter().for_each(|finding| eprintln!("{}", visible(&finding.to_string())));
     }
     if write {
         if report.errors().next().is_some() {
@@ -138,7 +140,11 @@ fn give(made: &Draft, write: bool, common: &Common, sources: &Sources) -> Result
     let path = place.join(FileKind::Ranks.name());
     let value = json!({ "file": file, "notes": made.notes, "lint": report, "written": write.then(|| path.display().to_string()) });
     print(common.json, &value, || {
-        if write { format!("{} ranks written to {}", made.steps.len(), path.display()) } else { text }
+        if write {
+            format!("{} ranks written to {}", made.steps.len(), path.display())
+        } else {
+            visible(&text).into_owned()
+        }
     });
     Ok(ExitCode::from(u8::from(report.errors().next().is_some())))
 }

@@ -9,6 +9,7 @@ use super::tables::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFTS, Difference, Run, RunStatus
 use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
 use crate::domains::group::{self, Group};
+use crate::domains::mirrors::Mirrors;
 use crate::domains::players::{self, Origin, PLAYERS, Player};
 use crate::domains::policy::{Action, Policy};
 use crate::domains::ranks::{Order, OrderIds, Ordered, Ranks, Sender};
@@ -22,6 +23,7 @@ pub struct Drift {
     pub(super) ids: Ids,
     pub(super) group: Group,
     pub(super) ranks: Ranks,
+    mirrors: Mirrors,
     pub(super) wake: Arc<Notify>,
     failing: Arc<Mutex<Option<String>>>,
 }
@@ -45,8 +47,8 @@ pub struct Resolved {
 }
 
 impl Drift {
-    pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group, ranks: Ranks) -> Self {
-        Self { store, clock, ids, group, ranks, wake: Arc::default(), failing: Arc::default() }
+    pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group, ranks: Ranks, mirrors: Mirrors) -> Self {
+        Self { store, clock, ids, group, ranks, mirrors, wake: Arc::default(), failing: Arc::default() }
     }
 
     /// Whether there is a group to look at.
@@ -133,7 +135,12 @@ impl Drift {
                     return Ok(None);
                 }
                 let done = match how {
-                    Resolution::Accept => accept(&tx, &player, &row, now)?,
+                    Resolution::Accept => {
+                        let accepted = accept(&tx, &player, &row, now)?;
+                        // The entry holds the rank that was ours, and the next sync would report it.
+                        self.mirrors.note(&tx, user, policy.integrations().features.mirror_datastore, now);
+                        accepted
+                    }
                     Resolution::Restore => {
                         let order = order(policy, &row)?;
                         resolved(self.ranks.order(&tx, user, &order, ids, (sender, now)).await?, &row)?
@@ -193,7 +200,12 @@ fn order(policy: &Policy, row: &Difference) -> Result<Order> {
     let place = |rank: &Option<String>| rank.as_deref().and_then(|name| policy.ladder().find(name));
     let action = if place(&row.ours) > place(&row.live) { Action::Promote } else { Action::Demote };
     let name = |rank: &Option<String>| rank.clone().unwrap_or_else(|| "no rank".to_owned());
-    let reason = format!("Somebody gave {} by hand; {} is restored", name(&row.live), name(&row.ours));
+    let found = match &row.reported {
+        // Roblox has ours: it is the game that shows another.
+        Some(told) if row.live == row.ours => format!("The game reports {told}"),
+        _ => format!("Somebody gave {} by hand", name(&row.live)),
+    };
+    let reason = format!("{found}; {} is restored", name(&row.ours));
     Ok(Order::new(Origin::Drift, action, row.ours.clone(), reason))
 }
 
@@ -232,4 +244,22 @@ pub(super) fn end(tx: &Tx, id: Id, run: &mut Run, (status, reason): (RunStatus, 
 /// JSON of a difference, for the audit trail.
 pub(super) fn told(row: &Difference) -> Value {
     json!({ "ours": row.ours, "live": row.live, "reported": row.reported, "left": row.left, "run": row.run.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_restored_says_what_it_was_restored_from() {
+        let reason = |live: Option<&str>, reported: Option<&str>| {
+            let text = |name: Option<&str>| name.map(str::to_owned);
+            let (ours, live, reported) = (text(Some("Corporal")), text(live), text(reported));
+            let row = Difference { ours, live, reported, left: false, found_at: Time(0), run: Id(1) };
+            order(&Policy::builtin(), &row).unwrap().reason
+        };
+        assert_eq!(reason(Some("Private"), None), "Somebody gave Private by hand; Corporal is restored");
+        assert_eq!(reason(None, Some("Private")), "Somebody gave no rank by hand; Corporal is restored");
+        assert_eq!(reason(Some("Corporal"), Some("Private")), "The game reports Private; Corporal is restored");
+    }
 }

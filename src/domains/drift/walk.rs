@@ -14,7 +14,7 @@ use super::tables::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, Run, Seen};
 use crate::base::{Id, Result, RobloxId};
 use crate::domains::group::{Access, ROLES_AGE};
 use crate::domains::players::PLAYERS;
-use crate::remote::roblox::{Class, Cure, Trouble};
+use crate::remote::roblox::{Class, Cure, ODD_MEMBER, Trouble};
 use crate::store::MAX_PAGE;
 use crate::workers::{Next, Worker, backoff};
 
@@ -155,12 +155,12 @@ impl DriftWalk {
             let why = "no rank of the ladder has a role in the group; `grps doctor roblox` says why";
             return Err(Stop::Hopeless(why.to_owned()));
         }
-        let step = match run.leavers {
-            None => self.members(id, run).await?,
+        // A page is one call, as is each player who was asked about.
+        let (step, calls) = match run.leavers {
+            None => (self.members(id, run).await?, 1),
             Some(after) => self.leavers(id, run, after).await?,
         };
-        // A page is one call, as is each player who was asked about.
-        self.calls = if run.leavers.is_none() { 1 } else { step.met.len() as u32 };
+        self.calls = calls as u32;
         let found = self.drift.step(&step, &ground).await?;
         let withheld = found.filter(|_| step.done).map_or(0, |found| found.withheld);
         Ok(if step.done { Some(withheld) } else { None })
@@ -179,6 +179,9 @@ impl DriftWalk {
         if run.pages >= MAX_PAGES {
             return Err(Stop::Hopeless(format!("the group's list of members has more than {MAX_PAGES} pages")));
         }
+        if listed.next.is_some() && listed.next == run.page && !listed.items.is_empty() {
+            return Err(Stop::Hopeless("the group's list of members names the same page as the next one".to_owned()));
+        }
         let mut next = Run { pages: run.pages + 1, page: listed.next, ..run.clone() };
         next.counts.members += listed.items.len() as u64;
         next.leavers = next.page.is_none().then_some(0);
@@ -194,30 +197,35 @@ impl DriftWalk {
     }
 
     /// The next players we know who were not among the members. Each is asked about, since lists shift while they are read.
-    async fn leavers<'a>(&mut self, id: Id, run: &'a Run, after: u64) -> Result<Step<'a>, Stop> {
+    /// With how many were asked about.
+    async fn leavers<'a>(&mut self, id: Id, run: &'a Run, after: u64) -> Result<(Step<'a>, usize), Stop> {
         let mut next = run.clone();
-        let mut met = Vec::new();
+        let (mut met, mut asked) = (Vec::new(), 0);
         let step = |next, met, done| Step { id, was: run, next, met, seen: None, done };
-        let Ok(first) = RobloxId::new(after + 1) else { return Ok(step(next, met, true)) };
+        let Ok(first) = RobloxId::new(after + 1) else { return Ok((step(next, met, true), asked)) };
         let low = PLAYERS.between(&first, &RobloxId::new(RobloxId::MAX)?);
         let page = self.drift.store.scan(low, STRETCH).await?;
         let access = self.access.clone();
         let seen = self.met_before(id).await?;
         for (user, player) in page.items {
             if player.rank.is_some() && !player.demo && !seen.contains(&user.get()) {
-                match access.roblox.membership(access.group, user.get()).await {
+                let answer = access.roblox.membership(access.group, user.get()).await;
+                asked += 1;
+                match answer {
                     Ok(member) => met.push(Met { user, roles: member.map(|member| member.roles) }),
+                    // Nothing can be said of this one, now or in a minute; of the others it can.
+                    Err(Trouble::Unreadable(ODD_MEMBER)) => {}
                     // What was found out is kept, and the rest comes later.
-                    Err(Trouble::Paced { .. }) if !met.is_empty() => return Ok(step(next, met, false)),
+                    Err(Trouble::Paced { .. }) if asked > 1 => return Ok((step(next, met, false), asked)),
                     Err(trouble) => return Err(trouble.into()),
                 }
             }
             next.leavers = Some(user.get());
-            if met.len() >= QUESTIONS {
-                return Ok(step(next, met, false));
+            if asked >= QUESTIONS {
+                return Ok((step(next, met, false), asked));
             }
         }
-        Ok(step(next, met, page.next.is_none()))
+        Ok((step(next, met, page.next.is_none()), asked))
     }
 
     async fn met_before(&mut self, id: Id) -> Result<&HashSet<u64>> {

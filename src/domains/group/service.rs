@@ -1,5 +1,6 @@
 //! What is known of the live group, kept for a while.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -257,7 +258,11 @@ impl Group {
             return Err(Trouble::Unreadable("a list of roles that ends"));
         }
         let Pages { group, mut list, began, .. } = pages;
-        list.sort_by_key(|role| role.rank);
+        // A role that was made or deleted while the list was read moves the others from page to page: what was said last of each counts.
+        let mut met = HashSet::new();
+        list.reverse();
+        list.retain(|role| met.insert(role.id));
+        list.sort_by_key(|role| (role.rank, role.id));
         let mut roles = Roles { group, list, key_owner_rank: None, fetched_at: began };
         roles.key_owner_rank = self.key_owner_rank(access, &roles).await;
         Ok(roles)

@@ -26,7 +26,7 @@ pub struct KeyScopeView {
     /// `group`, `universe-datastores.objects` …
     pub name: String,
     pub operations: Vec<String>,
-    /// Ids of the groups or experiences it covers; `*` for all.
+    /// Ids of the groups or experiences it covers, with a slash and the name where it is a single data store; `*` for all.
     pub targets: Vec<String>,
 }
 

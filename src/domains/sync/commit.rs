@@ -26,6 +26,9 @@ const MAX_EMPTY_PAGES: u32 = 1_000;
 /// Longest page token that is kept, in bytes.
 const MAX_TOKEN: usize = 16 << 10;
 
+/// Longest keys of a page together, in bytes: a page is a row, and those have a bound.
+const MAX_KEYS_LENGTH: usize = 512 << 10;
+
 /// Longest key that is remembered with its reason, in bytes; the data store's own bound is 50 characters.
 const MAX_KEY: usize = 256;
 
@@ -130,9 +133,10 @@ impl Sync {
             }
             let (run, now) = (&mut hand.run, hand.stamp.now);
             run.touch(now);
-            run.tally.pages += 1;
             run.empty_pages = if page.keys.is_empty() { run.empty_pages + 1 } else { 0 };
-            if let Some(failure) = endless(run, page) {
+            let failure = endless(run, page);
+            run.listed(page.next.as_deref());
+            if let Some(failure) = failure {
                 run.fail(failure, now);
             } else if page.keys.is_empty() {
                 hand.turn(page.next.clone());
@@ -345,11 +349,14 @@ fn has_room(run: &Run, failed: u64) -> bool {
     run.phase != Phase::Walking || run.tally.failed + failed <= MAX_FAILURES
 }
 
-/// Whether going on with `page` could go on for ever.
+/// Whether going on with `page` could go on for ever, or it cannot be kept.
 fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
     let what = match &page.next {
         Some(next) if Some(next) == run.cursor.as_ref() && !page.keys.is_empty() => {
             "Roblox's list names the same page as the next one".to_owned()
+        }
+        Some(next) if Some(next) == run.mark.as_ref() && Some(next) != run.cursor.as_ref() => {
+            "Roblox's list goes in a circle: it names a page as the next one that was read before".to_owned()
         }
         Some(next) if next.len() > MAX_TOKEN => {
             format!("Roblox's page token has {} bytes; at most {MAX_TOKEN} are kept", next.len())
@@ -357,9 +364,20 @@ fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
         Some(_) if run.empty_pages > MAX_EMPTY_PAGES => {
             format!("Roblox's list has {MAX_EMPTY_PAGES} empty pages in a row and does not end")
         }
+        _ if length(page) > MAX_KEYS_LENGTH => {
+            format!(
+                "the keys on a page of Roblox's list have {} bytes; at most {MAX_KEYS_LENGTH} are kept",
+                length(page)
+            )
+        }
         _ => return None,
     };
     Some(Failure::new(what, Some("start it again later; what was read is kept".into())))
+}
+
+/// Bytes of the keys on a page.
+fn length(page: &SyncPage) -> usize {
+    page.keys.iter().map(String::len).sum()
 }
 
 fn left_of(page: &SyncPage, found: &[(String, Found)]) -> SyncPage {
@@ -373,6 +391,17 @@ fn left_of(page: &SyncPage, found: &[(String, Found)]) -> SyncPage {
 mod tests {
     use super::super::run::{Extent, Plan};
     use super::*;
+
+    #[test]
+    fn a_page_too_large_to_be_kept_ends_the_walk_and_not_the_worker() {
+        let (activity, scope) = ("nightly".to_owned(), "global".to_owned());
+        let plan = Plan { activity, scope, prefix: None, from: None, extent: Extent::All, limit: 100 };
+        let run = Run::new(&plan, Time(1), "automation", "req");
+        let page = |keys: usize, length: usize| SyncPage::new(vec!["k".repeat(length); keys], Some("next".into()));
+        assert_eq!(endless(&run, &page(256, 50 * 4)), None);
+        assert!(endless(&run, &page(256, 5_000)).is_some());
+        assert!(endless(&run, &page(1, 2 << 20)).is_some());
+    }
 
     #[test]
     fn reasons_are_bounded_in_a_walk_begun_anew_too() {

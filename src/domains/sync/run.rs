@@ -196,6 +196,9 @@ pub struct Run {
     /// It was begun anew since it was last resumed. Unlike `anew`, which stays: a place may be lost with every pause.
     #[serde(default)]
     pub restarted: bool,
+    /// A page token that was met some pages ago: met again, the list goes in a circle.
+    #[serde(default)]
+    pub mark: Option<String>,
 }
 
 impl Run {
@@ -224,6 +227,7 @@ impl Run {
             started_by: started_by.to_owned(),
             request_id: request_id.to_owned(),
             restarted: false,
+            mark: None,
         }
     }
 
@@ -295,6 +299,15 @@ impl Run {
         }
     }
 
+    /// A page was listed, and `next` asks for the one behind it. The mark moves on at pages 1, 2, 4, 8 …, so that a circle of any length is
+    /// noticed before it was walked three times.
+    pub fn listed(&mut self, next: Option<&str>) {
+        self.tally.pages += 1;
+        if self.tally.pages.is_power_of_two() {
+            self.mark = next.map(str::to_owned);
+        }
+    }
+
     /// A page is read through; `next` asks for the one behind it. Whether the run is over with it.
     #[must_use]
     pub fn turn(&mut self, next: Option<String>) -> bool {
@@ -334,7 +347,7 @@ impl Run {
     pub fn restart(&mut self, now: Time) {
         self.touch(now);
         (self.anew, self.restarted) = (true, true);
-        self.cursor = None;
+        (self.cursor, self.mark) = (None, None);
         if self.lap.closed.is_none() {
             self.lap.until = self.lap.until.saturating_sub(self.lap.from.seen());
             self.lap.from = Tally::default();

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::trouble::asked_wait;
 use crate::base::{Clock, Time};
 use crate::remote::Answer;
 
@@ -19,7 +20,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const IN_FLIGHT: Duration = Duration::from_millis(50);
 
 /// The first pause after a 429 that does not say how long; it doubles with every further one.
-const FIRST_PAUSE: Duration = SECOND;
+pub(super) const FIRST_PAUSE: Duration = SECOND;
 
 /// The longest of those pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
@@ -75,7 +76,6 @@ classes! {
     Restrictions = "user restrictions", 50 per SECOND;
     RestrictionUpdates = "user restriction updates", 10 per SECOND;
     Messages = "messages", 5000 per MINUTE;
-    Users = "users", 1000 per MINUTE;
     /// Not published; ours is far below what can be meant.
     Keys = "key introspection", 30 per MINUTE;
 }
@@ -199,10 +199,12 @@ impl Budget {
         let Some(window) = state.windows.get_mut(&class) else { return };
         let reset = answer.seconds("x-ratelimit-reset");
         if answer.status == 429 {
-            window.refusals = window.refusals.saturating_add(1);
-            let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(window.refusals.min(16) - 1));
-            let pause = answer.seconds("retry-after").or(reset).unwrap_or(doubled.min(LONGEST_PAUSE));
-            window.close(now, pause.min(LONGEST_OBEYED));
+            // Those that were under way together were refused together: that counts once.
+            if window.closed(now).is_none() {
+                window.refusals = window.refusals.saturating_add(1);
+            }
+            let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(window.refusals.clamp(1, 16) - 1));
+            window.close(now, asked_wait(answer).unwrap_or(doubled.min(LONGEST_PAUSE)));
             return;
         }
         window.refusals = 0;
@@ -398,7 +400,34 @@ mod tests {
         for expected in [1, 2, 4] {
             budget.heed(Class::Roles, &answer(429, &[]));
             assert_eq!(budget.leave(Class::Roles).err(), Some(Duration::from_secs(expected)));
+            clock.advance(Duration::from_secs(expected));
         }
+    }
+
+    #[test]
+    fn a_refusal_that_asks_for_hardly_any_wait_is_not_followed_by_a_call_at_once() {
+        for asked in ["0", "0.001", "-5", "NaN", "", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+            for name in ["retry-after", "x-ratelimit-reset"] {
+                let clock = Clock::fake(Time(0));
+                let budget = Budget::new(clock.clone(), 100);
+                for expected in [1, 2, 4] {
+                    budget.heed(Class::Assign, &answer(429, &[(name, asked)]));
+                    let pause = Duration::from_secs(expected);
+                    assert_eq!(budget.leave(Class::Assign).err(), Some(pause), "{name}: {asked:?}");
+                    clock.advance(pause);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_together_is_refused_once() {
+        let clock = Clock::fake(Time(0));
+        let budget = Budget::new(clock.clone(), 100);
+        for _ in 0..16 {
+            budget.heed(Class::EntryReads, &answer(429, &[]));
+        }
+        assert_eq!(budget.leave(Class::EntryReads).err(), Some(FIRST_PAUSE));
     }
 
     #[test]

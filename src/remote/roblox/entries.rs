@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Call, Class, Listed, Roblox, Trouble, addressable, text};
+use super::{Call, Class, Listed, Roblox, Trouble, addressable, addressed, text};
 use crate::base::Time;
 
 /// Keys a page; Roblox's own bound.
@@ -30,6 +30,14 @@ pub struct Entry {
     pub written_at: Option<Time>,
 }
 
+impl StoreId {
+    /// As [`addressable`], for stores that stand in a path.
+    pub(super) fn addressable(&self) -> Result<(), Trouble> {
+        addressed("a data store with a name", &self.name)?;
+        addressed("a data store with a scope", &self.scope)
+    }
+}
+
 impl Roblox {
     /// One page of the keys that begin with `prefix`; 1 to [`MAX_KEYS`] of them, in no promised order. Deleted ones are not listed.
     ///
@@ -42,6 +50,7 @@ impl Roblox {
         page: Option<&str>,
         size: usize,
     ) -> Result<Listed<String>, Trouble> {
+        store.addressable()?;
         let universe = store.universe.to_string();
         let filter = prefix.map(|prefix| format!("id.startsWith({})", quoted(prefix)));
         let call = Call::get(Class::EntryLists, path(&universe, store))
@@ -58,6 +67,7 @@ impl Roblox {
     /// # Errors
     /// [`Trouble`].
     pub async fn entry(&self, store: &StoreId, key: &str) -> Result<Option<Entry>, Trouble> {
+        store.addressable()?;
         addressable(key)?;
         let universe = store.universe.to_string();
         // A key with an @ would be read as key and revision.

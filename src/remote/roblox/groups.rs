@@ -22,6 +22,9 @@ const JOIN_REQUESTS_PAGE: usize = 20;
 /// Rows of the audit log a page; Roblox's own bound.
 const LOG_PAGE: usize = 100;
 
+/// What an answer about one member is not when their roles cannot be read.
+pub const ODD_MEMBER: &str = "a member with roles that can be read";
+
 const READ: &str = "group:read";
 const WRITE: &str = "group:write";
 const LEGACY: &str = "legacy-group:manage";
@@ -135,7 +138,7 @@ impl Roblox {
     /// One member; none when `user` is not in the group.
     ///
     /// # Errors
-    /// [`Trouble`].
+    /// [`Trouble`]; `Unreadable` with [`ODD_MEMBER`] for a member whose roles cannot be told.
     pub async fn membership(&self, group: u64, user: u64) -> Result<Option<Membership>, Trouble> {
         let (id, mut page): (_, Option<String>) = (group.to_string(), None);
         for _ in 0..MAX_PAGES {
@@ -144,9 +147,12 @@ impl Roblox {
                 .query("maxPageSize", 10)
                 .query("filter", format!("user == 'users/{user}'"))
                 .maybe("pageToken", page.as_deref());
-            let listed = self.page(call, "groupMemberships", membership).await?;
-            if let Some(found) = listed.items.into_iter().find(|member| member.user == user) {
-                return Ok(Some(found));
+            let read = |row: &Value| Some((last_id(&row["user"]), membership(row)));
+            let listed = self.page(call, "groupMemberships", read).await?;
+            // A row that says nothing of whom it is about may be about them.
+            let found = listed.items.into_iter().find(|(of, _)| of.is_none_or(|of| of == user));
+            if let Some((_, member)) = found {
+                return member.map(Some).ok_or(Trouble::Unreadable(ODD_MEMBER));
             }
             page = listed.next;
             if page.is_none() {
@@ -254,12 +260,14 @@ fn role(row: &Value) -> Option<Role> {
     })
 }
 
-/// `roles` has been there since March 2026; before that, `role` was all there was.
+/// `roles` has been there since March 2026; before that, `role` was all there was. Every member holds the base role at least: a row that
+/// names none, or one that cannot be read, does not say that roles are missing.
 fn membership(row: &Value) -> Option<Membership> {
-    let mut roles: Vec<u64> = row["roles"].as_array().into_iter().flatten().filter_map(last_id).collect();
-    if roles.is_empty() {
-        roles.extend(last_id(&row["role"]));
-    }
+    let roles = match &row["roles"] {
+        Value::Array(roles) if !roles.is_empty() => roles.iter().map(last_id).collect::<Option<Vec<u64>>>()?,
+        Value::Array(_) | Value::Null => vec![last_id(&row["role"])?],
+        _ => return None,
+    };
     Some(Membership { user: last_id(&row["user"])?, roles })
 }
 
@@ -284,6 +292,7 @@ mod tests {
         let old = json!({"user": "users/5", "role": "groups/1/roles/9"});
         assert_eq!(membership(&old), Some(Membership { user: 5, roles: vec![9] }));
         assert_eq!(membership(&json!({"role": "groups/1/roles/9"})), None);
+        assert_eq!(membership(&json!({"user": "users/5", "role": "groups/1/roles/9", "roles": [9]})), None);
     }
 
     #[test]

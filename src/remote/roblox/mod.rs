@@ -26,8 +26,8 @@ use crate::base::{Clock, Result, Secret};
 
 pub use budget::{Budget, Class, LONGEST_OBEYED, Usage};
 pub use entries::{Entry, MAX_KEYS, StoreId};
-pub use groups::{GroupInfo, JoinRequest, LoggedAction, MEMBERS_PAGE, Membership, Role};
-pub use keys::{KeyInfo, KeyScope, UserInfo};
+pub use groups::{GroupInfo, JoinRequest, LoggedAction, MEMBERS_PAGE, Membership, ODD_MEMBER, Role};
+pub use keys::{KeyInfo, KeyScope};
 pub use legacy::{Replaced, Versioned};
 pub use messages::{MAX_MESSAGE, MAX_TOPIC, PUBLISH_SCOPE};
 pub use restrictions::{MAX_DISPLAY_REASON, MAX_PRIVATE_REASON, Restriction, Wanted};
@@ -40,6 +40,9 @@ pub const API_URL: &str = "https://apis.roblox.com";
 
 /// Pages of one list that are followed when all of it is wanted; groups have at most 255 roles, 20 a page.
 pub const MAX_PAGES: usize = 64;
+
+/// Longest page token that is taken, in bytes: it is kept in rows, whose size has a bound.
+const MAX_TOKEN: usize = 64 << 10;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -177,7 +180,7 @@ impl Roblox {
         drop(leave);
         let answer = answer.map_err(|failed| Trouble::Unanswered(failed.unanswered("Roblox")))?;
         self.budget.heed(call.class, &answer);
-        trouble::read(answer, call.scope, call.setting)
+        trouble::read(answer, call.scope, call.setting, &self.secret)
     }
 
     async fn json(&self, call: Call<'_>, what: &'static str) -> Result<Value, Trouble> {
@@ -198,7 +201,11 @@ impl Roblox {
             Value::Null => Vec::new(),
             _ => return Err(Trouble::Unreadable("a list")),
         };
-        Ok(Listed { items, next: text(&json["nextPageToken"]) })
+        let next = text(&json["nextPageToken"]);
+        if next.as_ref().is_some_and(|next| next.len() > MAX_TOKEN) {
+            return Err(Trouble::Unreadable("a list with a page token of a reasonable length"));
+        }
+        Ok(Listed { items, next })
     }
 }
 
@@ -217,13 +224,18 @@ fn last_id(path: &Value) -> Option<u64> {
     path.as_str()?.rsplit('/').next()?.parse().ok()
 }
 
-/// Whether a name can be asked for in a path: `.` and `..` would be taken for directories on the way, and some control characters are
-/// dropped from addresses, so that another name would be asked for.
-fn addressable(name: &str) -> Result<(), Trouble> {
+/// Whether a key can be asked for in a path: `.` and `..` would be taken for directories on the way, and some control characters are
+/// dropped from addresses, so that another key would be asked for.
+fn addressable(key: &str) -> Result<(), Trouble> {
+    addressed("a key", key)
+}
+
+/// As [`addressable`], for `what`.
+fn addressed(what: &str, name: &str) -> Result<(), Trouble> {
     if !name.is_empty() && name != "." && name != ".." && !name.chars().any(char::is_control) {
         return Ok(());
     }
-    let message = "a key that is empty, \".\" or \"..\" or has control characters cannot be asked for".to_owned();
+    let message = format!("{what} that is empty, \".\" or \"..\" or has control characters cannot be asked for");
     Err(Trouble::Refused { status: 400, complaint: Complaint { code: None, message } })
 }
 

@@ -17,6 +17,7 @@ impl Roblox {
     /// # Errors
     /// [`Trouble`].
     pub async fn ordered_top(&self, store: &StoreId, page: Option<&str>) -> Result<Listed<(String, i64)>, Trouble> {
+        store.addressable()?;
         let universe = store.universe.to_string();
         let call = Call::get(Class::OrderedLists, path(&universe, store))
             .scope(READ)
@@ -36,6 +37,7 @@ impl Roblox {
     /// # Errors
     /// [`Trouble`].
     pub async fn put_ordered(&self, store: &StoreId, id: &str, value: i64) -> Result<(), Trouble> {
+        store.addressable()?;
         addressable(id)?;
         let universe = store.universe.to_string();
         let mut path = path(&universe, store);
@@ -49,6 +51,7 @@ impl Roblox {
     /// # Errors
     /// [`Trouble`].
     pub async fn delete_ordered(&self, store: &StoreId, id: &str) -> Result<(), Trouble> {
+        store.addressable()?;
         addressable(id)?;
         let universe = store.universe.to_string();
         let mut path = path(&universe, store);

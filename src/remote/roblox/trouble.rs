@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::budget::LONGEST_OBEYED;
+use super::budget::{FIRST_PAUSE, LONGEST_OBEYED};
+use crate::base::Secret;
 use crate::remote::{Answer, Unanswered, words};
 
 /// What Roblox says is wrong, whichever of its shapes it came in.
@@ -123,32 +124,41 @@ impl Trouble {
     }
 }
 
-/// Tells success from every kind of failure.
-pub(super) fn read(answer: Answer, scope: &'static str, setting: &'static str) -> Result<Answer, Trouble> {
+/// Shortest text that is taken for a key and kept out of messages.
+const SHORTEST_KEY: usize = 8;
+
+/// Tells success from every kind of failure. What the answer repeats of `key` is not passed on.
+pub(super) fn read(
+    answer: Answer,
+    scope: &'static str,
+    setting: &'static str,
+    key: &Secret,
+) -> Result<Answer, Trouble> {
     let status = answer.status;
     if (200..=299).contains(&status) {
         return Ok(answer);
     }
-    let complaint = complaint(&answer.body);
+    let complaint = complaint(&answer.body, key);
     Err(match status {
         401 => Trouble::Unauthenticated(complaint),
         403 => Trouble::Denied { scope, complaint },
         404 => Trouble::Missing { setting, complaint },
-        429 => Trouble::Limited { wait: wait(&answer), complaint },
+        429 => Trouble::Limited { wait: asked_wait(&answer), complaint },
         499..=599 => Trouble::Down { status, complaint },
         _ => Trouble::Refused { status, complaint },
     })
 }
 
-/// `retry-after` if it is there, else the seconds until the limit starts anew; no longer than is obeyed.
-fn wait(answer: &Answer) -> Option<Duration> {
-    let wait = answer.seconds("retry-after").or_else(|| answer.seconds("x-ratelimit-reset"));
-    wait.map(|wait| wait.min(LONGEST_OBEYED))
+/// How long a refusal asks us to wait, no longer than is obeyed. Less than the first of our own pauses says nothing: whoever came back at once
+/// would be refused at once, in a circle.
+pub(super) fn asked_wait(answer: &Answer) -> Option<Duration> {
+    let asked = ["retry-after", "x-ratelimit-reset"].into_iter().filter_map(|name| answer.seconds(name));
+    asked.map(|wait| wait.min(LONGEST_OBEYED)).find(|wait| *wait >= FIRST_PAUSE)
 }
 
 /// Reads the five shapes of failure: the gateway's list of errors, v2's `code` and `message`, the data stores' `error` with details, the
 /// ordered stores' (as v2's), and a validation's object of errors with a title.
-fn complaint(body: &[u8]) -> Complaint {
+fn complaint(body: &[u8], key: &Secret) -> Complaint {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
     let gateway = &json["errors"][0];
     let detail = &json["errorDetails"][0]["datastoreErrorCode"];
@@ -157,7 +167,12 @@ fn complaint(body: &[u8]) -> Complaint {
     let invalid = json["errors"].as_object().and_then(|fields| fields.iter().next());
     let invalid = invalid.and_then(|(field, said)| text(&said[0]).map(|said| format!("{field}: {said}")));
     let message = invalid.or_else(|| first_text(&[&json["message"], &gateway["message"], &json["title"]]));
-    Complaint { code: code.map(|code| words(&code)), message: words(&message.unwrap_or_default()) }
+    // Before it is cut, which would leave the beginning of a key.
+    let clean = |text: &str| match key.expose() {
+        key if key.len() >= SHORTEST_KEY => words(&text.replace(key, "…")),
+        _ => words(text),
+    };
+    Complaint { code: code.map(|code| clean(&code)), message: clean(&message.unwrap_or_default()) }
 }
 
 /// Text, or a number as text; none for what is empty or anything else.
@@ -171,6 +186,7 @@ fn text(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
     use serde_json::json;
 
     use super::*;
@@ -194,14 +210,27 @@ mod tests {
             ("\u{0}\u{0}", None, ""),
         ] {
             let expected = Complaint { code: code.map(str::to_owned), message: message.to_owned() };
-            assert_eq!(complaint(body.as_bytes()), expected, "{body}");
+            assert_eq!(complaint(body.as_bytes(), &Secret::new("k")), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn a_wait_is_one_that_can_be_waited() {
+        let limited = |name: &'static str, asked: &'static str| {
+            let headers = [(HeaderName::from_static(name), HeaderValue::from_static(asked))].into_iter().collect();
+            let answer = Answer { status: 429, headers, body: bytes::Bytes::new() };
+            read(answer, "", "", &Secret::new("k")).err().and_then(|trouble| trouble.wait())
+        };
+        assert_eq!(limited("retry-after", "7"), Some(Duration::from_secs(7)));
+        assert_eq!(limited("retry-after", "1e300"), Some(LONGEST_OBEYED));
+        assert_eq!(limited("retry-after", "0"), None, "whoever waits for nothing asks in a circle");
+        assert_eq!(limited("x-ratelimit-reset", "0"), None);
     }
 
     #[test]
     fn a_long_complaint_is_cut() {
         let body = json!({"code": "x".repeat(900), "message": format!("a\n{}", "b".repeat(900))}).to_string();
-        let complaint = complaint(body.as_bytes());
+        let complaint = complaint(body.as_bytes(), &Secret::new(""));
         assert!(complaint.code.is_some_and(|code| code.len() == 200));
         assert!(complaint.message.len() == 200 && complaint.message.starts_with("a b"));
     }

@@ -1,6 +1,6 @@
 //! One line of the doctor's report, and how it comes from an answer or from the key's scopes. Pure.
 
-use crate::remote::roblox::{Cure, KeyInfo, Trouble};
+use crate::remote::roblox::{Cure, KeyInfo, StoreId, Trouble};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +37,13 @@ pub struct Subject {
     pub need: Need,
 }
 
-/// A group or an experience that a scope has to cover.
+/// What a scope has to cover.
 #[derive(Debug, Clone, Copy)]
-pub enum Target {
+pub enum Target<'a> {
     Group(u64),
     Universe(u64),
+    /// One data store of an experience.
+    Store(&'a StoreId),
 }
 
 impl Need {
@@ -54,10 +56,12 @@ impl Need {
     }
 }
 
-impl Target {
-    pub fn id(self) -> u64 {
+impl Target<'_> {
+    /// Whether `key` has `scope` for it.
+    fn is_covered(self, key: &KeyInfo, scope: &str) -> bool {
         match self {
-            Self::Group(id) | Self::Universe(id) => id,
+            Self::Group(id) | Self::Universe(id) => key.may(scope, id),
+            Self::Store(store) => key.may_in(scope, store),
         }
     }
 
@@ -65,6 +69,7 @@ impl Target {
         match self {
             Self::Group(id) => format!("group {id}"),
             Self::Universe(id) => format!("experience {id}"),
+            Self::Store(store) => format!("experience {} and its data store {}", store.universe, store.name),
         }
     }
 }
@@ -96,9 +101,9 @@ impl Line {
     }
 
     /// From the key's scopes, for what could not be tried without changing something.
-    pub fn scoped(subject: Subject, key: Option<&KeyInfo>, scope: &'static str, target: Target) -> Self {
+    pub fn scoped(subject: Subject, key: Option<&KeyInfo>, scope: &'static str, target: Target<'_>) -> Self {
         let Subject { check, what_for, need } = subject;
-        match key.map(|key| key.may(scope, target.id())) {
+        match key.map(|key| target.is_covered(key, scope)) {
             Some(true) => Self::pass(check, format!("{what_for}: the key has {scope}")),
             Some(false) => Self {
                 check,
@@ -112,7 +117,7 @@ impl Line {
 }
 
 /// Where to add a scope.
-pub fn click(scope: &str, target: Target) -> String {
+pub fn click(scope: &str, target: Target<'_>) -> String {
     let (system, operation) = scope.rsplit_once(':').unwrap_or((scope, ""));
     format!(
         "create.roblox.com, Open Cloud, API Keys: edit the key, under Access Permissions add \"{system}\" for {} with the operation \
@@ -153,5 +158,19 @@ mod tests {
         assert_eq!(missing.verdict, Verdict::Fail);
         let fix = missing.fix.unwrap();
         assert!(fix.contains("\"group\" for group 8 with the operation \"write\""), "{fix}");
+    }
+
+    #[test]
+    fn a_key_for_another_data_store_will_not_do() {
+        let (name, operations) = ("universe-datastores.objects".into(), vec!["update".into()]);
+        let scopes = vec![KeyScope { name, operations, targets: vec!["5/Points".into()] }];
+        let key = KeyInfo { name: "k".into(), owner: None, enabled: true, expired: false, expires: None, scopes };
+        let line = |name: &str| {
+            let store = StoreId { universe: 5, name: name.into(), scope: "global".into() };
+            let scope = "universe-datastores.objects:update";
+            Line::scoped(subject(Need::Needed), Some(&key), scope, Target::Store(&store))
+        };
+        assert_eq!((line("Points").verdict, line("Pets").verdict), (Verdict::Pass, Verdict::Fail));
+        assert!(line("Pets").detail.contains("data store Pets"), "{}", line("Pets").detail);
     }
 }

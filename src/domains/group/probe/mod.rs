@@ -28,6 +28,8 @@ const ANYBODY: u64 = 1;
 pub struct Uses {
     pub universe: Option<u64>,
     pub store: Option<StoreId>,
+    /// The best of the players' board are written to an ordered data store.
+    pub ordered: bool,
     /// Game servers are told of jobs.
     pub doorbell: bool,
 }
@@ -165,11 +167,11 @@ impl Patient<'_> {
             ),
         ];
         lines.extend(self.stores().await);
-        for (check, scope) in [
-            ("ordered stores, reading", "universe.ordered-data-store.scope.entry:read"),
-            ("ordered stores, writing", "universe.ordered-data-store.scope.entry:write"),
+        for (check, scope, needed) in [
+            ("ordered stores, reading", "universe.ordered-data-store.scope.entry:read", false),
+            ("ordered stores, writing", "universe.ordered-data-store.scope.entry:write", self.uses.ordered),
         ] {
-            lines.push(Line::scoped(subject(check, "showing leaderboards in games", false), key, scope, target));
+            lines.push(Line::scoped(subject(check, "showing leaderboards in games", needed), key, scope, target));
         }
         lines
     }
@@ -180,7 +182,7 @@ impl Patient<'_> {
             let fix = Some("set ROBLOX_DATASTORE_NAME and restart".to_owned());
             return vec![Line::off("data store", "ROBLOX_DATASTORE_NAME is not set", fix)];
         };
-        let (key, target) = (self.key.as_deref(), Target::Universe(store.universe));
+        let (key, target) = (self.key.as_deref(), Target::Store(store));
         let keys = self.roblox.list_entries(store, None, None, 1).await;
         let entry = match &keys {
             Ok(page) => match page.items.first() {
@@ -193,6 +195,7 @@ impl Patient<'_> {
             true => format!("{} can be listed; its first page is empty", store.name),
             false => format!("{} can be listed", store.name),
         });
+        let mirrored = self.policy.integrations().features.mirror_datastore;
         let reading = subject("data store, reading", "importing points", Need::Needed);
         vec![
             Line::called(subject("data store, listing", "importing points", Need::Needed), keys),
@@ -201,7 +204,7 @@ impl Patient<'_> {
                 None => Line::scoped(reading, key, "universe-datastores.objects:read", target),
             },
             Line::scoped(
-                subject("data store, writing", "giving points that games see", Need::Spare),
+                subject("data store, writing", "writing ranks back where games read them", Need::when(mirrored)),
                 key,
                 "universe-datastores.objects:update",
                 target,

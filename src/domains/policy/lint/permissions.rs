@@ -28,8 +28,8 @@ pub(super) fn check(file: &PermissionsFile, ranks: Option<&RanksFile>, notes: &m
     check_limits(file, ranks, notes);
     check_users(&file.protected_user_ids, "/protectedUserIds", notes);
     let later = "they come with sign-in for people; until then keys get their scopes from the settings";
-    let parts: [Idle<'_>; 2] =
-        [(!file.bindings.is_empty(), "/bindings", "bindings"), (!file.limits.is_empty(), "/limits", "limits")];
+    // Whose limits hold for whom is in force.
+    let parts: [Idle<'_>; 1] = [(!file.bindings.is_empty(), "/bindings", "the scopes of bindings")];
     check_idle(&parts, later, notes);
 }
 
