@@ -137,7 +137,8 @@ impl Applying {
         if goal.role.is_none() && goal.kind == Kind::Rank {
             note_deferred(effect, case.now());
         }
-        let sight = Sight { roles: &roles, mapping: &mapping };
+        let punished_with = punished.as_ref().and_then(|held| held.role);
+        let sight = Sight { roles: &roles, mapping: &mapping, punished_with };
         let objection = |held: &[u64]| aimed.and_then(|decision| facts.objection(decision, &goal, held));
         case.settle_roles(effect, &goal, &sight, objection).await
     }
