@@ -1,5 +1,9 @@
 //! The policy, or the group's roles, change while something is under way or a punishment lasts: what we gave is still ours to take.
 
+use grps::domains::audit::Actor;
+use grps::domains::players::Origin;
+use grps::domains::policy::Action;
+use grps::domains::ranks::{Order, OrderIds, Ordered, Sender};
 use grps::fakes::roblox::{Class, Day};
 
 use super::*;
@@ -18,6 +22,18 @@ impl Scene {
             self.app.tick("policy-watch").await;
         }
         assert_ne!(self.app.app.policy.status().version, before, "the edit is in force");
+    }
+
+    async fn demand(&self, user: u64, order: Order) -> Id {
+        let (app, now) = (&self.app.app, self.now());
+        let ids = OrderIds::new(&app.ids);
+        let sender = Sender { actor: Actor::of("somebody"), request_id: "by hand".into() };
+        let (user, order, sender, ranks) = (RobloxId::new(user).unwrap(), &order, &sender, &app.ranks);
+        let ordered = app.store.transact(|tx| async move { ranks.order(&tx, user, order, ids, (sender, now)).await });
+        match ordered.await.unwrap() {
+            Ordered::Queued(id) => id,
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -68,4 +84,33 @@ async fn a_rank_that_left_the_ladder_midway_is_taken_back() {
     assert_eq!(failed.status, Status::Failed);
     assert!(failed.failure.unwrap().contains("Storm Corporal I is not on the ladder"));
     assert_eq!(scene.roles(7), [EVENT_HOST, SPECIALIST]);
+}
+
+#[tokio::test]
+async fn a_lift_that_falls_midway_leaves_the_member_kept_out() {
+    let mut scene = Scene::new().await;
+    scene.fake.member(7, &[SPECIALIST]);
+    let id = scene.decide(7, warned()).await;
+    scene.work().await;
+    let kept_out = |scene: &Scene| scene.fake.restriction_of(7).is_some_and(|held| held.active);
+    assert!(kept_out(&scene));
+    scene.app.advance(3_600);
+    scene.fake.days_for(Class::Assign, &[Day::Down]);
+    let lift = Order::lift(Origin::Revert(id), Action::Suspend, Some("suspended".into()), "taken back");
+    let lift = scene.demand(7, lift).await;
+    scene.work().await;
+    assert!(!kept_out(&scene), "the lift has begun");
+    scene.app.advance(1);
+    scene = scene.restart().await;
+    scene.demand(7, Order::new(Origin::Drift, Action::Demote, Some("Shock Trooper II".into()), "by hand")).await;
+    scene.run(120).await;
+    assert_eq!(scene.status(7, lift).await, Status::Blocked);
+    assert_eq!((scene.roles(7), scene.player(7).await.punished().unwrap().id), (vec![SUSPENDED], id));
+    let held = scene.fake.restriction_of(7).unwrap();
+    let left = held.duration.unwrap().as_secs();
+    assert!(held.active && (82_000..=82_800).contains(&left), "{held:?}");
+    scene.app.advance(86_400);
+    scene.app.tick("releases").await;
+    scene.run(60).await;
+    assert_eq!((scene.roles(7), kept_out(&scene)), (vec![TROOPER], false), "and its end is as any other");
 }

@@ -129,7 +129,7 @@ impl Applying {
         let goal = match aimed {
             // The roles may have been put in order since they were read.
             Some(decision) => facts.aim(decision).map_err(Stop::Refresh)?,
-            None => facts.back(effect),
+            None => facts.back(effect, case.now()),
         };
         if let Some(asked) = &goal.restriction {
             case.settle_restriction(effect, asked).await?;
