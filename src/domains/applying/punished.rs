@@ -100,15 +100,15 @@ impl Punished {
     pub fn again(&self, now: Time) -> Option<Restrict> {
         let theirs = self.as_theirs()?;
         let duration = theirs.until.map(|until| until.since(now));
-        let over = duration.is_some_and(|left| left < Duration::from_secs(1));
-        (!over).then(|| {
-            Restrict::Keep(Wanted::KeptOut {
-                duration,
-                private_reason: theirs.private_reason,
-                display_reason: theirs.display_reason,
-                exclude_alts: self.exclude_alts,
-            })
-        })
+        if duration.is_some_and(|left| left < Duration::from_secs(1)) {
+            return None;
+        }
+        Some(Restrict::Keep(Wanted::KeptOut {
+            duration,
+            private_reason: theirs.private_reason,
+            display_reason: theirs.display_reason,
+            exclude_alts: self.exclude_alts,
+        }))
     }
 
     /// Why it is over at `now`, if it is. A ban is over when somebody lifts it.

@@ -296,7 +296,12 @@ fn told(effect: &Effect) -> String {
     let done = |kind| matches!(kind, StepKind::AssignRole | StepKind::UnassignRole | StepKind::Restrict);
     let steps = effect.steps.iter().filter(|step| done(step.kind));
     let steps: Vec<String> = steps.map(|step| format!("{} {}", step.kind.text(), step.text)).collect();
-    if steps.is_empty() { "it was so already".to_owned() } else { steps.join(", ") }
+    match (steps.is_empty(), effect.steps.last()) {
+        (false, _) => steps.join(", "),
+        // Not always because it was so already: the role may have to wait, or there may be no member to have it.
+        (true, Some(seen)) => format!("nothing was changed: {}", seen.text),
+        (true, None) => "nothing was changed".to_owned(),
+    }
 }
 
 fn event(id: Id, user: RobloxId, end: &End) -> serde_json::Value {
