@@ -259,3 +259,17 @@ async fn lists_are_filtered_and_paged_newest_first() {
     }
     assert_eq!(decision(&app, &one["id"]).await.status, Status::Applied);
 }
+
+#[tokio::test]
+async fn what_rests_on_a_status_that_was_lifted_is_not_approved() {
+    let app = TestApp::new().await;
+    let mut reported = snapshot(7, 500, 0);
+    reported["punishmentStatus"] = json!("banned");
+    let ban = app.apply(reported.clone()).await;
+    assert_eq!((&ban["action"], &ban["status"]), (&json!("BAN"), &json!("proposed")));
+    reported["punishmentStatus"] = Value::Null;
+    app.ingest(reported.to_string()).expect(200).await;
+    let answer = say(&app, "approve", &ban["requestId"]).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (409, "decisions.facts_changed"));
+    assert_eq!(decision(&app, &ban["requestId"]).await.status, Status::Proposed);
+}

@@ -114,6 +114,16 @@ async fn a_failed_decision_stays_open_and_is_tried_again_after_an_hour() {
 }
 
 #[tokio::test]
+async fn a_failure_that_a_clock_set_back_moved_ahead_stands_in_nobodys_way() {
+    let app = TestApp::new().await;
+    let first = app.apply(snapshot(800, 0)).await;
+    effects::fail(&app, "The key may not change roles").await;
+    app.clock.set_back(Duration::from_secs(86_400));
+    let again = app.apply(snapshot(800, 0)).await;
+    assert_eq!((&again["status"], &again["requestId"]), (&json!("queued"), &first["requestId"]));
+}
+
+#[tokio::test]
 async fn an_order_goes_before_the_policy_until_it_has_ended() {
     let app = TestApp::new().await;
     app.apply(snapshot(800, 0)).await;

@@ -46,6 +46,7 @@ mod policy_reload;
 mod process;
 mod queue;
 mod revert;
+mod revert_trouble;
 mod reviews;
 mod samples;
 mod schedule;

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use grps::base::{Clock, Secret};
+use grps::domains::audit::Actor;
+use grps::domains::auth::Sender;
 use grps::remote::roblox::{Settings, StoreId, Trouble};
 use grps::remote::{BaseUrl, MAX_ANSWER, Roblox};
 use poem::http::StatusCode;
@@ -193,8 +195,8 @@ async fn a_walk_in_a_circle_ends() {
         .set("ROBLOX_API_URL", &served.url)
         .start()
         .await;
-    let starter = grps::domains::sync::Starter { actor: "schedule".into(), request_id: "r".into() };
-    app.app.sync.nightly(&starter).await.unwrap();
+    let sender = Sender { actor: Actor::of("schedule"), request_id: "r".into() };
+    app.app.sync.nightly(&sender).await.unwrap();
     for _ in 0..300 {
         if let grps::workers::Next::After(pause) = app.tick("sync").await {
             app.clock.advance(pause);

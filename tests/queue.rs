@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use grps::base::RobloxId;
+use grps::base::{Id, RobloxId};
 use grps::domains::audit::Entry;
+use grps::domains::effects::{EFFECTS, Effect};
 use grps::domains::players::{PLAYERS, Player, Status};
 use grps::domains::ranks::{DECISIONS, Decision};
 use serde_json::{Value, json};
@@ -282,5 +283,54 @@ async fn what_is_still_open_or_ended_lately_stays() {
     app.advance(300 * 86_400);
     app.tick("history-retention").await;
     let left: Vec<Status> = decisions(&app).await.into_iter().map(|decision| decision.status).collect();
-    assert_eq!(left, [Status::Failed]);
+    assert_eq!(left, [Status::Failed, Status::Applied], "whoever is banned can be set free by taking the ban back");
+    let lift = json!({ "decisionId": waits["requestId"], "dryRun": false }).to_string();
+    app.post("/automation/revert", lift).operator().expect(200).await;
+    crate::effects::carry_out(&app).await;
+    app.tick("history-retention").await;
+    let left: Vec<Status> = decisions(&app).await.into_iter().map(|decision| decision.status).collect();
+    assert_eq!(left, [Status::Failed, Status::Applied], "the ban is over and goes, what took it back is new");
+}
+
+#[tokio::test]
+async fn a_suspension_that_a_ban_replaced_is_there_to_come_back_as_long_as_it_lasts() {
+    let app = Setup::new()
+        .set("AUDIT_RETENTION_DAYS", "1")
+        .policy("policy.punishments.json", |file| {
+            file["warnings"]["thresholds"][0]["hours"] = json!(240);
+            file["approval"]["BAN"] = json!(false);
+        })
+        .start()
+        .await;
+    app.apply(snapshot(500, 3)).await;
+    crate::effects::carry_out(&app).await;
+    let ban = app.apply(snapshot(500, 7)).await;
+    assert_eq!(ban["action"], "BAN");
+    crate::effects::carry_out(&app).await;
+    app.advance(5 * 86_400);
+    app.tick("history-retention").await;
+    let back = json!({ "decisionId": ban["requestId"] }).to_string();
+    let preview = app.post("/automation/revert", back).operator().expect(200).await.json();
+    assert_eq!((&preview["items"][0]["from"], &preview["items"][0]["to"]), (&json!("BAN"), &json!("SUSPEND")));
+}
+
+#[tokio::test]
+async fn a_decision_stays_as_long_as_something_of_it_is_to_be_taken_back() {
+    let app = TestApp::new().await;
+    let id: Id = app.apply(snapshot(800, 0)).await["requestId"].as_str().unwrap().parse().unwrap();
+    app.apply(snapshot(800, 3)).await;
+    let user = app.app.store.get(&grps::domains::ranks::DECIDED, &id).await.unwrap().unwrap();
+    let begun = Effect { touched: true, ..Effect::begin(user, app.clock.now()) };
+    for (ended_at, left) in [(None, true), (Some(app.clock.now()), false)] {
+        let effect = &Effect { ended_at, ..begun.clone() };
+        let work = |tx: grps::store::Tx| async move {
+            grps::domains::effects::keep(&tx, id, effect);
+            Ok(())
+        };
+        app.app.store.transact(work).await.unwrap();
+        app.advance(400 * 86_400);
+        app.tick("history-retention").await;
+        assert_eq!(app.app.store.get(&EFFECTS, &id).await.unwrap().is_some(), left);
+        assert_eq!(app.app.store.get(&DECISIONS, &(user, id)).await.unwrap().is_some(), left);
+    }
 }

@@ -3,6 +3,7 @@
 mod demo;
 mod kills;
 mod pace;
+mod reload;
 
 mod stolen;
 mod story;

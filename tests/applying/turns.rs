@@ -90,6 +90,20 @@ async fn pauses_take_nothing_from_what_is_told() {
 }
 
 #[tokio::test]
+async fn what_changed_nothing_on_roblox_says_why() {
+    let scene = Scene::new().await;
+    scene.fake.member(7, &[SPECIALIST]);
+    scene.suspend(7).await;
+    scene.work().await;
+    scene.order(7, Order::new(Origin::Drift, Action::Promote, Some("Storm Corporal I".into()), "by hand")).await;
+    scene.work().await;
+    assert_eq!((scene.roles(7), scene.player(7).await.rank.as_deref()), (vec![SUSPENDED], Some("Storm Corporal I")));
+    let told = state::audits(&scene.app).await.into_iter().rfind(|entry| entry.action == "decision.applied");
+    let told = told.unwrap().after.unwrap();
+    assert!(told.contains("nothing was changed: punished: the role comes with the end of that"), "{told}");
+}
+
+#[tokio::test]
 async fn a_restriction_that_was_changed_by_hand_midway_is_made_again() {
     let scene = Scene::new().await;
     scene.fake.member(7, &[SPECIALIST]);

@@ -84,7 +84,7 @@ pub struct RevertArgs {
     /// This decision
     #[arg(long, value_name = "ID")]
     decision: Option<String>,
-    /// Only what this credential asked for, or somebody who claimed to be this Roblox user
+    /// Only what this credential asked for or approved, or somebody who claimed to be this Roblox user
     #[arg(long, conflicts_with = "decision")]
     actor: Option<String>,
     /// Only say what would change; so it is without --yes

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::Id;
+use crate::base::{Id, Time};
 use crate::domains::effects::{Effect, Goal, Kind, Names, Restrict, StepKind, Subject, goal, signature};
 use crate::domains::group::{Mapping, MappingTrouble};
 use crate::domains::players::{Origin, Player};
@@ -87,7 +87,7 @@ impl Facts<'_> {
     }
 
     /// How it was before the decision was begun.
-    pub fn back(&self, effect: &Effect) -> Goal {
+    pub fn back(&self, effect: &Effect, now: Time) -> Goal {
         let stored = self.player.and_then(|player| player.rank.as_deref());
         let stored = stored.and_then(|rank| self.mapping.role_of(rank).ok());
         let role = effect.former.as_deref().map(|former| match former {
@@ -95,7 +95,12 @@ impl Facts<'_> {
             [one] => Some(*one),
             [first, ..] => stored.filter(|role| former.contains(role)).or(Some(*first)),
         });
-        let restricted = effect.restricted_at.is_some() && !self.decision.is_some_and(|decision| decision.lifts);
+        let restricted = effect.restricted_at.is_some();
+        if self.decision.is_some_and(|decision| decision.lifts) {
+            // What it was to end holds on.
+            let restriction = self.punished.filter(|_| restricted).and_then(|held| held.again(now));
+            return Goal { role, restriction, kind: Kind::Return };
+        }
         // Another punishment of the member is on its way and sets the restriction anew: no moment to let them in between.
         let next = self.player.and_then(|player| player.decided.as_ref());
         let next = next.is_some_and(|next| next.id != self.id && next.is_queued() && next.punishes());
@@ -143,6 +148,6 @@ impl Facts<'_> {
 }
 
 /// What to note when a rank moves while a punishment holds its place.
-pub fn note_deferred(effect: &mut Effect, now: crate::base::Time) {
+pub fn note_deferred(effect: &mut Effect, now: Time) {
     effect.note(now, StepKind::VerifyRoles, "punished: the role comes with the end of that");
 }

@@ -1,5 +1,6 @@
 //! One member's roles and restriction on Roblox: reading them, changing one thing, reading again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::hold::{Area, Illness};
@@ -46,9 +47,18 @@ pub struct Case<'a> {
 pub struct Sight<'a> {
     pub roles: &'a Roles,
     pub mapping: &'a Mapping,
+    /// The role that the member's punishment gave.
+    pub punished_with: Option<u64>,
 }
 
 impl Sight<'_> {
+    /// The roles that are ours to take: those of the policy, and those that we gave under an earlier one. The policy may have changed since,
+    /// or the role's name on Roblox.
+    fn ours(&self, effect: &Effect) -> BTreeSet<u64> {
+        let given = effect.sent.iter().copied().chain(self.punished_with).filter(|role| self.roles.can_be_taken(*role));
+        self.mapping.managed().iter().copied().chain(given).collect()
+    }
+
     fn name(&self, role: u64) -> String {
         self.roles.role(role).map_or_else(|| role.to_string(), |role| role.name.clone())
     }
@@ -88,7 +98,7 @@ impl Case<'_> {
         objection: impl Fn(&[u64]) -> Option<String>,
     ) -> Result<(), Stop> {
         let Some(want) = goal.role else { return Ok(()) };
-        let managed = sight.mapping.managed();
+        let managed = sight.ours(effect);
         let mut kind = StepKind::ReadRoles;
         for _ in 0..MAX_MOVES {
             let read = self.access.roblox.membership(self.access.group, self.user.get());
@@ -99,7 +109,7 @@ impl Case<'_> {
                 effect.note(self.now(), kind, "is not a member of the group: there is no role to change");
                 return Ok(());
             };
-            let next = next_move(want, managed, &member.roles);
+            let next = next_move(want, &managed, &member.roles);
             let ours: Vec<u64> = member.roles.iter().copied().filter(|role| managed.contains(role)).collect();
             let text = held(&ours, sight);
             if next == Move::Settled {
@@ -109,17 +119,31 @@ impl Case<'_> {
                 return Ok(());
             }
             effect.note(self.now(), kind, text);
-            if effect.former.is_none() {
+            let first = effect.former.is_none();
+            if first {
                 if let Some(why) = objection(&member.roles) {
                     return Err(Stop::Never(why));
                 }
                 effect.former = Some(ours);
+            }
+            if self.notes(effect, next) || first {
                 self.remember(effect).await?;
             }
             self.make(effect, next, (&member, sight)).await?;
             kind = StepKind::VerifyRoles;
         }
         Err(Stop::Never(format!("the roles of user {} do not stay as they are set", self.user)))
+    }
+
+    /// Notes the role that is about to be given; whether it was not noted before. What is given back was the member's before.
+    fn notes(&self, effect: &mut Effect, next: Move) -> bool {
+        match next {
+            Move::Assign(role) if !self.back && !effect.sent.contains(&role) => {
+                effect.sent.push(role);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// What is about to be sent is remembered before it is.

@@ -10,7 +10,7 @@ use crate::base::{Cursor, Result, RobloxId};
 use crate::domains::audit::Actor;
 use crate::domains::players::{Origin, PLAYERS, Player, Status};
 use crate::domains::policy::Action;
-use crate::domains::ranks::{Order, OrderIds, Ordered, RETRY_FAILED_AFTER, Sender};
+use crate::domains::ranks::{Order, OrderIds, Ordered, Sender, failed_lately};
 use crate::workers::{Next, Worker};
 
 /// How often the punishments are looked through.
@@ -85,9 +85,8 @@ impl Applying {
         match open.status {
             Status::Queued => true,
             Status::Failed => {
-                let since = open.ended_at.map(|at| self.clock.now().since(at));
                 open.origin == Origin::SuspensionEnd(held.decision)
-                    && since.is_some_and(|past| past < RETRY_FAILED_AFTER)
+                    && open.ended_at.is_some_and(|at| failed_lately(at, self.clock.now()))
             }
             _ => false,
         }

@@ -129,7 +129,7 @@ impl Applying {
         let goal = match aimed {
             // The roles may have been put in order since they were read.
             Some(decision) => facts.aim(decision).map_err(Stop::Refresh)?,
-            None => facts.back(effect),
+            None => facts.back(effect, case.now()),
         };
         if let Some(asked) = &goal.restriction {
             case.settle_restriction(effect, asked).await?;
@@ -137,7 +137,8 @@ impl Applying {
         if goal.role.is_none() && goal.kind == Kind::Rank {
             note_deferred(effect, case.now());
         }
-        let sight = Sight { roles: &roles, mapping: &mapping };
+        let punished_with = punished.as_ref().and_then(|held| held.role);
+        let sight = Sight { roles: &roles, mapping: &mapping, punished_with };
         let objection = |held: &[u64]| aimed.and_then(|decision| facts.objection(decision, &goal, held));
         case.settle_roles(effect, &goal, &sight, objection).await
     }
@@ -295,7 +296,12 @@ fn told(effect: &Effect) -> String {
     let done = |kind| matches!(kind, StepKind::AssignRole | StepKind::UnassignRole | StepKind::Restrict);
     let steps = effect.steps.iter().filter(|step| done(step.kind));
     let steps: Vec<String> = steps.map(|step| format!("{} {}", step.kind.text(), step.text)).collect();
-    if steps.is_empty() { "it was so already".to_owned() } else { steps.join(", ") }
+    match (steps.is_empty(), effect.steps.last()) {
+        (false, _) => steps.join(", "),
+        // Not always because it was so already: the role may have to wait, or there may be no member to have it.
+        (true, Some(seen)) => format!("nothing was changed: {}", seen.text),
+        (true, None) => "nothing was changed".to_owned(),
+    }
 }
 
 fn event(id: Id, user: RobloxId, end: &End) -> serde_json::Value {

@@ -21,6 +21,8 @@ const KEYS_OUTRANK_NOBODY: &str =
 pub struct Doer<'a> {
     pub actor: &'a Actor,
     pub at: Time,
+    /// What they would have done before, in a preview.
+    pub foreseen: u32,
 }
 
 /// What is to be done, to whom.
@@ -43,7 +45,11 @@ impl Admitted {
     }
 }
 
-impl Doer<'_> {
+impl<'a> Doer<'a> {
+    pub fn new(actor: &'a Actor, at: Time) -> Self {
+        Self { actor, at, foreseen: 0 }
+    }
+
     /// Whether their roles let them do this now; else why not, for a moderator.
     ///
     /// # Errors
@@ -81,7 +87,7 @@ impl Doer<'_> {
             }
             let Some(most) = limits.applies_per_hour else { continue };
             let mut uses = tx.get(&ACTOR_USES, &key).await?.unwrap_or_default();
-            if uses.within(HOUR, self.at) >= most.into() {
+            if uses.within(HOUR, self.at).saturating_add(self.foreseen.into()) >= most.into() {
                 return Ok(Err(format!("The limit of {most} applied decisions an hour is used up")));
             }
             uses.add(self.at);

@@ -41,6 +41,9 @@ pub struct Effect {
     pub waiting: Option<String>,
     /// What somebody can do about that.
     pub hint: Option<String>,
+    /// Ids of the roles that were given, or are about to be: ours to take again, whatever the policy says by then.
+    #[serde(default)]
+    pub sent: Vec<u64>,
 }
 
 /// One thing that was done.
@@ -90,6 +93,7 @@ impl Effect {
             failures: 0,
             waiting: None,
             hint: None,
+            sent: Vec::new(),
         }
     }
 

@@ -104,8 +104,7 @@ impl Roles {
         let punishments: BTreeMap<String, Found> =
             statuses.map(|name| (name.to_owned(), self.found(name, self.named(name)))).collect();
         let known = ranks.iter().chain(punishments.values()).filter_map(|found| found.role);
-        let ours = |role: &Role| (BASE_RANK + 1..OWNER_RANK).contains(&role.rank);
-        let managed = known.filter(|role| self.role(*role).is_some_and(ours)).collect();
+        let managed = known.filter(|role| self.can_be_taken(*role)).collect();
         let places = ladder.names().map(|(name, place)| (name.into(), place)).collect();
         Mapping { ranks, punishments, places, of_role, managed }
     }
@@ -113,6 +112,11 @@ impl Roles {
     /// The role with this id.
     pub fn role(&self, id: u64) -> Option<&Role> {
         self.list.iter().find(|role| role.id == id)
+    }
+
+    /// Whether the group has this role, and it is none of those that come and go by themselves.
+    pub fn can_be_taken(&self, id: u64) -> bool {
+        self.role(id).is_some_and(|role| (BASE_RANK + 1..OWNER_RANK).contains(&role.rank))
     }
 
     fn name(&self, id: u64) -> String {

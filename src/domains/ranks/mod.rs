@@ -26,7 +26,7 @@ pub use outcome::Outcome;
 pub use person::Say;
 pub use revert::{Aspect, MAX_AT_ONCE, Planned, Restoration, Reverted, Whose, Window};
 pub use service::{Ask, Ingested, MAX_SNAPSHOT_BYTES, Ranks};
-pub use settle::RETRY_FAILED_AFTER;
+pub use settle::{RETRY_FAILED_AFTER, failed_lately};
 pub use simulate::{Move, Simulation};
 pub use trail::Stamp;
 

@@ -20,6 +20,11 @@ use crate::store::Tx;
 /// When a decision that failed may be queued again by asking for it again.
 pub const RETRY_FAILED_AFTER: Duration = Duration::from_secs(3600);
 
+/// Whether what failed at `at` is too fresh to be queued again. A time that lies ahead is that of a clock that was set back since.
+pub fn failed_lately(at: Time, now: Time) -> bool {
+    at <= now && now.since(at) < RETRY_FAILED_AFTER
+}
+
 /// A decision being settled within a transaction.
 pub struct Case<'a> {
     pub policy: &'a Policy,
@@ -114,7 +119,7 @@ impl Case<'_> {
         player: &Player,
         outcome: &Outcome,
     ) -> Result<std::result::Result<(), (Status, String)>> {
-        let doer = Doer { actor: &self.sender.actor, at: self.now };
+        let doer = Doer::new(&self.sender.actor, self.now);
         let (rank, target_rank) = (player.rank.as_deref(), outcome.target_rank.as_deref());
         let deed = Deed { user: player.user_id, rank, target_rank };
         let admitted = match doer.admit(tx, self.policy, &deed).await? {
@@ -134,7 +139,7 @@ impl Case<'_> {
     /// Whether the open decision is answered as it stands: it will take effect, a person rejected it, or it failed a moment ago.
     fn stays(&self, same: &Decided, outcome: &Outcome) -> bool {
         let asked = outcome.status == Some(Status::Queued);
-        let lately = same.ended_at.is_none_or(|at| self.now.since(at) < RETRY_FAILED_AFTER);
+        let lately = same.ended_at.is_none_or(|at| failed_lately(at, self.now));
         same.is_queued() || same.rejected_until.is_some() || (same.status == Status::Failed && (lately || !asked))
     }
 

@@ -20,7 +20,7 @@ struct RevertRequest {
     since: Option<Timestamp>,
     /// Only what took effect before this time; left out, up to now.
     until: Option<Timestamp>,
-    /// Only what this credential asked for, or somebody who claimed to be this Roblox user.
+    /// Only what this credential asked for or approved, or somebody who claimed to be this Roblox user.
     #[oai(validator(min_length = 1, max_length = 64))]
     actor: Option<String>,
     /// Only say what would be done. `false` does it.

@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 use super::tables::{DECISIONS, Decision, forget};
 use crate::base::{Clock, Cursor, Id, Result, Time};
 use crate::domains::audit::AUDITS;
-use crate::domains::players::{PLAYERS, RETENTION_PAGE, RetentionConfig, Status, retention_pause};
+use crate::domains::effects::EFFECTS_OPEN;
+use crate::domains::players::{PLAYERS, Player, RETENTION_PAGE, RetentionConfig, Status, retention_pause};
 use crate::store::Store;
 use crate::workers::{Next, Worker};
 
@@ -55,16 +56,19 @@ impl HistoryRetention {
         let page = self.store.scan(DECISIONS.all().after(self.at.as_ref()), RETENTION_PAGE).await?;
         let old: Vec<_> = page.items.into_iter().filter(|(_, old)| over(old, before)).map(|(key, _)| key).collect();
         let users: Vec<_> = old.iter().map(|(user, _)| *user).collect();
-        let (old, users) = (&old, &users);
+        let ids: Vec<_> = old.iter().map(|(_, id)| *id).collect();
+        let (old, users, ids) = (&old, &users, &ids);
         if !old.is_empty() {
             self.store
                 .transact(|tx| async move {
                     // Read again: a blocked decision may have been queued since the page was read.
                     let players = tx.get_many(&PLAYERS, users).await?;
-                    for ((key, decision), player) in old.iter().zip(tx.get_many(&DECISIONS, old).await?).zip(players) {
-                        // What failed or was rejected, and is still the player's open one, is answered again: its row has to be there.
-                        let open = player.and_then(|player| player.decided).is_some_and(|open| open.id == key.1);
-                        let doomed = |decision: &Decision| !open && ended(decision.status) && over(decision, before);
+                    let under_way = tx.get_many(&EFFECTS_OPEN, ids).await?;
+                    let decisions = tx.get_many(&DECISIONS, old).await?;
+                    for (((key, decision), player), under_way) in old.iter().zip(decisions).zip(players).zip(under_way)
+                    {
+                        let needed = under_way.is_some() || player.is_some_and(|player| needs(&player, key.1));
+                        let doomed = |decision: &Decision| !needed && ended(decision.status) && over(decision, before);
                         if let Some(decision) = decision.filter(doomed) {
                             forget(&tx, *key, &decision);
                         }
@@ -78,9 +82,17 @@ impl HistoryRetention {
     }
 }
 
-/// Whether it ended before then, or was made before then where it never took effect.
+/// Whether the player's row refers to it. What failed or was rejected, and is still the open one, is answered again; a punishment in force
+/// is ended by taking back the decision that made it.
+fn needs(player: &Player, id: Id) -> bool {
+    player.decided.as_ref().is_some_and(|open| open.id == id) || player.punished().is_some_and(|held| held.id == id)
+}
+
+/// Whether it ended before then, or was made before then where it never took effect. A suspension lasts beyond the decision's end: what
+/// replaced it is taken back to it.
 fn over(decision: &Decision, before: Time) -> bool {
-    decision.ended_at.unwrap_or(decision.at) < before
+    let lasts = decision.suspend_seconds.filter(|_| decision.status == Status::Applied && !decision.lifts);
+    decision.ended_at.unwrap_or(decision.at) + Duration::from_secs(lasts.unwrap_or_default()) < before
 }
 
 fn ended(status: Status) -> bool {

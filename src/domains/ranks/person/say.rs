@@ -8,6 +8,7 @@ use crate::domains::players::{self, Decided, PLAYERS, Player, REJECTED_FOR, Stat
 use crate::domains::policy::Action;
 use crate::domains::ranks::Sender;
 use crate::domains::ranks::carry::shield;
+use crate::domains::ranks::facts::reports;
 use crate::domains::ranks::history::{DECIDED, DECISIONS, Decision, keep};
 use crate::domains::ranks::service::Ranks;
 use crate::domains::ranks::trail::Stamp;
@@ -75,7 +76,7 @@ impl Ranks {
         if let Some(why) = shield(&policy, &before, decision.target_rank.as_deref()).filter(|_| !decision.lifts) {
             return Err(Error::denied("decisions.protected", why).hint("what the policy protects is changed on Roblox"));
         }
-        let doer = Doer { actor: &stamp.sender.actor, at: stamp.at };
+        let doer = Doer::new(&stamp.sender.actor, stamp.at);
         let (rank, target_rank) = (before.rank.as_deref(), decision.target_rank.as_deref());
         let admitted = doer.admit(tx, &policy, &Deed { user: key.0, rank, target_rank }).await?;
         let admitted = admitted.map_err(|why| {
@@ -171,6 +172,12 @@ impl Open {
             (Say::Reject { .. }, _) => return Ok(()),
             _ => {}
         }
+        let hint = "POST /automation/decisions for this player decides anew";
+        if let Some(status) = decision.rests_on.as_deref().filter(|status| !decision.lifts && !reports(player, status))
+        {
+            let why = format!("decision {id} rests on the status {status}, which was lifted");
+            return Err(Error::conflict("decisions.facts_changed", why).hint(hint));
+        }
         let moves = matches!(decision.action, Action::Promote | Action::Demote);
         if moves && player.rank != decision.from_rank {
             let name = |rank: &Option<String>| rank.clone().unwrap_or_else(|| "no rank".to_owned());
@@ -179,7 +186,7 @@ impl Open {
                 "decisions.facts_changed",
                 format!("decision {id} was made about someone with {was}; by now they have {is}"),
             )
-            .hint("POST /automation/decisions for this player decides anew"));
+            .hint(hint));
         }
         Ok(())
     }

@@ -5,6 +5,8 @@
 
 mod plan;
 mod run;
+mod walk;
 
 pub use plan::{Aspect, Planned, Restoration};
-pub use run::{MAX_AT_ONCE, Reverted, Whose, Window};
+pub use run::{MAX_AT_ONCE, Reverted, Whose};
+pub use walk::Window;

@@ -1,7 +1,8 @@
 //! Finding what is to be taken back, and ordering it: a commit a player.
 
 use super::plan::{Aspect, History, Planned, Restoration, plan};
-use crate::base::{Cursor, Error, Id, Page, Result, RobloxId, Time};
+use super::walk::{Phase, Walk, Window};
+use crate::base::{Cursor, Id, Page, Result, RobloxId, Time};
 use crate::domains::brakes::{Admitted, Deed, Doer};
 use crate::domains::players::{self, Origin, PLAYERS, Player, Refused, Status};
 use crate::domains::ranks::Sender;
@@ -17,7 +18,7 @@ pub const MAX_AT_ONCE: usize = 1_000;
 /// How often a player is planned for again when they change meanwhile.
 const TRIES: usize = 4;
 
-/// Decisions about one player that are read to know what they had before, at most.
+/// Decisions about one player that took effect and are held to know what they had before, at most.
 pub const MOST_OF_ONE: usize = 20 * MAX_PAGE;
 
 /// Why a queued decision does not take effect.
@@ -32,16 +33,6 @@ pub enum Whose {
     Window(Window),
 }
 
-/// A stretch of time, and who decided in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window {
-    pub since: Time,
-    /// Not included; none for up to now.
-    pub until: Option<Time>,
-    /// A credential, or the Roblox id somebody claimed to be.
-    pub actor: Option<String>,
-}
-
 /// A restoration and the decision that was made of it; none where nothing was ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reverted {
@@ -49,40 +40,12 @@ pub struct Reverted {
     pub decision: Option<Id>,
 }
 
-/// What a walk over a window reads, in this order; cursors begin with it.
-const QUEUED: u8 = b'q';
-const DONE: u8 = b'a';
-
-impl Window {
-    fn holds(&self, at: Time, decision: &Decision) -> bool {
-        let in_time = self.since <= at && self.until.is_none_or(|until| at < until);
-        let theirs = |actor: &String| {
-            decision.actor.id == *actor || decision.actor.claimed.is_some_and(|claimed| claimed.to_string() == *actor)
-        };
-        in_time && self.actor.as_ref().is_none_or(theirs)
-    }
-
-    fn chose(&self, decision: &Decision) -> bool {
-        decision.ended_at.is_some_and(|at| self.holds(at, decision))
-    }
-
-    fn chose_queued(&self, decision: &Decision) -> bool {
-        decision.status == Status::Queued && self.holds(decision.queued_at.unwrap_or(decision.at), decision)
-    }
-
-    /// The same, for a walk that began at `start`: what takes effect while it goes on is not part of it.
-    fn up_to(&self, start: Time) -> Self {
-        let end = Time(start.0.saturating_add(1));
-        Self { until: Some(self.until.map_or(end, |until| until.min(end))), ..self.clone() }
-    }
-}
-
-/// Where a walk over a window is.
-struct Walk {
-    phase: u8,
-    /// When it began.
-    start: Time,
-    inner: Option<Cursor>,
+/// How a walk is done.
+pub(super) struct Doing<'a> {
+    pub dry_run: bool,
+    sender: &'a Sender,
+    /// Restorations that a preview has told of so far: done in earnest, they would count against whom the limits hold.
+    pub foreseen: u32,
 }
 
 impl Ranks {
@@ -97,55 +60,74 @@ impl Ranks {
         sender: &Sender,
         (after, limit): (Option<&Cursor>, usize),
     ) -> Result<Page<Reverted>> {
-        let (whose, entries, next) = match whose {
-            Whose::Decision(id) => (whose.clone(), vec![self.decision(*id).await?], None),
-            Whose::Window(window) => {
-                let walk = walk_of(after, self.clock.now())?;
-                let window = window.up_to(walk.start);
-                let (entries, next) = self.entries(&window, walk, limit.min(MAX_AT_ONCE)).await?;
-                (Whose::Window(window), entries, next)
+        let mut doing = Doing { dry_run, sender, foreseen: 0 };
+        let window = match whose {
+            Whose::Window(window) => window,
+            Whose::Decision(id) => {
+                let found = self.decision(*id).await?;
+                return Ok(Page { items: self.take_back(whose, found, &mut doing).await?, next: None });
             }
         };
-        let mut items = Vec::new();
-        for (key, decision) in entries {
-            match decision.status {
-                Status::Queued => items.push(self.cancel_one(key, decision, dry_run, sender).await?),
-                Status::Applied => items.extend(self.restore(&whose, key, dry_run, sender).await?),
-                status => items.push(untouched(key, format!("It is {}: it has not taken effect", status.text()))),
-            }
-        }
-        Ok(Page { items, next })
-    }
-
-    /// One page of the decisions that `window` chooses: first those queued, then those that took effect, newest first.
-    async fn entries(
-        &self,
-        window: &Window,
-        walk: Walk,
-        limit: usize,
-    ) -> Result<(Vec<((RobloxId, Id), Decision)>, Option<Cursor>)> {
-        let Walk { mut phase, start, mut inner } = walk;
-        let cursor = |phase: u8, inner: &[u8]| Cursor([&[phase], &start.0.to_be_bytes()[..], inner].concat());
-        let (mut found, mut looked_at) = (Vec::new(), 0);
+        let mut walk = match after {
+            Some(cursor) => Walk::read(cursor)?,
+            None => Walk::begin(self.newest(self.clock.now()).await?),
+        };
+        doing.foreseen = walk.foreseen;
+        let window = &window.up_to(walk.start);
+        let whose = Whose::Window(window.clone());
+        let (mut items, mut left) = (Vec::new(), limit.clamp(1, MAX_AT_ONCE));
         loop {
-            let (keys, next) = self.keys(window, phase, inner.as_ref(), limit - looked_at).await?;
-            looked_at += keys.len();
-            let decisions = self.store.get_many(&DECISIONS, &keys).await?;
-            let pairs = keys.into_iter().zip(decisions).filter_map(|(key, decision)| Some((key, decision?)));
-            for (key, decision) in pairs {
-                let chosen = match phase {
-                    QUEUED => self.cancels(window, key.0, &decision).await?,
-                    _ => window.chose(&decision),
-                };
-                found.extend(chosen.then_some((key, decision)));
+            let (keys, inner) = self.keys(window, &walk, left).await?;
+            left -= keys.len().min(left);
+            for found in self.chosen(window, walk.phase, keys).await? {
+                items.extend(self.take_back(&whose, found, &mut doing).await?);
             }
-            (phase, inner) = match (phase, next) {
-                (_, Some(inner)) => return Ok((found, Some(cursor(phase, &inner.0)))),
-                (QUEUED, None) if looked_at < limit => (DONE, None),
-                (QUEUED, None) => return Ok((found, Some(cursor(DONE, &[])))),
-                (_, None) => return Ok((found, None)),
+            walk = match walk.on(inner, &doing) {
+                Some(walk) if walk.inner.is_none() && left > 0 => walk,
+                next => return Ok(Page { items, next: next.as_ref().map(Walk::cursor) }),
             };
         }
+    }
+
+    /// Now, or when the newest of all decisions took effect or was queued, where the clock was set back since: what happened before that
+    /// is not in the future.
+    async fn newest(&self, now: Time) -> Result<Time> {
+        let applied = self.store.scan(APPLIED.all().newest_first(), 1).await?.items.pop();
+        let queued = self.store.scan(OPEN_EFFECTS.all().newest_first(), 1).await?.items.pop();
+        let times = [applied.map(|((at, _), _)| at), queued.map(|(id, _)| id.created_at())];
+        Ok(times.into_iter().flatten().fold(now, Time::max))
+    }
+
+    async fn take_back(
+        &self,
+        whose: &Whose,
+        (key, decision): ((RobloxId, Id), Decision),
+        doing: &mut Doing<'_>,
+    ) -> Result<Vec<Reverted>> {
+        match decision.status {
+            Status::Queued => Ok(vec![self.cancel_one(key, decision, doing).await?]),
+            Status::Applied => self.restore(whose, key, doing).await,
+            status => Ok(vec![untouched(key, format!("It is {}: it has not taken effect", status.text()))]),
+        }
+    }
+
+    /// Those of `keys` that `window` chooses.
+    async fn chosen(
+        &self,
+        window: &Window,
+        phase: Phase,
+        keys: Vec<(RobloxId, Id)>,
+    ) -> Result<Vec<((RobloxId, Id), Decision)>> {
+        let decisions = self.store.get_many(&DECISIONS, &keys).await?;
+        let mut found = Vec::new();
+        for (key, decision) in keys.into_iter().zip(decisions).filter_map(|(key, decision)| Some((key, decision?))) {
+            let chosen = match phase {
+                Phase::Queued | Phase::Late => self.cancels(window, key.0, &decision).await?,
+                Phase::Applied => window.chose(&decision),
+            };
+            found.extend(chosen.then_some((key, decision)));
+        }
+        Ok(found)
     }
 
     /// Whether a revert of `window` cancels this queued decision: one of the policy, or a revert of something else. What this very revert
@@ -162,14 +144,10 @@ impl Ranks {
             })
     }
 
-    async fn keys(
-        &self,
-        window: &Window,
-        phase: u8,
-        after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<(Vec<(RobloxId, Id)>, Option<Cursor>)> {
-        if phase == QUEUED {
+    /// The decisions that come next in the walk, newest first, and where their table goes on.
+    async fn keys(&self, window: &Window, walk: &Walk, limit: usize) -> Result<(Vec<(RobloxId, Id)>, Option<Cursor>)> {
+        let after = walk.inner.as_ref();
+        if walk.phase != Phase::Applied {
             let page = self.store.scan(OPEN_EFFECTS.all().newest_first().after(after), limit).await?;
             return Ok((page.items.into_iter().map(|(id, user)| (user, id)).collect(), page.next));
         }
@@ -178,13 +156,7 @@ impl Ranks {
         Ok((page.items.into_iter().map(|((_, id), user)| (user, id)).collect(), page.next))
     }
 
-    async fn cancel_one(
-        &self,
-        key: (RobloxId, Id),
-        decision: Decision,
-        dry_run: bool,
-        sender: &Sender,
-    ) -> Result<Reverted> {
+    async fn cancel_one(&self, key: (RobloxId, Id), decision: Decision, doing: &Doing<'_>) -> Result<Reverted> {
         let (user, id) = key;
         let mut restoration = Restoration {
             user,
@@ -194,8 +166,8 @@ impl Ranks {
             to: decision.from_rank,
             planned: Planned::Cancel,
         };
-        if !dry_run {
-            let stamp = &Stamp { audit: self.ids.next(), at: self.clock.now(), sender: sender.clone() };
+        if !doing.dry_run {
+            let stamp = &Stamp { audit: self.ids.next(), at: self.clock.now(), sender: doing.sender.clone() };
             let work = |tx: Tx| async move { self.cancel(&tx, id, CANCELLED, stamp).await };
             if !self.store.transact(work).await? {
                 restoration.planned = Planned::Wait("It has just ended; ask again".to_owned());
@@ -205,13 +177,7 @@ impl Ranks {
     }
 
     /// Restores the player of one chosen decision, unless another chosen one of theirs is newer and stands for all.
-    async fn restore(
-        &self,
-        whose: &Whose,
-        key: (RobloxId, Id),
-        dry_run: bool,
-        sender: &Sender,
-    ) -> Result<Vec<Reverted>> {
+    async fn restore(&self, whose: &Whose, key: (RobloxId, Id), doing: &mut Doing<'_>) -> Result<Vec<Reverted>> {
         let (user, id) = key;
         let chosen = |at: Id, decision: &Decision| match whose {
             Whose::Decision(id) => at == *id,
@@ -223,7 +189,7 @@ impl Ranks {
             };
             let Some(applied) = self.applied(user).await? else {
                 let why =
-                    format!("There are more than {MOST_OF_ONE} decisions about this player; restore them by hand");
+                    format!("More than {MOST_OF_ONE} decisions about this player took effect; restore them by hand");
                 return Ok(vec![untouched(key, why)]);
             };
             match applied.iter().rev().find(|(at, decision)| chosen(*at, decision)) {
@@ -232,13 +198,13 @@ impl Ranks {
                 Some(_) => return Ok(Vec::new()),
                 None => return Ok(vec![waits(key, "It has just changed; ask again".to_owned())]),
             }
-            let shown = if dry_run { self.as_if_cancelled(whose, player.clone()).await? } else { player.clone() };
+            let shown = if doing.dry_run { self.as_if_cancelled(whose, player.clone()).await? } else { player.clone() };
             let history = History { player: &shown, applied: &applied, chosen: &chosen, now: self.clock.now() };
             let steps = plan(&self.policy.current(), &history);
             if steps.is_empty() {
                 return Ok(vec![untouched(key, "It left the player as they were".to_owned())]);
             }
-            match self.carry_out(&player, steps, dry_run, sender).await? {
+            match self.carry_out(&player, steps, doing).await? {
                 Some(done) => return Ok(done),
                 None => continue, // The player has changed meanwhile.
             }
@@ -258,67 +224,94 @@ impl Ranks {
         Ok(if cancelled { Player { decided: None, ..player } } else { player })
     }
 
-    /// The decisions about `user` that took effect, oldest first; none when there are too many to read.
+    /// The decisions about `user` that took effect, oldest first; none when there are too many. Those that did not are no bound: whoever
+    /// holds a game server's key can have as many of them made as they like.
     async fn applied(&self, user: RobloxId) -> Result<Option<Vec<(Id, Decision)>>> {
-        let (mut applied, mut read, mut after) = (Vec::new(), 0, None);
+        let (mut applied, mut after) = (Vec::new(), None);
         loop {
             let rows = self.store.scan(DECISIONS.under(&user).newest_first().after(after.as_ref()), MAX_PAGE).await?;
-            read += rows.items.len();
             let rows_of = rows.items.into_iter().map(|((_, id), decision)| (id, decision));
             applied.extend(rows_of.filter(|(_, decision)| decision.status == Status::Applied));
             after = rows.next;
+            if applied.len() > MOST_OF_ONE {
+                return Ok(None);
+            }
             if after.is_none() {
                 break;
             }
-            if read >= MOST_OF_ONE {
-                return Ok(None);
-            }
         }
-        applied.sort_by_key(|(id, decision)| (decision.ended_at, *id));
+        // A player has one open decision at a time, so they took effect in the order in which they were made; ids keep it where the clock
+        // was set back.
+        applied.reverse();
         Ok(Some(applied))
     }
 
-    /// Orders what is planned; none when the player is not any more as they were planned for.
+    /// Orders what is planned, or asks whether it would be let; none when the player is not any more as they were planned for.
     async fn carry_out(
         &self,
         planned_for: &Player,
         steps: Vec<Restoration>,
-        dry_run: bool,
-        sender: &Sender,
+        doing: &mut Doing<'_>,
     ) -> Result<Option<Vec<Reverted>>> {
         let mut out = Vec::with_capacity(steps.len());
         for mut restoration in steps {
             let mut decision = None;
-            if let (Planned::Do(order), false) = (&restoration.planned, dry_run) {
-                let (ids, now, taken) = (OrderIds::new(&self.ids), self.clock.now(), &restoration.decisions);
-                let done = self.store.transact(|tx| async move {
-                    let same = |player: &Player| {
-                        (&player.rank, &player.acted, &player.decided)
-                            == (&planned_for.rank, &planned_for.acted, &planned_for.decided)
-                    };
-                    if !tx.get(&PLAYERS, &planned_for.user_id).await?.as_ref().is_some_and(same) {
-                        return Ok(None);
-                    }
-                    let admitted = match self.admitted(&tx, planned_for, order, (sender, now)).await? {
-                        Ok(admitted) => admitted,
-                        Err(why) => return Ok(Some(Ordered::Left(why))),
-                    };
-                    let ordered = self.order(&tx, planned_for.user_id, order, ids, (sender, now)).await?;
-                    if let Ordered::Queued(by) = ordered {
-                        admitted.record(&tx);
-                        mark(&tx, planned_for.user_id, taken, (by, now)).await?;
-                    }
-                    Ok(Some(ordered))
-                });
-                match done.await? {
+            if let Planned::Do(order) = &restoration.planned {
+                let ordered = match doing.dry_run {
+                    true => self.foresee(planned_for, order, doing).await?,
+                    false => self.order_one(planned_for, (order, &restoration.decisions), doing.sender).await?,
+                };
+                match ordered {
                     None => return Ok(None),
-                    Some(Ordered::Queued(id) | Ordered::Already(id)) => decision = Some(id),
                     Some(Ordered::Left(why)) => restoration.planned = Planned::Skip(why),
+                    Some(_) if doing.dry_run => doing.foreseen = doing.foreseen.saturating_add(1),
+                    Some(Ordered::Queued(id) | Ordered::Already(id)) => decision = Some(id),
                 }
             }
             out.push(Reverted { restoration, decision });
         }
         Ok(Some(out))
+    }
+
+    /// What ordering it would come to, after what was foreseen before.
+    async fn foresee(&self, planned_for: &Player, order: &Order, doing: &Doing<'_>) -> Result<Option<Ordered>> {
+        let (now, foreseen) = (self.clock.now(), doing.foreseen);
+        let admitted = self.store.transact(|tx| async move {
+            self.admitted(&tx, planned_for, order, Doer { foreseen, ..Doer::new(&doing.sender.actor, now) }).await
+        });
+        Ok(Some(admitted.await?.map_or_else(Ordered::Left, |_| Ordered::Queued(Id(0)))))
+    }
+
+    /// Orders one restoration that takes back the decisions `taken`; none when the player is not as they were planned for.
+    async fn order_one(
+        &self,
+        planned_for: &Player,
+        (order, taken): (&Order, &[Id]),
+        sender: &Sender,
+    ) -> Result<Option<Ordered>> {
+        let (ids, now) = (OrderIds::new(&self.ids), self.clock.now());
+        self.store
+            .transact(|tx| async move {
+                let same = |player: &Player| {
+                    (&player.rank, &player.acted, &player.decided)
+                        == (&planned_for.rank, &planned_for.acted, &planned_for.decided)
+                };
+                if !tx.get(&PLAYERS, &planned_for.user_id).await?.as_ref().is_some_and(same) {
+                    return Ok(None);
+                }
+                let doer = Doer::new(&sender.actor, now);
+                let admitted = match self.admitted(&tx, planned_for, order, doer).await? {
+                    Ok(admitted) => admitted,
+                    Err(why) => return Ok(Some(Ordered::Left(why))),
+                };
+                let ordered = self.order(&tx, planned_for.user_id, order, ids, (sender, now)).await?;
+                if let Ordered::Queued(by) = ordered {
+                    admitted.record(&tx);
+                    mark(&tx, planned_for.user_id, taken, (by, now)).await?;
+                }
+                Ok(Some(ordered))
+            })
+            .await
     }
 
     /// Whoever reverts is held to the limits that hold them when they approve.
@@ -327,27 +320,11 @@ impl Ranks {
         tx: &Tx,
         player: &Player,
         order: &Order,
-        (sender, at): (&Sender, Time),
+        doer: Doer<'_>,
     ) -> Result<std::result::Result<Admitted, String>> {
         let (rank, target_rank) = (player.rank.as_deref(), order.target_rank.as_deref());
         let deed = Deed { user: player.user_id, rank, target_rank };
-        Doer { actor: &sender.actor, at }.admit(tx, &self.policy.current(), &deed).await
-    }
-}
-
-/// Where a cursor goes on: its phase, when the walk began, and the cursor of the table it reads.
-fn walk_of(cursor: Option<&Cursor>, now: Time) -> Result<Walk> {
-    let Some(cursor) = cursor else { return Ok(Walk { phase: QUEUED, start: now, inner: None }) };
-    let parts = cursor.0.split_first().and_then(|(phase, rest)| Some((*phase, rest.split_first_chunk::<8>()?)));
-    match parts {
-        Some((phase @ (QUEUED | DONE), (start, rest))) => {
-            let inner = (!rest.is_empty()).then(|| Cursor(rest.to_vec()));
-            Ok(Walk { phase, start: Time(i64::from_be_bytes(*start)), inner })
-        }
-        _ => {
-            let message = "not a cursor of this list; leave it out to start over";
-            Err(Error::field(&["query", "cursor"], "cursor_invalid", message))
-        }
+        doer.admit(tx, &self.policy.current(), &deed).await
     }
 }
 

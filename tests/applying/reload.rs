@@ -1,0 +1,116 @@
+//! The policy, or the group's roles, change while something is under way or a punishment lasts: what we gave is still ours to take.
+
+use grps::domains::audit::Actor;
+use grps::domains::players::Origin;
+use grps::domains::policy::Action;
+use grps::domains::ranks::{Order, OrderIds, Ordered, Sender};
+use grps::fakes::roblox::{Class, Day};
+
+use super::*;
+use crate::harness::edit_json;
+
+fn warned() -> Value {
+    json!({"rank": "Volt Specialist II", "rankPoints": 500, "warnings": 3})
+}
+
+impl Scene {
+    /// Edits a policy file while the program runs.
+    async fn edit(&self, file: &str, change: impl FnOnce(&mut Value)) {
+        edit_json(&self.app.policy_dir().join(file), change);
+        let before = self.app.app.policy.status().version;
+        for _ in 0..2 {
+            self.app.tick("policy-watch").await;
+        }
+        assert_ne!(self.app.app.policy.status().version, before, "the edit is in force");
+    }
+
+    async fn demand(&self, user: u64, order: Order) -> Id {
+        let (app, now) = (&self.app.app, self.now());
+        let ids = OrderIds::new(&app.ids);
+        let sender = Sender { actor: Actor::of("somebody"), request_id: "by hand".into() };
+        let (user, order, sender, ranks) = (RobloxId::new(user).unwrap(), &order, &sender, &app.ranks);
+        let ordered = app.store.transact(|tx| async move { ranks.order(&tx, user, order, ids, (sender, now)).await });
+        match ordered.await.unwrap() {
+            Ordered::Queued(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_role_of_a_suspension_is_taken_whatever_it_is_called_by_then() {
+    for by_policy in [false, true] {
+        let scene = Scene::new().await;
+        scene.fake.member(7, &[SPECIALIST, EVENT_HOST]);
+        let id = scene.decide(7, warned()).await;
+        scene.work().await;
+        assert_eq!(scene.roles(7), [SUSPENDED, EVENT_HOST]);
+        if by_policy {
+            scene.fake.role(GROUP * 1000 + 6, "Timeout", 6, &[]);
+            let other = |file: &mut Value| file["statuses"]["suspended"]["groupRole"] = "Timeout".into();
+            scene.edit("policy.punishments.json", other).await;
+        } else {
+            scene.fake.role(SUSPENDED, "Timeout", 5, &[]);
+        }
+        scene.app.advance(86_401);
+        scene.app.tick("releases").await;
+        scene.run(60).await;
+        assert_eq!(scene.player(7).await.punished(), None);
+        assert_eq!(
+            scene.roles(7),
+            [EVENT_HOST, SPECIALIST],
+            "by the policy: {by_policy}, {:?}",
+            scene.effect(id).await
+        );
+        scene.check();
+    }
+}
+
+#[tokio::test]
+async fn a_rank_that_left_the_ladder_midway_is_taken_back() {
+    let mut scene = Scene::new().await;
+    scene.fake.days_for(Class::Unassign, &[Day::Down]);
+    let id = scene.promote(7, &[SPECIALIST, EVENT_HOST]).await;
+    scene.work().await;
+    assert_eq!(scene.roles(7), [EVENT_HOST, SPECIALIST, CORPORAL]);
+    scene = scene.restart().await;
+    let gone = |file: &mut Value| drop(file["limits"]["mod"].as_object_mut().unwrap().remove("highestTargetRank"));
+    edit_json(&scene.app.policy_dir().join("permissions.json"), gone);
+    let gone =
+        |file: &mut Value| file["ranks"].as_array_mut().unwrap().retain(|rank| rank["name"] != "Storm Corporal I");
+    scene.edit("policy.ranks.json", gone).await;
+    scene.run(60).await;
+    let failed = scene.decision(7, id).await;
+    assert_eq!(failed.status, Status::Failed);
+    assert!(failed.failure.unwrap().contains("Storm Corporal I is not on the ladder"));
+    assert_eq!(scene.roles(7), [EVENT_HOST, SPECIALIST]);
+}
+
+#[tokio::test]
+async fn a_lift_that_falls_midway_leaves_the_member_kept_out() {
+    let mut scene = Scene::new().await;
+    scene.fake.member(7, &[SPECIALIST]);
+    let id = scene.decide(7, warned()).await;
+    scene.work().await;
+    let kept_out = |scene: &Scene| scene.fake.restriction_of(7).is_some_and(|held| held.active);
+    assert!(kept_out(&scene));
+    scene.app.advance(3_600);
+    scene.fake.days_for(Class::Assign, &[Day::Down]);
+    let lift = Order::lift(Origin::Revert(id), Action::Suspend, Some("suspended".into()), "taken back");
+    let lift = scene.demand(7, lift).await;
+    scene.work().await;
+    assert!(!kept_out(&scene), "the lift has begun");
+    scene.app.advance(1);
+    scene = scene.restart().await;
+    scene.demand(7, Order::new(Origin::Drift, Action::Demote, Some("Shock Trooper II".into()), "by hand")).await;
+    scene.run(120).await;
+    assert_eq!(scene.status(7, lift).await, Status::Blocked);
+    assert_eq!((scene.roles(7), scene.player(7).await.punished().unwrap().id), (vec![SUSPENDED], id));
+    let held = scene.fake.restriction_of(7).unwrap();
+    let left = held.duration.unwrap().as_secs();
+    assert!(held.active && (82_000..=82_800).contains(&left), "{held:?}");
+    scene.app.advance(86_400);
+    scene.app.tick("releases").await;
+    scene.run(60).await;
+    assert_eq!((scene.roles(7), kept_out(&scene)), (vec![TROOPER], false), "and its end is as any other");
+}
