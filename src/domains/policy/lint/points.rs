@@ -78,16 +78,15 @@ pub(super) fn check_integrations(file: &IntegrationsFile, notes: &mut Notes<'_>)
     not_in_force(file, notes);
 }
 
-/// Of this file, `experiences` is in force.
+/// Of this file, `experiences` and `features` are in force.
 fn not_in_force(file: &IntegrationsFile, notes: &mut Notes<'_>) {
-    let parts: [Idle<'_>; 5] = [
+    let parts: [Idle<'_>; 4] = [
         (file.automation.base_url.is_some(), "/automation/baseUrl", "baseUrl"),
         (file.roblox.api_key.is_some(), "/roblox/apiKey", "the Open Cloud key"),
         (!file.webhooks.is_empty(), "/webhooks", "webhooks"),
-        (file.features.mirror_datastore, "/features/mirrorDatastore", "mirrorDatastore"),
         (file.analytics.read_only_url.is_some(), "/analytics/readOnlyUrl", "analytics"),
     ];
-    check_idle(&parts, "this version connects to nothing outside", notes);
+    check_idle(&parts, "keys and addresses come from the settings, and nothing is sent to webhooks yet", notes);
 }
 
 fn check_secret(secret: &SecretRef, is_url: bool, pointer: String, notes: &mut Notes<'_>) {
