@@ -56,7 +56,8 @@ pub async fn examine(group: &Group, access: &Access, uses: &Uses) -> Vec<Line> {
     let patient =
         Patient { roblox: access.roblox.patient(PATIENCE), group: access.group, key: key.ok(), policy: &policy, uses };
     // At the same time: what hangs must not add up to more than our own caller waits.
-    let (of_group, of_experience) = tokio::join!(patient.group_lines(group.roles(Duration::ZERO)), patient.experience());
+    let (of_group, of_experience) =
+        tokio::join!(patient.group_lines(group.roles(Duration::ZERO)), patient.experience());
     lines.extend(of_group);
     lines.extend(of_experience);
     lines
