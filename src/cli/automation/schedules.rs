@@ -7,7 +7,7 @@ use poem::http::Method;
 use serde_json::Value;
 
 use crate::base::Result;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, segment};
 use crate::cli::{Common, print};
 use crate::config::Sources;
 
@@ -22,14 +22,19 @@ pub struct SchedulesArgs {
 #[derive(Subcommand)]
 enum SchedulesCommand {
     /// Start one now, whether it is due or not
-    Run { name: String },
+    Run {
+        /// review, sync or drift
+        name: String,
+    },
 }
 
 pub async fn run(args: SchedulesArgs, common: &Common, sources: &Sources) -> Result<ExitCode> {
     let session = Session::open(sources).await?;
     let answer = match &args.command {
         None => session.call(Method::GET, PATH, None).await,
-        Some(SchedulesCommand::Run { name }) => session.call(Method::POST, &format!("{PATH}/{name}/run"), None).await,
+        Some(SchedulesCommand::Run { name }) => {
+            session.call(Method::POST, &format!("{PATH}/{}/run", segment(name)), None).await
+        }
     };
     session.close().await?;
     let answer = answer?;

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use self::told::{breaker, list, number, results, reverted, show, text};
 use super::jobs::visible;
-use super::session::Session;
-use super::{Common, write_out};
-use crate::base::{Clock, Error, Result, Time};
+use super::session::{Session, segment};
+use super::{Common, user_id, write_out};
+use crate::base::{Clock, Error, Result, RobloxId, Time};
 use crate::config::Sources;
 
 /// Calls that one revert makes at most: so many thousand decisions.
@@ -24,14 +24,19 @@ pub enum DecisionsCommand {
     /// Decisions, newest first
     List(ListArgs),
     /// All that is known of a decision
-    Show { id: String },
+    Show {
+        /// Its id, as `grps decisions list` shows it
+        id: String,
+    },
     /// Let decisions take effect
     Approve {
+        /// Their ids, as `grps decisions list` shows them
         #[arg(required = true)]
         ids: Vec<String>,
     },
     /// Keep decisions from taking effect
     Reject {
+        /// Their ids, as `grps decisions list` shows them
         #[arg(required = true)]
         ids: Vec<String>,
         /// Why, for whoever looks at them
@@ -39,7 +44,10 @@ pub enum DecisionsCommand {
         reason: String,
     },
     /// Try a failed decision again
-    Retry { id: String },
+    Retry {
+        /// Its id, as `grps decisions list` shows it
+        id: String,
+    },
     /// Take back one decision, or all of a stretch of time; without --yes, say what that would change
     Revert(RevertArgs),
     /// How full the breaker is; open or close it
@@ -55,8 +63,8 @@ pub struct ListArgs {
     #[arg(long)]
     action: Option<String>,
     /// Only about this player
-    #[arg(long, value_name = "ID")]
-    user: Option<u64>,
+    #[arg(long, value_name = "ID", value_parser = user_id)]
+    user: Option<RobloxId>,
     /// policy, revert, drift or suspension_end
     #[arg(long)]
     origin: Option<String>,
@@ -66,6 +74,7 @@ pub struct ListArgs {
     /// Made before
     #[arg(long, value_name = "WHEN")]
     until: Option<When>,
+    /// How many, 1 to 200
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=200))]
     limit: u64,
     /// Go on behind the page that ended with this
@@ -159,7 +168,7 @@ async fn call(session: &Session, command: &DecisionsCommand) -> Result<Value> {
     match command {
         DecisionsCommand::List(args) => session.call(Method::GET, &args.target(Clock::system().now()), None).await,
         DecisionsCommand::Show { id } => {
-            session.call(Method::GET, &format!("/automation/decisions/{}", plain(id)), None).await
+            session.call(Method::GET, &format!("/automation/decisions/{}", segment(id)), None).await
         }
         DecisionsCommand::Approve { ids } => {
             post("/automation/decisions/approve", json!({ "ids": trimmed(ids) })).await
@@ -168,7 +177,7 @@ async fn call(session: &Session, command: &DecisionsCommand) -> Result<Value> {
             post("/automation/decisions/reject", json!({ "ids": trimmed(ids), "reason": reason })).await
         }
         DecisionsCommand::Retry { id } => {
-            session.call(Method::POST, &format!("/automation/decisions/{}/retry", plain(id)), None).await
+            session.call(Method::POST, &format!("/automation/decisions/{}/retry", segment(id)), None).await
         }
         DecisionsCommand::Revert(args) => revert(session, args).await,
         DecisionsCommand::Breaker(BreakerArgs { close: false, open: false, .. }) => {
@@ -228,25 +237,19 @@ impl ListArgs {
     fn target(&self, now: Time) -> String {
         let mut target = format!("/automation/decisions?limit={}", self.limit);
         let asked = [
-            ("status", self.status.as_deref().map(|status| plain(status).to_ascii_lowercase())),
-            ("action", self.action.as_deref().map(|action| plain(action).to_ascii_uppercase())),
+            ("status", self.status.as_deref().map(|status| segment(status).to_ascii_lowercase())),
+            ("action", self.action.as_deref().map(|action| segment(action).to_ascii_uppercase())),
             ("userId", self.user.map(|user| user.to_string())),
-            ("origin", self.origin.as_deref().map(plain)),
+            ("origin", self.origin.as_deref().map(segment)),
             ("since", self.since.map(|when| when.text(now))),
             ("until", self.until.map(|when| when.text(now))),
-            ("cursor", self.cursor.as_deref().map(plain)),
+            ("cursor", self.cursor.as_deref().map(segment)),
         ];
         for (name, value) in asked {
             target += &value.map(|value| format!("&{name}={value}")).unwrap_or_default();
         }
         target
     }
-}
-
-/// What may stand in an address: the rest of a line pasted along is no part of an id, and never a path of its own.
-fn plain(text: &str) -> String {
-    let text: String = text.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
-    if text.is_empty() { "none".to_owned() } else { text }
 }
 
 fn trimmed(ids: &[String]) -> Vec<&str> {
@@ -278,12 +281,5 @@ mod tests {
         for bad in ["", "h", "2", "two hours", "-2h", "99999999999999999999d", "2025-03-01"] {
             assert!(read(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn what_is_pasted_along_leads_nowhere_else() {
-        assert_eq!(plain(" 19541e5ac1000001\n"), "19541e5ac1000001");
-        assert_eq!(plain("../keys?x=1&y"), "keysx1y");
-        assert_eq!(plain("…"), "none");
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 pub use self::visible::visible;
 use self::visible::visible_line;
 use self::watch::WatchArgs;
-use super::session::Session;
+use super::session::{Session, segment};
 use super::{Common, write_out};
 use crate::base::Result;
 use crate::config::Sources;
@@ -113,16 +113,16 @@ async fn call(session: &Session, command: &JobsCommand) -> Result<Value> {
             let asked = [
                 ("queue", queue.as_ref().map(ToString::to_string)),
                 ("state", state.map(State::text)),
-                ("cursor", cursor.as_deref().map(plain)),
+                ("cursor", cursor.as_deref().map(segment)),
             ];
             for (name, value) in asked {
                 target += &value.map(|value| format!("&{name}={value}")).unwrap_or_default();
             }
             session.call(Method::GET, &target, None).await
         }
-        JobsCommand::Show { id } => session.call(Method::GET, &format!("/admin/api/jobs/{}", plain(id)), None).await,
+        JobsCommand::Show { id } => session.call(Method::GET, &format!("/admin/api/jobs/{}", segment(id)), None).await,
         JobsCommand::Retry { id } => {
-            session.call(Method::POST, &format!("/admin/api/jobs/{}/requeue", plain(id)), None).await
+            session.call(Method::POST, &format!("/admin/api/jobs/{}/requeue", segment(id)), None).await
         }
         JobsCommand::Requeue(args) => bulk(session, "requeue", args).await,
         JobsCommand::Purge(args) => bulk(session, "purge", args).await,
@@ -135,12 +135,6 @@ async fn bulk(session: &Session, verb: &str, args: &BulkArgs) -> Result<Value> {
     let mut answer = session.call(Method::POST, &format!("/admin/api/jobs/{verb}"), Some(&body)).await?;
     answer["dryRun"] = (!args.yes).into();
     Ok(answer)
-}
-
-/// An id as it may stand in a path: the rest of a line pasted along is no part of one, and never a path of its own.
-fn plain(id: &str) -> String {
-    let id: String = id.trim().chars().filter(char::is_ascii_alphanumeric).collect();
-    if id.is_empty() { "none".to_owned() } else { id }
 }
 
 fn told(command: &JobsCommand, answer: &Value) -> String {
@@ -204,13 +198,6 @@ fn text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_cannot_lead_elsewhere() {
-        assert_eq!(plain(" 19541e5ac1000001\n"), "19541e5ac1000001");
-        assert_eq!(plain("../keys?x=1"), "keysx1");
-        assert_eq!(plain("…"), "none");
-    }
 
     #[test]
     fn what_producers_wrote_does_not_reach_the_terminal_raw() {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use self::told::{line, number, told, word};
 use super::jobs::visible;
 use super::serve::Stop;
-use super::session::Session;
+use super::session::{Session, segment};
 use super::upkeep::Meter;
 use super::{Common, write_out};
 use crate::base::Result;
@@ -33,6 +33,7 @@ pub enum SyncCommand {
     Status {
         /// A run's id
         id: Option<String>,
+        /// How many runs, 1 to 100
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
         limit: u64,
     },
@@ -91,7 +92,12 @@ async fn begin(args: &RunArgs, common: &Common, session: &Session) -> Result<Exi
         eprintln!("Not watched any more; {who}. `grps sync status` tells how far it is.");
         return Ok(ExitCode::SUCCESS);
     };
-    tell(common, &run, &told(&run));
+    let mut text = told(&run);
+    if run["status"] == "running" {
+        text +=
+            &format!("\n  The server goes on with it; `grps sync status {}` tells how far it is.", word(&run["id"]));
+    }
+    tell(common, &run, &text);
     Ok(ExitCode::from(u8::from(run["status"] == "failed")))
 }
 
@@ -141,11 +147,6 @@ async fn status(id: Option<&str>, limit: u64, common: &Common, session: &Session
     whole["failures"] = failures["failures"].clone();
     tell(common, &whole, &text);
     Ok(ExitCode::SUCCESS)
-}
-
-/// What an id may look like in a path; anything else is asked for as nothing.
-fn segment(id: &str) -> &str {
-    if id.bytes().all(|byte| byte.is_ascii_alphanumeric()) { id } else { "-" }
 }
 
 /// Keys and reasons hold what others wrote.
