@@ -383,6 +383,15 @@ fn lists_are_adjusted_from_the_command_line() {
         home.run(&["points", "cancel", id]);
         let undone = home.run(&["points", "undo", "0000000000000001"]);
         assert!(undone.code == Some(1) && undone.stderr.contains("adjustments.missing"), "{}", undone.stderr);
+        let pasted = home.run(&["points", "show", "not a run/../../keys"]);
+        assert!(pasted.code == Some(1) && pasted.stderr.contains("adjustments.missing"), "{}", pasted.stderr);
+        std::fs::write(&file, "userId,delta\n123456,5\n123456,7\n").unwrap();
+        let twice = home.run(&["points", "adjust", list, "--reason", "Event"]);
+        assert!(
+            twice.code == Some(2) && twice.stderr.contains("adjustments.1.userId: this player stands"),
+            "{}",
+            twice.stderr
+        );
         std::fs::write(&file, "7,5\n").unwrap();
         let wrong = home.run(&["points", "adjust", list, "--reason", "Event"]);
         assert!(wrong.code == Some(2) && wrong.stderr.contains("userId,delta"), "{}", wrong.stderr);

@@ -34,7 +34,7 @@ fn keys_are_made_listed_rotated_and_revoked() {
         let unknown = home.run(&["keys", "revoke", "c00000000"]);
         assert!(unknown.code == Some(1) && unknown.stderr.contains("keys.missing"), "{}", unknown.stderr);
         let scope = home.run(&["keys", "create", "--name", "x", "--scopes", "fly"]);
-        assert!(scope.code == Some(1) && scope.stderr.contains("\"fly\" is not a scope"), "{}", scope.stderr);
+        assert!(scope.code == Some(2) && scope.stderr.contains("\"fly\" is not a scope"), "{}", scope.stderr);
         for secret in [&made["secret"], &rotated["secret"]] {
             let tail = secret.as_str().unwrap().rsplit('_').next().unwrap().as_bytes();
             assert!(
@@ -260,6 +260,11 @@ fn decisions_are_listed_approved_and_taken_back() {
         assert_eq!((&preview["dryRun"], &preview["items"]), (&json!(true), &json!([])));
         assert!(home.run(&["decisions", "revert", "--since", "2h", "--yes"]).stdout.contains("0 are restored"));
         assert_eq!(home.run(&["decisions", "revert", "--since", "often"]).code, Some(2));
+        let status = home.run(&["decisions", "list", "--status", "often"]);
+        assert!(status.code == Some(2) && status.stderr.contains("\"proposed\""), "{}", status.stderr);
+        let user = home.run(&["decisions", "list", "--user", "somebody"]);
+        assert!(user.code == Some(2) && user.stderr.contains("a Roblox user id is a whole number"), "{}", user.stderr);
+        assert!(!user.stderr.contains("error[id."), "one error, not one within another: {}", user.stderr);
         assert_eq!(home.run(&["decisions", "revert"]).code, Some(2), "of what?");
         let opened = home.json(&["decisions", "breaker", "--open", "--reason", "looking"]);
         assert_eq!(opened["open"], true);

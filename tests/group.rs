@@ -281,6 +281,58 @@ async fn the_doctor_reports_on_the_worst_day_too() {
     }
 }
 
+#[tokio::test]
+async fn the_doctor_says_once_what_is_wrong_with_everything() {
+    let (app, fake) = live(Setup::new()).await;
+    let probe = || async { app.post("/admin/api/roblox/probe", "").operator().expect(200).await.json() };
+    let dead = Key { expires: Some(app.clock.now() - Duration::from_secs(5)), ..Key::of(BOT) };
+    for key in [dead, Key { enabled: false, ..Key::of(BOT) }] {
+        fake.put_key(KEY, key);
+        let report = probe().await;
+        assert_eq!(report["checks"].as_array().unwrap().len(), 2, "{report:#}");
+        assert!(line(&report, "all else")["detail"].as_str().unwrap().contains("no call with this key"), "{report:#}");
+    }
+    fake.put_key(KEY, Key::of(BOT));
+    fake.climate(Some(Day::Unauthorized));
+    assert_eq!(probe().await["checks"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_doctor_tells_the_owners_role_from_the_keys_scope() {
+    let (app, fake) = live(Setup::new()).await;
+    fake.member(77, &[140]);
+    fake.put_key(KEY, Key::of(77));
+    let report = app.post("/admin/api/roblox/probe", "").operator().expect(200).await.json();
+    for (check, permission) in [("join requests", "accept join requests"), ("audit log", "view the audit log")] {
+        let fix = line(&report, check)["fix"].as_str().unwrap().to_owned();
+        assert!(fix.contains(permission) && fix.contains("the key has"), "{fix}");
+    }
+}
+
+#[tokio::test]
+async fn the_doctor_sees_that_the_group_is_somebody_elses() {
+    let fake = roblox(Clock::fake(START));
+    fake.group(555, "Theirs", Some(42));
+    let setup = Setup::new().set("ROBLOX_OPEN_CLOUD_API_KEY", KEY).set("ROBLOX_GROUP_ID", "555");
+    let app = setup.set("ROBLOX_API_URL", fake.url()).start().await;
+    let report = app.post("/admin/api/roblox/probe", "").operator().expect(200).await.json();
+    let told = line(&report, "key's owner");
+    assert_eq!(told["state"], "fail", "{report:#}");
+    assert!(told["fix"].as_str().unwrap().contains("ROBLOX_GROUP_ID"), "{told}");
+}
+
+#[tokio::test]
+async fn a_vendor_that_hangs_does_not_hold_the_doctor_up() {
+    let (app, fake) = live(Setup::new()).await;
+    for class in [Class::Memberships, Class::Joins, Class::AuditLog, Class::Restriction] {
+        fake.days_for(class, &[Day::Hang, Day::Hang]);
+    }
+    let report = app.post("/admin/api/roblox/probe", "").operator().expect(200).await.json();
+    assert_eq!(line(&report, "members")["state"], "fail", "{report:#}");
+    assert_eq!(line(&report, "audit log")["fix"], "try again in a minute", "{report:#}");
+    assert_eq!(line(&report, "role changes")["state"], "pass", "{report:#}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctors_command_prints_it_and_fails_with_it() {
     let fake = roblox(Clock::system());

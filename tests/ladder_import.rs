@@ -38,6 +38,8 @@ async fn a_live_group_becomes_a_policy_that_lint_passes() {
     assert_eq!(&ranks[..3], [("Trooper", 100), ("Volt", 150), ("Corporal", 225)]);
     assert!(printed.stderr.contains("Suspended is left out"), "{}", printed.stderr);
     assert!(!printed.stdout.contains(['\u{1b}', '\u{202e}']), "{:?}", printed.stdout);
+    assert_eq!(file["settings"]["mode"], "propose", "nobody has seen yet whom it moves");
+    assert!(printed.stderr.contains("every decision waits for you"), "{}", printed.stderr);
     assert!(ranks.iter().any(|(name, _)| *name == "Corporal (rank 41)"), "{ranks:?}");
     assert!(!home.dir.path().join("policy").exists(), "printing writes nothing");
     let written = run(
@@ -87,7 +89,7 @@ async fn qbots_settings_are_taken_over_with_or_without_the_group() {
     let file: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(names(&file), [("Trooper", 50), ("Volt", 200)]);
     assert_eq!(file["ranks"][1]["robloxRoleId"], 130);
-    assert!(done.stderr.contains("suspendedrank is left out"), "{}", done.stderr);
+    assert!(done.stderr.contains("suspendedRank is left out"), "{}", done.stderr);
     let bare = Home::new();
     let done = run(&bare, &["policy", "import-qbot", &path, "--write"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);

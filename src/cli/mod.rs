@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, RobloxId};
 use crate::config::Sources;
 
 /// Points, ranks, promotions and leaderboards for a Roblox group: one binary with its database inside.
@@ -41,6 +41,7 @@ struct Cli {
 
 /// Options every command takes.
 #[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Options of every command")]
 struct Common {
     /// Print machine-readable JSON
     #[arg(long, global = true)]
@@ -193,7 +194,7 @@ fn exit_code(error: &Error) -> u8 {
     let code = error.code();
     match error.kind() {
         _ if code.starts_with("config.") || code.starts_with("policy.") || code.starts_with("secret.") => 3,
-        _ if code == "cli.usage" || code == "upkeep.name_invalid" => 2,
+        _ if code == "cli.usage" || code == "request.invalid" || code == "upkeep.name_invalid" => 2,
         _ if code == "checkpoint.key_needed" || code == "checkpoint.wrong_key" => 3,
         _ if CORRUPT.contains(&code) || code.starts_with("auth.seal") => 5,
         Kind::Remote | Kind::Busy | Kind::Limited | Kind::NotConfigured | Kind::Full | Kind::Broken => 4,
@@ -210,10 +211,23 @@ fn report(error: &Error, json: bool) {
         eprintln!("{body}");
         return;
     }
-    eprintln!("{error}");
-    if let (Kind::Broken, Some(context)) = (error.kind(), error.context_text()) {
-        eprintln!("  cause: {context}");
+    eprintln!("{}", told(error));
+}
+
+/// An error for people. What broke here is in no server's log, so it is told itself.
+fn told(error: &Error) -> String {
+    match error.context_text().filter(|_| error.kind() == Kind::Broken) {
+        None => error.to_string(),
+        Some(cause) => {
+            let fix = error.hint_text().map(|hint| format!("\n  fix: {hint}")).unwrap_or_default();
+            format!("error[{}]: {cause}{fix}", error.code())
+        }
     }
+}
+
+/// A user id on the command line.
+fn user_id(text: &str) -> std::result::Result<RobloxId, String> {
+    text.trim().parse().map_err(|error: Error| error.detail().to_owned())
 }
 
 /// Prints `value` as JSON, or `text` for people. Games and tools wrote much of either, so nothing in it moves a terminal.
@@ -226,4 +240,22 @@ fn print(json: bool, value: &serde_json::Value, text: impl FnOnce() -> String) {
 fn write_out(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_broke_here_is_told_here() {
+        let broken = Error::broken("demo.no_directory", "no such directory").hint("make one");
+        assert_eq!(told(&broken), "error[demo.no_directory]: no such directory\n  fix: make one");
+        assert_eq!(told(&Error::missing("keys.missing", "no such key")), "error[keys.missing]: no such key");
+    }
+
+    #[test]
+    fn user_ids_are_whole_numbers() {
+        assert_eq!(user_id(" 7 ").map(RobloxId::get), Ok(7));
+        assert_eq!(user_id("x"), Err("a Roblox user id is a whole number such as 12345678".to_owned()));
+    }
 }

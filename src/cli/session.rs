@@ -22,6 +22,9 @@ const CALL_DEADLINE: Duration = Duration::from_secs(120);
 /// Largest answer read from a call, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// Fields of a refused request that are told.
+const FIELDS_SHOWN: usize = 5;
+
 /// What the API answered.
 struct Answer {
     status: StatusCode,
@@ -238,7 +241,7 @@ pub fn target(path: &str, asked: impl IntoIterator<Item = (&'static str, Option<
 }
 
 /// What may stand in an address: the rest of a line pasted along is no part of an id, and never a path of its own.
-pub fn plain(text: &str) -> String {
+pub fn segment(text: &str) -> String {
     let text: String = text.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
     if text.is_empty() { "none".to_owned() } else { text }
 }
@@ -257,7 +260,8 @@ pub fn number(value: &Value) -> u64 {
 pub fn problem(status: StatusCode, answer: &Value) -> Error {
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
     let code = text("code").unwrap_or("server.refused").to_owned();
-    let detail = text("detail").map_or_else(|| format!("the server answered {status}"), str::to_owned);
+    let mut detail = text("detail").map_or_else(|| format!("the server answered {status}"), str::to_owned);
+    detail += &complaints(answer, &detail);
     let error = match status.as_u16() {
         404 => Error::missing(code, detail),
         401 => Error::unauthenticated(code, detail),
@@ -274,14 +278,49 @@ pub fn problem(status: StatusCode, answer: &Value) -> Error {
     }
 }
 
+/// What is wrong with each field, where the detail does not say it already.
+fn complaints(answer: &Value, detail: &str) -> String {
+    let one = |entry: &Value| {
+        let loc: Vec<String> =
+            entry["loc"].as_array()?.iter().map(|part| part.as_str().unwrap_or("?").to_owned()).collect();
+        Some(format!("{}: {}", loc.join("."), entry["msg"].as_str()?))
+    };
+    let all: Vec<String> = answer["errors"].as_array().into_iter().flatten().filter_map(one).collect();
+    if all.len() < 2 && all.iter().all(|told| detail.contains(told)) {
+        return String::new();
+    }
+    let mut out: String = all.iter().take(FIELDS_SHOWN).map(|told| format!("\n  {told}")).collect();
+    if all.len() > FIELDS_SHOWN {
+        out += &format!("\n  … and {} more", all.len() - FIELDS_SHOWN);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn what_is_pasted_along_leads_nowhere_else() {
-        assert_eq!(plain(" 19541e5ac1000001\n"), "19541e5ac1000001");
-        assert_eq!(plain("../keys?x=1&y"), "keysx1y");
-        assert_eq!(plain("…"), "none");
+        assert_eq!(segment(" 19541e5ac1000001\n"), "19541e5ac1000001");
+        assert_eq!(segment("../keys?x=1&y"), "keysx1y");
+        assert_eq!(segment("…"), "none");
+    }
+
+    #[test]
+    fn every_field_that_is_wrong_is_told_once() {
+        let entry = |at: usize| json!({ "loc": ["body", "adjustments", at.to_string()], "msg": "no" });
+        let said = |detail: &str, count: usize| {
+            let errors: Vec<Value> = (0..count).map(entry).collect();
+            problem(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": detail, "errors": errors }))
+                .detail()
+                .to_owned()
+        };
+        assert_eq!(said("body.adjustments.0: no", 1), "body.adjustments.0: no");
+        assert_eq!(said("1 of 4 is not valid", 1), "1 of 4 is not valid\n  body.adjustments.0: no");
+        assert!(said("many", 2).ends_with("\n  body.adjustments.1: no"));
+        assert!(said("many", 9).ends_with("\n  … and 4 more"));
     }
 }

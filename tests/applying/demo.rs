@@ -22,6 +22,7 @@ fn the_demo_tells_its_story_and_leaves_nothing_behind() {
         "The breaker is open",
         "20 in all; nothing has happened yet",
         "400 members hold Volt Specialist II again",
+        "192 are rejected",
     ] {
         assert!(text.contains(said), "{said}: {text}");
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::list;
 use crate::base::Result;
-use crate::cli::session::{Session, number, text};
+use crate::cli::session::{Session, number, segment, text};
 use crate::cli::{Common, print};
 use crate::config::Sources;
 
@@ -22,6 +22,7 @@ const SHOWN: usize = 20;
 pub enum PointsCommand {
     /// Adjust points by a list: CSV with the columns userId and delta or set, or JSON
     Adjust {
+        /// Lines of userId,delta or userId,set under a line that names them; or a JSON list of such objects
         file: PathBuf,
         /// For the audit trail
         #[arg(long)]
@@ -39,11 +40,20 @@ pub enum PointsCommand {
     /// List the last runs
     Runs,
     /// Show how far a run is, and who was refused
-    Show { id: String },
+    Show {
+        /// The run's id, as `grps points runs` shows it
+        id: String,
+    },
     /// Take back what a run changed
-    Undo { id: String },
+    Undo {
+        /// The run's id, as `grps points runs` shows it
+        id: String,
+    },
     /// Leave the rest of a run undone
-    Cancel { id: String },
+    Cancel {
+        /// The run's id, as `grps points runs` shows it
+        id: String,
+    },
 }
 
 pub async fn run(command: PointsCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
@@ -76,11 +86,13 @@ async fn call(session: &Session, command: &PointsCommand, body: Option<&Value>) 
     match command {
         PointsCommand::Adjust { .. } => session.call(Method::POST, PATH, body).await,
         PointsCommand::Runs => session.call(Method::GET, PATH, None).await,
-        PointsCommand::Undo { id } => session.call(Method::POST, &format!("{PATH}/{id}/undo"), None).await,
-        PointsCommand::Cancel { id } => session.call(Method::POST, &format!("{PATH}/{id}/cancel"), None).await,
+        PointsCommand::Undo { id } => session.call(Method::POST, &format!("{PATH}/{}/undo", segment(id)), None).await,
+        PointsCommand::Cancel { id } => {
+            session.call(Method::POST, &format!("{PATH}/{}/cancel", segment(id)), None).await
+        }
         PointsCommand::Show { id } => {
-            let run = session.call(Method::GET, &format!("{PATH}/{id}"), None).await?;
-            let target = format!("{PATH}/{id}/rows?status=refused&limit=1000");
+            let run = session.call(Method::GET, &format!("{PATH}/{}", segment(id)), None).await?;
+            let target = format!("{PATH}/{}/rows?status=refused&limit=1000", segment(id));
             let refused = session.call(Method::GET, &target, None).await?;
             Ok(json!({ "run": run, "refused": refused["rows"] }))
         }
@@ -88,7 +100,11 @@ async fn call(session: &Session, command: &PointsCommand, body: Option<&Value>) 
 }
 
 fn started(run: &Value, served: bool) -> String {
-    let when = if served { "It is being carried out" } else { "It is carried out as soon as a server runs" };
+    let when = match (text(&run["status"]), served) {
+        ("done" | "cancelled", _) => "It is over",
+        (_, true) => "It is being carried out",
+        (_, false) => "It is carried out as soon as a server runs",
+    };
     let id = text(&run["id"]);
     format!(
         "{}\n{when}; `grps points show {id}` tells how far it is, `grps points undo {id}` takes it back.",

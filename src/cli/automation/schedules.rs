@@ -7,7 +7,7 @@ use poem::http::Method;
 use serde_json::Value;
 
 use crate::base::Result;
-use crate::cli::session::{Session, text};
+use crate::cli::session::{Session, segment, text};
 use crate::cli::{Common, print};
 use crate::config::Sources;
 
@@ -22,13 +22,16 @@ pub struct SchedulesArgs {
 #[derive(Subcommand)]
 enum SchedulesCommand {
     /// Start one now, whether it is due or not
-    Run { name: String },
+    Run {
+        /// review, sync or drift
+        name: String,
+    },
 }
 
 pub async fn run(args: SchedulesArgs, common: &Common, sources: &Sources) -> Result<ExitCode> {
     let (method, target) = match &args.command {
         None => (Method::GET, PATH.to_owned()),
-        Some(SchedulesCommand::Run { name }) => (Method::POST, format!("{PATH}/{name}/run")),
+        Some(SchedulesCommand::Run { name }) => (Method::POST, format!("{PATH}/{}/run", segment(name))),
     };
     let answer = Session::with(sources, async |session| session.call(method, &target, None).await).await?;
     print(common.json, &answer, || match args.command {

@@ -10,9 +10,9 @@ use poem::http::Method;
 use serde_json::{Value, json};
 
 use self::told::{breaker, list, results, reverted, show};
-use super::session::{Session, number, plain, target, text};
-use super::{Common, print};
-use crate::base::{Clock, Error, Result, Time};
+use super::session::{Session, number, segment, target, text};
+use super::{Common, print, user_id};
+use crate::base::{Clock, Error, Result, RobloxId, Time};
 use crate::config::Sources;
 
 /// Calls that one revert makes at most: so many thousand decisions.
@@ -23,14 +23,19 @@ pub enum DecisionsCommand {
     /// Decisions, newest first
     List(ListArgs),
     /// All that is known of a decision
-    Show { id: String },
+    Show {
+        /// Its id, as `grps decisions list` shows it
+        id: String,
+    },
     /// Let decisions take effect
     Approve {
+        /// Their ids, as `grps decisions list` shows them
         #[arg(required = true)]
         ids: Vec<String>,
     },
     /// Keep decisions from taking effect
     Reject {
+        /// Their ids, as `grps decisions list` shows them
         #[arg(required = true)]
         ids: Vec<String>,
         /// Why, for whoever looks at them
@@ -38,7 +43,10 @@ pub enum DecisionsCommand {
         reason: String,
     },
     /// Try a failed decision again
-    Retry { id: String },
+    Retry {
+        /// Its id, as `grps decisions list` shows it
+        id: String,
+    },
     /// Take back one decision, or all of a stretch of time; without --yes, say what that would change
     Revert(RevertArgs),
     /// How full the breaker is; open or close it
@@ -54,8 +62,8 @@ pub struct ListArgs {
     #[arg(long)]
     action: Option<String>,
     /// Only about this player
-    #[arg(long, value_name = "ID")]
-    user: Option<u64>,
+    #[arg(long, value_name = "ID", value_parser = user_id)]
+    user: Option<RobloxId>,
     /// policy, revert, drift or suspension_end
     #[arg(long)]
     origin: Option<String>,
@@ -65,6 +73,7 @@ pub struct ListArgs {
     /// Made before
     #[arg(long, value_name = "WHEN")]
     until: Option<When>,
+    /// How many, 1 to 200
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=200))]
     limit: u64,
     /// Go on behind the page that ended with this
@@ -153,7 +162,7 @@ async fn call(session: &Session, command: &DecisionsCommand) -> Result<Value> {
     match command {
         DecisionsCommand::List(args) => session.call(Method::GET, &args.target(Clock::system().now()), None).await,
         DecisionsCommand::Show { id } => {
-            session.call(Method::GET, &format!("/automation/decisions/{}", plain(id)), None).await
+            session.call(Method::GET, &format!("/automation/decisions/{}", segment(id)), None).await
         }
         DecisionsCommand::Approve { ids } => {
             post("/automation/decisions/approve", json!({ "ids": trimmed(ids) })).await
@@ -162,7 +171,7 @@ async fn call(session: &Session, command: &DecisionsCommand) -> Result<Value> {
             post("/automation/decisions/reject", json!({ "ids": trimmed(ids), "reason": reason })).await
         }
         DecisionsCommand::Retry { id } => {
-            session.call(Method::POST, &format!("/automation/decisions/{}/retry", plain(id)), None).await
+            session.call(Method::POST, &format!("/automation/decisions/{}/retry", segment(id)), None).await
         }
         DecisionsCommand::Revert(args) => revert(session, args).await,
         DecisionsCommand::Breaker(BreakerArgs { close: false, open: false, .. }) => {
@@ -222,13 +231,13 @@ impl ListArgs {
     fn target(&self, now: Time) -> String {
         let asked = [
             ("limit", Some(self.limit.to_string())),
-            ("status", self.status.as_deref().map(|status| plain(status).to_ascii_lowercase())),
-            ("action", self.action.as_deref().map(|action| plain(action).to_ascii_uppercase())),
+            ("status", self.status.as_deref().map(|status| segment(status).to_ascii_lowercase())),
+            ("action", self.action.as_deref().map(|action| segment(action).to_ascii_uppercase())),
             ("userId", self.user.map(|user| user.to_string())),
-            ("origin", self.origin.as_deref().map(plain)),
+            ("origin", self.origin.as_deref().map(segment)),
             ("since", self.since.map(|when| when.text(now))),
             ("until", self.until.map(|when| when.text(now))),
-            ("cursor", self.cursor.as_deref().map(plain)),
+            ("cursor", self.cursor.as_deref().map(segment)),
         ];
         target("/automation/decisions", asked)
     }

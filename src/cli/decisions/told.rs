@@ -9,12 +9,11 @@ const REASON_SHOWN: usize = 60;
 
 pub fn list(answer: &Value) -> String {
     let decisions = answer["decisions"].as_array().map_or(&[][..], Vec::as_slice);
-    let mut out = format!("{:<16} {:<20} {:<8} {:>12} {:<26} {}\n", "id", "made", "status", "player", "what", "why");
+    let mut out = format!("{:<16} {:<20} {:<8} {:>12} {:<32} {}\n", "id", "made", "status", "player", "what", "why");
     for one in decisions {
-        let why = ["failure", "blockedReason", "reason"].iter().find_map(|name| one[*name].as_str()).unwrap_or("");
-        let why: String = why.chars().take(REASON_SHOWN).collect();
+        let why = cut(why(one));
         let [id, at, status] = ["id", "at", "status"].map(|name| text(&one[name]));
-        out += &format!("{id:<16} {at:<20} {status:<8} {:>12} {:<26} {why}\n", one["userId"].to_string(), what(one));
+        out += &format!("{id:<16} {at:<20} {status:<8} {:>12} {:<32} {why}\n", one["userId"].to_string(), what(one));
     }
     if decisions.is_empty() {
         out = "No such decisions.\n".to_owned();
@@ -23,6 +22,20 @@ pub fn list(answer: &Value) -> String {
         out += &format!("\nmore with --cursor {next}");
     }
     out
+}
+
+/// What keeps it from taking effect, else why it was made.
+fn why(one: &Value) -> &str {
+    let told = [&one["failure"], &one["blockedReason"], &one["effect"]["waiting"], &one["reason"]];
+    told.into_iter().find_map(Value::as_str).unwrap_or_default()
+}
+
+/// As much as a list shows.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(REASON_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn what(one: &Value) -> String {
@@ -48,6 +61,12 @@ pub fn show(one: &Value) -> String {
     for name in ["waiting", "hint"] {
         out += &one["effect"][name].as_str().map(|said| format!("{name:<16} {said}\n")).unwrap_or_default();
     }
+    let next = match one["status"].as_str() {
+        Some("proposed") => "`grps decisions approve ID` or `reject ID` settles it",
+        Some("failed") => "mend what it says, then `grps decisions retry ID`",
+        _ => return out,
+    };
+    out += &format!("{:<16} {}\n", "next", next.replace("ID", &text(&one["id"])));
     out
 }
 
@@ -93,4 +112,33 @@ pub fn breaker(answer: &Value) -> String {
     };
     let fill = |name: &str| format!("{name:<7} {} of {}\n", answer[name]["count"], answer[name]["most"]);
     format!("{state}\n{}{}{}", fill("minute"), fill("hour"), fill("share"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_says_what_is_in_the_way() {
+        let row = |extra: Value| {
+            let mut one =
+                json!({ "id": "1", "userId": 7, "action": "PROMOTE", "reason": "Eligible", "status": "queued" });
+            extra.as_object().into_iter().flatten().for_each(|(name, value)| one[name] = value.clone());
+            list(&json!({ "decisions": [one] }))
+        };
+        assert!(row(json!({})).ends_with("Eligible\n"));
+        assert!(row(json!({ "effect": { "waiting": "the key" } })).ends_with("the key\n"));
+        assert!(row(json!({ "failure": "no role" })).ends_with("no role\n"));
+        assert!(row(json!({ "failure": "é".repeat(90) })).ends_with(&format!(" {}…\n", "é".repeat(REASON_SHOWN))));
+    }
+
+    #[test]
+    fn what_waits_for_a_person_names_the_next_command() {
+        let shown = |status: &str| show(&json!({ "id": "1a", "status": status }));
+        assert!(shown("failed").contains("grps decisions retry 1a"), "{}", shown("failed"));
+        assert!(shown("proposed").contains("grps decisions approve 1a"));
+        assert!(!shown("applied").contains("next"));
+    }
 }

@@ -98,12 +98,14 @@ impl Stage {
                     return Ok(address);
                 }
                 if let Ok(Some(status)) = self.server.try_wait() {
-                    return Err(Error::broken("demo.server_ended", format!("the server ended at once ({status})")));
+                    let what = format!("the demo's server ended at once ({status})");
+                    return Err(Error::broken("demo.server_ended", what)
+                        .hint("is the port of --port or PORT taken? without one, a free port is used"));
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let late = || Error::broken("demo.server_ended", "the server did not start in time");
+        let late = || Error::broken("demo.server_ended", "the demo's server did not start in time");
         tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| Err(late()))
     }
 

@@ -14,6 +14,9 @@ const EARNED: u64 = 12;
 /// Promotions that a stolen key asks for.
 const STOLEN: u64 = 200;
 
+/// Decisions that one call settles at most.
+const AT_ONCE: usize = 100;
+
 /// Tells the story; whether the group came out of it as it should.
 ///
 /// # Errors
@@ -24,6 +27,8 @@ pub async fn tell(stage: &Stage, group: &Group) -> Result<bool> {
     stolen(stage, group).await?;
     preview(stage).await?;
     revert(stage, group).await?;
+    reject(stage).await?;
+    close(stage).await?;
     let (before, after) = (group.holders(BEFORE), group.holders(AFTER));
     say(&format!("\nIn the group now: {before} hold {BEFORE}, {after} hold {AFTER}."));
     Ok(before as u64 == MEMBERS && after == 0)
@@ -85,8 +90,27 @@ async fn revert(stage: &Stage, group: &Group) -> Result<()> {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     say(&format!("   {} members hold {BEFORE} again.", group.holders(BEFORE)));
+    Ok(())
+}
+
+/// What the breaker kept back is proposed, and nobody should say yes to it by mistake.
+async fn reject(stage: &Stage) -> Result<()> {
+    say("\n5. Turn down what still waits for somebody to say yes.\n\n   grps decisions list --status proposed");
+    say("   grps decisions reject ID… --reason \"stolen key\"\n");
+    let target = format!("/automation/decisions?status=proposed&limit={STOLEN}");
+    let waiting = stage.ask(Method::GET, &target, None).await?;
+    let ids: Vec<&Value> = waiting["decisions"].as_array().into_iter().flatten().map(|one| &one["id"]).collect();
+    for some in ids.chunks(AT_ONCE) {
+        let body = json!({ "ids": some, "reason": "stolen key" });
+        stage.ask(Method::POST, "/automation/decisions/reject", Some(&body)).await?;
+    }
+    say(&format!("   {} are rejected.", ids.len()));
+    Ok(())
+}
+
+async fn close(stage: &Stage) -> Result<()> {
     say(
-        "\n5. The key is replaced; automation may go on.\n\n   grps decisions breaker --close --reason \"key replaced\"\n",
+        "\n6. The key is replaced; automation may go on.\n\n   grps decisions breaker --close --reason \"key replaced\"\n",
     );
     let body = json!({ "open": false, "reason": "key replaced" });
     stage.ask(Method::POST, "/automation/breaker", Some(&body)).await?;

@@ -8,7 +8,7 @@ use poem::http::Method;
 use serde_json::{Value, json};
 
 use super::session::Session;
-use super::{Common, print};
+use super::{Common, print, user_id};
 use crate::base::{Error, Result, RobloxId};
 use crate::config::Sources;
 use crate::domains::drift::DriftWalk;
@@ -26,13 +26,21 @@ pub enum DriftCommand {
     /// Show the players whose rank is another on Roblox, and the last runs
     List {
         /// Players to list at most
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
     },
     /// Take Roblox's rank over
-    Accept { user_id: RobloxId },
+    Accept {
+        /// The player's Roblox user id
+        #[arg(value_parser = user_id)]
+        user_id: RobloxId,
+    },
     /// Have our rank given again
-    Restore { user_id: RobloxId },
+    Restore {
+        /// The player's Roblox user id
+        #[arg(value_parser = user_id)]
+        user_id: RobloxId,
+    },
 }
 
 #[derive(Args)]
@@ -45,7 +53,7 @@ pub struct RunArgs {
 pub async fn run(command: DriftCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
     let work = async |session: &Session| match command {
         DriftCommand::Run(args) => search(session, &args).await,
-        DriftCommand::List { limit } => list(session, limit).await,
+        DriftCommand::List { limit } => list(session, limit as usize).await,
         DriftCommand::Accept { user_id } => resolve(session, user_id, "accept").await,
         DriftCommand::Restore { user_id } => resolve(session, user_id, "restore").await,
     };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 pub use self::visible::visible;
 use self::visible::visible_line;
 use self::watch::WatchArgs;
-use super::session::{Session, plain, target, text};
+use super::session::{Session, segment, target, text};
 use super::{Common, print};
 use crate::base::Result;
 use crate::config::Sources;
@@ -108,13 +108,13 @@ async fn call(session: &Session, command: &JobsCommand) -> Result<Value> {
                 ("limit", Some(limit.to_string())),
                 ("queue", queue.as_ref().map(ToString::to_string)),
                 ("state", state.map(State::text)),
-                ("cursor", cursor.as_deref().map(plain)),
+                ("cursor", cursor.as_deref().map(segment)),
             ];
             session.call(Method::GET, &target("/admin/api/jobs", asked), None).await
         }
-        JobsCommand::Show { id } => session.call(Method::GET, &format!("/admin/api/jobs/{}", plain(id)), None).await,
+        JobsCommand::Show { id } => session.call(Method::GET, &format!("/admin/api/jobs/{}", segment(id)), None).await,
         JobsCommand::Retry { id } => {
-            session.call(Method::POST, &format!("/admin/api/jobs/{}/requeue", plain(id)), None).await
+            session.call(Method::POST, &format!("/admin/api/jobs/{}/requeue", segment(id)), None).await
         }
         JobsCommand::Requeue(args) => bulk(session, "requeue", args).await,
         JobsCommand::Purge(args) => bulk(session, "purge", args).await,

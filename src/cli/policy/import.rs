@@ -16,10 +16,14 @@ use crate::cli::jobs::visible;
 use crate::cli::session::Session;
 use crate::cli::{Common, print};
 use crate::config::{Config, Generated, Sources};
-use crate::domains::policy::{FileKind, Policy, Search, Settings, Source, lint_report};
+use crate::domains::policy::{FileKind, Mode, Policy, Search, Settings, Source, lint_report};
 
 /// Largest file of another bot that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
+
+/// What a ladder that is new begins with.
+const PROPOSES: &str = "note: settings.mode is \"propose\": every decision waits for you; set \"auto\" when `grps policy simulate` shows \
+     what you want";
 
 #[derive(Args)]
 pub struct LadderArgs {
@@ -114,8 +118,9 @@ fn give(made: &Draft, write: bool, common: &Common, sources: &Sources) -> Result
     let dir = Config::build(sources, &Generated::ephemeral()?)?.policy_dir;
     let search = Search::standard(&dir);
     let place = search.find().map_or_else(|| dir.clone(), Path::to_path_buf);
+    // Nobody has seen yet whom this ladder moves.
     let settings = current(sources).map_or_else(Settings::default, |policy| policy.settings().clone());
-    let file = made.file(settings);
+    let file = made.file(Settings { mode: Mode::Propose, ..settings });
     let text = serde_json::to_string_pretty(&file).map_err(|error| Error::broken("cli.no_json", error))? + "\n";
     // The rest of the set is what stands in the directory; without one, nothing.
     let mut set = match search.find() {
@@ -129,6 +134,7 @@ fn give(made: &Draft, write: bool, common: &Common, sources: &Sources) -> Result
     if !common.json {
         // Names of roles are what others wrote.
         eprint!("{}", visible(&made.to_string()));
+        eprintln!("{PROPOSES}");
         report.findings.iter().for_each(|finding| eprintln!("{}", visible(&finding.to_string())));
     }
     if write {

@@ -86,14 +86,14 @@ impl Found {
         }
     }
 
-    fn setting(&mut self, key: &str, value: &Value) {
-        let key = key.to_ascii_lowercase();
+    fn setting(&mut self, name: &str, value: &Value) {
+        let key = name.to_ascii_lowercase();
         match key.as_str() {
             "groupid" => self.group = self.group.or(whole(value).filter(|group| *group > 0)),
             "maximumrank" => self.highest = self.highest.or(whole(value).and_then(|rank| u8::try_from(rank).ok())),
             _ => {
-                let told = LEFT.iter().find(|(name, _)| *name == key).filter(|_| !value.is_null());
-                self.notes.extend(told.map(|(_, why)| format!("{key} is left out: {why}")));
+                let told = LEFT.iter().find(|(left, _)| *left == key).filter(|_| !value.is_null());
+                self.notes.extend(told.map(|(_, why)| format!("{name} is left out: {why}")));
             }
         }
     }
@@ -248,7 +248,7 @@ mod tests {
         let notes = draft.to_string();
         for told in [
             "1 of 6 entries",
-            "suspendedrank is left out",
+            "suspendedRank is left out",
             "above maximumRank",
             "Rank 8 is left out",
             "no role with the rank number 7",

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use self::told::{line, told};
 use super::serve::Stop;
-use super::session::{Session, number, plain, text};
+use super::session::{Session, number, segment, text};
 use super::upkeep::Meter;
 use super::{Common, print};
 use crate::base::Result;
@@ -32,6 +32,7 @@ pub enum SyncCommand {
     Status {
         /// A run's id
         id: Option<String>,
+        /// How many runs, 1 to 100
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
         limit: u64,
     },
@@ -88,7 +89,15 @@ async fn begin(args: &RunArgs, common: &Common, session: &Session) -> Result<Exi
         eprintln!("Not watched any more; {who}. `grps sync status` tells how far it is.");
         return Ok(ExitCode::SUCCESS);
     };
-    print(common.json, &run, || told(&run));
+    let still = run["status"] == "running";
+    print(common.json, &run, || match still {
+        true => format!(
+            "{}\n  The server goes on with it; `grps sync status {}` tells how far it is.",
+            told(&run),
+            text(&run["id"])
+        ),
+        false => told(&run),
+    });
     Ok(ExitCode::from(u8::from(run["status"] == "failed")))
 }
 
@@ -125,7 +134,7 @@ async fn status(id: Option<&str>, limit: u64, common: &Common, session: &Session
         print(common.json, &page, || if lines.is_empty() { none } else { lines.join("\n") });
         return Ok(ExitCode::SUCCESS);
     };
-    let target = format!("/sync/jobs/{}", plain(id));
+    let target = format!("/sync/jobs/{}", segment(id));
     let run = session.call(Method::GET, &target, None).await?;
     let failures = session.call(Method::GET, &format!("{target}/failures?limit=20"), None).await?;
     let mut out = told(&run);

@@ -143,7 +143,7 @@ impl Adjustments {
                     Status::Cancelled => return Ok(run),
                     Status::Done => {
                         return Err(Error::conflict("adjustments.done", format!("run {id} is done"))
-                            .hint("undo takes back what it changed"));
+                            .hint("`grps points undo ID` takes back what it changed"));
                     }
                     Status::Open => {}
                 }
@@ -327,5 +327,5 @@ fn print(wanted: &Wanted) -> u64 {
 
 pub(super) fn missing(id: Id) -> Error {
     Error::missing("adjustments.missing", format!("there is no run {id}"))
-        .hint("GET /automation/adjustments lists the runs that are kept")
+        .hint("`grps points runs` or GET /automation/adjustments lists the runs that are kept")
 }

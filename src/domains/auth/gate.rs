@@ -228,7 +228,9 @@ fn presented(evidence: &Evidence<'_>, accepted: &[Scheme]) -> Option<Scheme> {
 
 fn missing(accepted: &[Scheme]) -> Error {
     if accepted.first() == Some(&Scheme::Signature) {
-        return Error::unauthenticated("auth.signature_missing", "Missing signature");
+        return Error::unauthenticated("auth.signature_missing", "Missing signature").hint(
+            "send x-grps-signature: hex(HMAC-SHA256(AUTOMATION_SIGNATURE_SECRET, body)); `grps sign a1` shows how",
+        );
     }
     let headers: Vec<&str> = accepted
         .iter()

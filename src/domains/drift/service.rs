@@ -122,7 +122,10 @@ impl Drift {
         let settled = self
             .store
             .transact(|tx| async move {
-                let missing = || Error::missing("drift.missing", format!("nothing differs for player {user}"));
+                let missing = || {
+                    Error::missing("drift.missing", format!("nothing differs for player {user}"))
+                        .hint("`grps drift list` shows who differs, as the last run found")
+                };
                 let row = tx.get(&DRIFTS, &user).await?.ok_or_else(missing)?;
                 let player = tx.get(&PLAYERS, &user).await?.ok_or_else(missing)?;
                 tx.delete(&DRIFTS, &user);

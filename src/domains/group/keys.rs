@@ -31,12 +31,16 @@ impl KeyFault {
         let left = key.expires.map(|at| (at, at.since(now)));
         match left {
             _ if !key.enabled => Some(Self::Disabled),
-            _ if key.expired => Some(Self::Expired),
-            Some((at, _)) if at <= now => Some(Self::Expired),
+            _ if Self::is_dead(key, now) => Some(Self::Expired),
             _ if !key.may(GROUP_WRITE, group) => Some(Self::OtherGroup(group)),
             Some((_, left)) if left <= WARN_BEFORE => Some(Self::ExpiresIn(left.as_secs() / DAY)),
             _ => None,
         }
+    }
+
+    /// Whether Roblox takes no call with `key`.
+    pub fn is_dead(key: &KeyInfo, now: Time) -> bool {
+        !key.enabled || key.expired || key.expires.is_some_and(|at| at <= now)
     }
 
     /// What to click.

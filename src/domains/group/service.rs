@@ -325,6 +325,9 @@ pub fn refused(trouble: &Trouble) -> Error {
     let error = Error::remote("roblox.failed", trouble.what());
     let error = match trouble.hint() {
         Some(hint) => error.hint(hint),
+        None if trouble.cure() == Cure::Time => {
+            error.hint("try again in a minute; status.roblox.com tells whether Roblox is well")
+        }
         None => error,
     };
     match trouble.wait() {
@@ -336,7 +339,8 @@ pub fn refused(trouble: &Trouble) -> Error {
 /// What a caller is told who wants something of a group where there is none.
 pub fn not_configured() -> Error {
     let detail = "ROBLOX_GROUP_ID and ROBLOX_OPEN_CLOUD_API_KEY are needed for this";
-    Error::not_configured("roblox.not_configured", detail).hint("set both, and restart")
+    Error::not_configured("roblox.not_configured", detail)
+        .hint("set what is missing in the environment or in .env, and restart; `grps config print` shows what is set")
 }
 
 fn no_group() -> Trouble {

@@ -181,7 +181,8 @@ impl Schedules {
     pub async fn run(&self, name: &str, sender: &Sender) -> Result<Known> {
         let planned = self.0.plans.iter().find(|planned| planned.plan.name() == name).ok_or_else(|| {
             let names: Vec<&str> = self.0.plans.iter().map(|planned| planned.plan.name()).collect();
-            Error::missing("schedule.missing", "there is no such plan").hint(format!("there is {}", names.join(", ")))
+            Error::missing("schedule.missing", "there is no such plan")
+                .hint(format!("the plans are {}", names.join(", ")))
         })?;
         let (now, audit_id) = (self.0.clock.now(), self.0.ids.next());
         let outcome = planned.plan.start(sender).await;

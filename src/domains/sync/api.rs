@@ -4,7 +4,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use super::run::{Extent, Failure, Run, State};
-use super::service::{Sync, missing};
+use super::service::Sync;
 use super::wire::{SyncCounts, SyncFailurePage, SyncMode, SyncRequest, SyncRunPage, SyncRunView};
 use crate::base::{Cursor, Error, Id, Result};
 use crate::domains::auth::{Caller, Sender};
@@ -146,13 +146,17 @@ fn unavailable(id: Id, failure: &Failure) -> Error {
         let message = "not a cursor of this list; leave it out to start over";
         return Error::field(&["body", "cursor"], "cursor_invalid", message);
     }
-    let again = format!("what was read is kept, and the same call goes on there; run {id} has the reason");
+    let what = failure.what.trim_end_matches('.');
+    let again = format!("what was read is kept, and the same call goes on there; run {id}: {what}");
     let hint = failure.hint.as_ref().map_or_else(|| again.clone(), |hint| format!("{hint}; {again}"));
     Error::remote("sync.roblox_unavailable", "Roblox API unavailable").hint(hint).context(&failure.what)
 }
 
 fn read_id(text: &str) -> Result<Id> {
-    text.parse().map_err(|_| missing(Id(0)))
+    text.parse().map_err(|_| {
+        Error::missing("sync.missing", "a run's id is 16 lower-case hexadecimal characters")
+            .hint("`grps sync status` lists the runs")
+    })
 }
 
 fn usual_list() -> u32 {

@@ -404,7 +404,7 @@ impl Ask {
     }
 }
 
-pub(super) fn missing(id: Id) -> Error {
+fn missing(id: Id) -> Error {
     Error::missing("sync.missing", format!("there is no sync run {id}"))
         .hint(format!("the last {KEEP_RUNS} runs are kept; `grps sync status` lists them"))
 }

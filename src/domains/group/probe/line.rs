@@ -94,7 +94,11 @@ impl Line {
             Ok(detail) => Self::pass(check, detail),
             Err(trouble) => {
                 let verdict = if trouble.cure() == Cure::Time { Verdict::Fail } else { need.missing() };
-                let hint = trouble.hint().map_or_else(|| "try again in a minute".to_owned(), String::from);
+                let other = match trouble.cure() {
+                    Cure::Time => "try again in a minute",
+                    _ => "check the ids in the settings; `grps config print` shows them",
+                };
+                let hint = trouble.hint().map_or_else(|| other.to_owned(), String::from);
                 Self { check, verdict, detail: format!("{what_for}: {}", trouble.what()), fix: Some(hint) }
             }
         }

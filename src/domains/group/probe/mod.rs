@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::keys::{GROUP_WRITE, KeyFault, days_left};
 use super::mapping::Roles;
 use super::service::{Access, Group};
+use crate::base::Time;
 use crate::domains::policy::{Penalty, Policy};
 use crate::remote::Roblox;
 use crate::remote::roblox::{KeyInfo, PUBLISH_SCOPE, StoreId, Trouble};
@@ -43,24 +44,36 @@ struct Patient<'a> {
     uses: &'a Uses,
 }
 
-/// Runs every check, one after the other.
+/// Runs every check; none but the key's when that one shows that the others are in vain.
 pub async fn examine(group: &Group, access: &Access, uses: &Uses) -> Vec<Line> {
     // Asked anew: whoever calls the doctor has just changed something.
     group.forget();
     let key = group.key(Duration::ZERO).await;
     let mut lines = vec![of_key(group, access, &key)];
+    if let Some(why) = pointless(&key, group.clock.now()) {
+        lines.push(Line::off("all else", format!("not tried: {why}"), None));
+        return lines;
+    }
     let policy = group.policy();
     let patient =
         Patient { roblox: access.roblox.patient(PATIENCE), group: access.group, key: key.ok(), policy: &policy, uses };
-    lines.extend(patient.group_lines(group.roles(Duration::ZERO).await).await);
-    match uses.universe {
-        Some(universe) => lines.extend(patient.experience(universe).await),
-        None => {
-            let fix = Some("set ROBLOX_UNIVERSE_ID and restart".to_owned());
-            lines.push(Line::off("experience", "bans, data stores and messages need ROBLOX_UNIVERSE_ID", fix));
-        }
-    }
+    // At the same time: what hangs must not add up to more than our own caller waits.
+    let (of_group, of_experience) =
+        tokio::join!(patient.group_lines(group.roles(Duration::ZERO)), patient.experience());
+    lines.extend(of_group);
+    lines.extend(of_experience);
     lines
+}
+
+/// Why every other check would end as the key's did; they would only say so again.
+fn pointless(key: &Result<Arc<KeyInfo>, Trouble>, now: Time) -> Option<&'static str> {
+    let refused = "Roblox takes no call with this key";
+    match key {
+        Err(Trouble::Unauthenticated(_)) => Some(refused),
+        Ok(key) if KeyFault::is_dead(key, now) => Some(refused),
+        Err(Trouble::Unanswered(_)) => Some("Roblox did not answer"),
+        _ => None,
+    }
 }
 
 fn of_key(group: &Group, access: &Access, key: &Result<Arc<KeyInfo>, Trouble>) -> Line {
@@ -82,15 +95,20 @@ fn of_key(group: &Group, access: &Access, key: &Result<Arc<KeyInfo>, Trouble>) -
 }
 
 impl Patient<'_> {
-    async fn group_lines(&self, roles: Result<Arc<Roles>, Trouble>) -> Vec<Line> {
+    async fn group_lines(&self, roles: impl Future<Output = Result<Arc<Roles>, Trouble>>) -> Vec<Line> {
         let (roblox, group) = (&self.roblox, self.group);
+        let (roles, members, requests, log) = tokio::join!(
+            roles,
+            roblox.memberships(group, None),
+            roblox.join_requests(group, None),
+            roblox.audit_log(group, None)
+        );
         let subject = |check, what_for, needed| Subject { check, what_for, need: Need::when(needed) };
         let named = |roles: &Roles| {
             let info = &roles.group;
             format!("{} has {} members and {} roles", info.name, info.members, roles.list.len())
         };
         let read = roles.as_ref().map(|roles| named(roles)).map_err(Trouble::clone);
-        let members = roblox.memberships(group, None).await;
         let members = members.map(|page| format!("{} on the first page", page.items.len()));
         let mut lines = vec![
             Line::called(subject("group", "reading the group and its roles", true), read),
@@ -103,13 +121,30 @@ impl Patient<'_> {
             lines.push(self.ladder(roles));
         }
         let joins = self.policy.settings().join_requests.is_on();
-        let requests = roblox.join_requests(group, None).await;
         let requests = requests.map(|page| format!("{} wait on the first page", page.items.len()));
-        lines.push(Line::called(subject("join requests", "answering join requests", joins), requests));
-        let log =
-            roblox.audit_log(group, None).await.map(|page| format!("{} rows on the first page", page.items.len()));
-        lines.push(Line::called(subject("audit log", "seeing who changed ranks by hand", false), log));
+        let answering = subject("join requests", "answering join requests", joins);
+        lines.push(self.permitted(answering, requests, "accept join requests"));
+        let log = log.map(|page| format!("{} rows on the first page", page.items.len()));
+        let seeing = subject("audit log", "seeing who changed ranks by hand", false);
+        lines.push(self.permitted(seeing, log, "view the audit log"));
         lines
+    }
+
+    /// A call that takes a permission of the owner's role as well: where the key has the scope, that is what lacks.
+    fn permitted(&self, subject: Subject, answer: Result<String, Trouble>, permission: &str) -> Line {
+        let scope = match &answer {
+            Err(Trouble::Denied { scope, .. }) => Some(*scope),
+            _ => None,
+        };
+        let held = scope.filter(|scope| self.key.as_deref().is_some_and(|key| key.may(scope, self.group)));
+        let mut line = Line::called(subject, answer);
+        if let Some(scope) = held {
+            line.fix = Some(format!(
+                "the key has {scope}; give its owner a role that may {permission} (on the group's page: Configure Group, Roles), or \
+                 check from which addresses the key may be used"
+            ));
+        }
+        line
     }
 
     /// Whether the key's owner stands above the ladder.
@@ -123,6 +158,11 @@ impl Patient<'_> {
             (None, _) => {
                 Line::off(check, "its rank in the group is not known, since the key does not say whose it is", None)
             }
+            (Some(0), _) => Line::fail(
+                check,
+                "is not in the group, and can change nobody's rank there",
+                "check ROBLOX_GROUP_ID; the account that made the key has to be a member, with a role above the ladder",
+            ),
             (Some(_), Some(trouble)) => Line::fail(check, trouble.to_string(), trouble.fix()),
             (Some(rank), None) => {
                 let top = known
@@ -140,17 +180,27 @@ impl Patient<'_> {
         let Some(first) = problems.first() else {
             return Line::pass("ladder", format!("all {} ranks have their roles", mapping.ranks().count()));
         };
-        let told: Vec<String> =
-            problems.iter().map(|problem| format!("{} ({})", problem.name, problem.trouble)).collect();
+        let (high, other): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.trouble.is_too_high());
+        let mut told: Vec<String> =
+            other.iter().map(|problem| format!("{} ({})", problem.name, problem.trouble)).collect();
+        if !high.is_empty() {
+            let names: Vec<&str> = high.iter().map(|problem| problem.name.as_str()).collect();
+            told.push(format!("the key's owner can neither give nor take {}", names.join(", ")));
+        }
         Line::fail("ladder", told.join("; "), first.trouble.fix())
     }
 
-    async fn experience(&self, universe: u64) -> Vec<Line> {
+    async fn experience(&self) -> Vec<Line> {
+        let Some(universe) = self.uses.universe else {
+            let fix = Some("set ROBLOX_UNIVERSE_ID and restart".to_owned());
+            return vec![Line::off("experience", "bans, data stores and messages need ROBLOX_UNIVERSE_ID", fix)];
+        };
         let (key, target) = (self.key.as_deref(), Target::Universe(universe));
         let statuses = &self.policy.punishments().statuses;
         let bans = statuses.values().any(|status| status.experience_ban || status.action == Some(Penalty::Ban));
         let subject = |check, what_for, needed| Subject { check, what_for, need: Need::when(needed) };
-        let restriction = self.roblox.restriction(universe, ANYBODY).await.map(|_| "can be read".to_owned());
+        let (restriction, stores) = tokio::join!(self.roblox.restriction(universe, ANYBODY), self.stores());
+        let restriction = restriction.map(|_| "can be read".to_owned());
         let mut lines = vec![
             Line::called(subject("bans, reading", "seeing who is kept out", bans), restriction),
             Line::scoped(
@@ -166,7 +216,7 @@ impl Patient<'_> {
                 target,
             ),
         ];
-        lines.extend(self.stores().await);
+        lines.extend(stores);
         for (check, scope, needed) in [
             ("ordered stores, reading", "universe.ordered-data-store.scope.entry:read", false),
             ("ordered stores, writing", "universe.ordered-data-store.scope.entry:write", self.uses.ordered),

@@ -27,9 +27,9 @@ pub(super) fn check(file: &PermissionsFile, ranks: Option<&RanksFile>, notes: &m
     unreachable(&file.bindings, notes);
     check_limits(file, ranks, notes);
     check_users(&file.protected_user_ids, "/protectedUserIds", notes);
-    let later = "they come with sign-in for people; until then keys get their scopes from the settings";
-    // Whose limits hold for whom is in force.
-    let parts: [Idle<'_>; 1] = [(!file.bindings.is_empty(), "/bindings", "the scopes of bindings")];
+    let later =
+        "bindings say whose limits count; scopes come from the settings and `grps keys` until people can sign in";
+    let parts: [Idle<'_>; 1] = [(!file.bindings.is_empty(), "/bindings", "the scopes that bindings give")];
     check_idle(&parts, later, notes);
 }
 

@@ -86,7 +86,7 @@ fn not_in_force(file: &IntegrationsFile, notes: &mut Notes<'_>) {
         (!file.webhooks.is_empty(), "/webhooks", "webhooks"),
         (file.analytics.read_only_url.is_some(), "/analytics/readOnlyUrl", "analytics"),
     ];
-    check_idle(&parts, "this version connects to nothing outside", notes);
+    check_idle(&parts, "keys and addresses come from the settings, and nothing is sent to webhooks yet", notes);
 }
 
 fn check_secret(secret: &SecretRef, is_url: bool, pointer: String, notes: &mut Notes<'_>) {

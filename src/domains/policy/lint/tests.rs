@@ -345,7 +345,7 @@ fn what_is_not_in_force_is_noted_and_hinders_nothing() {
     };
     let permissions = r#"{ "version": 1, "roles": { "mod": [] }, "bindings": [ { "robloxUserIds": [7], "role": "mod" } ],
         "limits": { "mod": { "notSelf": true } }, "protectedUserIds": [7] }"#;
-    let said = ["/bindings the scopes of bindings: read, not yet in force"];
+    let said = ["/bindings the scopes that bindings give: read, not yet in force"];
     assert_eq!(noted(FileKind::Permissions, permissions), said);
     let integrations = r#"{ "webhooks": [ { "url": "env:HOOK" } ], "features": { "mirrorDatastore": true },
         "experiences": { "allow": ["training"] } }"#;

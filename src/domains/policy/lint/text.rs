@@ -83,7 +83,7 @@ pub(super) fn check_idle(parts: &[Idle<'_>], later: &'static str, notes: &mut No
             pointer: (*pointer).to_owned(),
             what: format!("{name}: read, not yet in force"),
             why: later,
-            fix: "nothing to do; leave it, or take it out until then".into(),
+            fix: "nothing to do: it may stay as it is".into(),
         });
     }
 }

@@ -153,7 +153,7 @@ impl Open {
         let Self { key: (_, id), decision, player } = self;
         if decision.status == Status::Applied {
             return Err(Error::conflict("decisions.ended", format!("decision {id} has taken effect already"))
-                .hint("POST /automation/revert takes it back"));
+                .hint("`grps decisions revert --decision ID` or POST /automation/revert takes it back"));
         }
         if !self.is_open() {
             let why = decision.why().unwrap_or("another one took its place");
