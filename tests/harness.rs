@@ -159,6 +159,8 @@ impl TestApp {
     /// The program started again on the same store: what was only in memory is gone.
     pub async fn restart(self) -> Self {
         let Self { app, clock, contract, dir, .. } = self;
+        // No start is within the millisecond of the one before: what begins with the time would meet.
+        clock.advance(Duration::from_millis(1));
         let config = Config::clone(&app.config);
         let app = App::build(config, app.store.clone(), clock.clone(), Metrics::default()).await.unwrap();
         Self { app, clock, contract, endpoint: OnceLock::new(), dir }

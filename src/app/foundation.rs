@@ -1,5 +1,6 @@
 //! What nearly every service is made of.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::metrics::Metrics;
@@ -12,6 +13,9 @@ use crate::domains::policy::{GroupSize, PolicyStore, Search};
 use crate::domains::standings::Standings;
 use crate::remote::Roblox;
 use crate::store::Store;
+
+/// The file in the data directory that says which calls were made of Roblox within the last minute.
+const ROBLOX_CALLS: &str = "roblox-calls";
 
 /// The lower floors, built.
 pub struct Foundation {
@@ -40,10 +44,22 @@ impl Foundation {
         let auth = Arc::new(Auth::new(config.auth.clone(), keys, clock.now())?);
         let standings = Standings::open(&store, clock.clone()).await?;
         let roblox = config.roblox.as_ref().map(|settings| Roblox::new(settings, clock.clone())).transpose()?;
+        if let Some(roblox) = &roblox {
+            remember_calls(roblox, &config.data_dir);
+        }
         let access = Access::new(roblox.as_ref(), config.roblox.as_ref());
         let (group, group_size) = Group::new(clock.clone(), access, policy.clone(), &metrics);
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         Ok(Self { config, store, clock, metrics, ids, auth, policy, standings, roblox, group, group_size, jobs })
+    }
+}
+
+/// What this process asks of Roblox is written down, and what the one before it asked is counted. Without that the program works, too.
+fn remember_calls(roblox: &Roblox, data_dir: &Path) {
+    let path = data_dir.join(ROBLOX_CALLS);
+    if let Err(error) = roblox.budget().keep_in(&path) {
+        let path = path.display();
+        tracing::warn!(%error, %path, "calls to Roblox are not written down: after a restart too many may be made");
     }
 }
 

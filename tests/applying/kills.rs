@@ -87,7 +87,6 @@ async fn round(scene: Scene, kind: &Kind, users: &[u64], kills: &mut BTreeMap<us
             *kills.entry(asked_of(&scene, *user)).or_default() += 1;
         }
     }
-    scene.app.advance(61);
     let scene = scene.restart().await;
     scene.work().await;
     scene.app.advance(61);

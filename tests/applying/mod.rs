@@ -42,6 +42,32 @@ fn sized(name: &str, usual: usize) -> usize {
     set(name).and_then(|value| value.parse().ok()).unwrap_or(if again { usual / 5 } else { usual })
 }
 
+/// The roles of the group, those of the ladder and others.
+pub fn furnish(fake: &FakeRoblox) {
+    for (id, name, rank) in [
+        (TROOPER, "Shock Trooper II", 20),
+        (SPECIALIST, "Volt Specialist II", 30),
+        (CORPORAL, "Storm Corporal I", 40),
+        (GROUP * 1000 + 200, "Stormmarshal", 200),
+        (SUSPENDED, "Suspended", 5),
+        (EVENT_HOST, "Event host", 10),
+    ] {
+        fake.role(id, name, rank, &[]);
+    }
+}
+
+/// Makes the breaker of `policy.ranks.json` so wide that it is in nobody's way. Its share of the group is all of it, so the group has to be
+/// large: see [`crowd`].
+pub fn widen(ranks: &mut Value) {
+    ranks["settings"]["breaker"] =
+        json!({"appliesPerMinute": 100_000, "appliesPerHour": 100_000, "percentOfGroupPerHour": 100});
+}
+
+/// Fills the group with members that nobody asks about.
+pub fn crowd(fake: &FakeRoblox) {
+    (0..LARGE).for_each(|user| fake.member(5_000_000 + user, &[]));
+}
+
 /// A program that looks after a group of the fake.
 pub struct Scene {
     pub app: TestApp,
@@ -55,13 +81,8 @@ impl Scene {
 
     /// With a breaker that is in nobody's way.
     pub async fn with(setup: Setup) -> Self {
-        let wide = |ranks: &mut Value| {
-            ranks["settings"]["breaker"] =
-                json!({"appliesPerMinute": 100_000, "appliesPerHour": 100_000, "percentOfGroupPerHour": 100});
-        };
-        let scene = Self::strict(setup.policy("policy.ranks.json", wide)).await;
-        // Its share of the group is all of it, so the group has to be large.
-        (0..LARGE).for_each(|user| scene.fake.member(5_000_000 + user, &[]));
+        let scene = Self::strict(setup.policy("policy.ranks.json", widen)).await;
+        crowd(&scene.fake);
         scene.app.app.group_size.set(LARGE);
         scene
     }
@@ -70,16 +91,7 @@ impl Scene {
     pub async fn strict(setup: Setup) -> Self {
         // The clock is the program's; until it runs, nobody asks.
         let fake = FakeRoblox::start(grps::base::Clock::system()).unwrap();
-        for (id, name, rank) in [
-            (TROOPER, "Shock Trooper II", 20),
-            (SPECIALIST, "Volt Specialist II", 30),
-            (CORPORAL, "Storm Corporal I", 40),
-            (GROUP * 1000 + 200, "Stormmarshal", 200),
-            (SUSPENDED, "Suspended", 5),
-            (EVENT_HOST, "Event host", 10),
-        ] {
-            fake.role(id, name, rank, &[]);
-        }
+        furnish(&fake);
         let setup = if setup.sets("APPLY_INLINE_MS") { setup } else { setup.set("APPLY_INLINE_MS", "0") };
         let setup = setup
             .set("ROBLOX_API_URL", fake.url())

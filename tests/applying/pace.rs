@@ -1,4 +1,4 @@
-//! A hundred promotions at the same time, at Roblox's pace.
+//! A hundred promotions at the same time, at Roblox's pace, with and without restarts.
 
 use std::time::Duration;
 
@@ -35,5 +35,26 @@ async fn a_hundred_promotions_take_what_the_budget_asks_and_little_more() {
         took.as_secs_f64() >= 0.9 * floor.as_secs_f64() && took.as_secs_f64() <= 1.2 * floor.as_secs_f64(),
         "{took:?}"
     );
+    scene.check();
+}
+
+#[tokio::test]
+async fn restarts_ask_no_more_of_roblox_than_one_program_would() {
+    let mut scene = Scene::with(Setup::new().set("ROBLOX_BUDGET_PERCENT", PERCENT.to_string())).await;
+    for class in [Class::Memberships, Class::Assign, Class::Unassign] {
+        scene.fake.limits().set(class, 300 * PERCENT as u32 / 100);
+    }
+    for user in 1..=40 {
+        scene.promote(user, &[SPECIALIST]).await;
+    }
+    let began = scene.now();
+    while scene.fake.effects().len() < 80 {
+        assert!(scene.now().since(began) < Duration::from_secs(600), "{} of 80", scene.fake.effects().len());
+        scene.work().await;
+        scene = scene.restart().await;
+        scene.app.clock.advance(Duration::from_secs(7));
+    }
+    // Forty times three reads at thirty a minute; a restart may read again what was under way.
+    assert!(scene.now().since(began) < Duration::from_secs(360), "{:?}", scene.now().since(began));
     scene.check();
 }

@@ -15,6 +15,7 @@ mod check;
 mod child;
 mod chores;
 mod damage;
+mod decisions;
 mod disk;
 mod full;
 mod image;

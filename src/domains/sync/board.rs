@@ -11,14 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
 use super::run::{Run, State, Tally};
+use crate::base::Id;
 use crate::base::metrics::Metrics;
-use crate::base::{Id, Time};
-
-/// Reads of a run that no row tells of: those under way when the process ended, and those that failed before.
-const UNSEEN_READS: u64 = 64;
-
-/// Lists likewise.
-const UNSEEN_LISTS: u64 = 16;
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Outcome {
@@ -76,14 +70,6 @@ impl Board {
     /// At most `limit` runs below `below`, newest first.
     pub fn page(&self, below: Id, limit: usize) -> Vec<(Id, Run)> {
         self.lock().range(..below).rev().take(limit).map(|(id, run)| (*id, run.clone())).collect()
-    }
-
-    /// Entries and pages that may have been asked for since `since`: at most so many, and at least those of runs that were failing unseen.
-    pub fn asked_since(&self, since: Time) -> (u64, u64) {
-        let runs = self.lock();
-        let recent = runs.values().filter(|run| run.updated_at >= since || run.state.is_live());
-        let of = |run: &Run| (run.tally.seen() + UNSEEN_READS, run.tally.pages + run.census.pages() + UNSEEN_LISTS);
-        recent.map(of).fold((0, 0), |sum, run| (sum.0 + run.0, sum.1 + run.1))
     }
 
     /// The oldest of those that are over, when there are more than `keep` of them.

@@ -16,8 +16,8 @@ use crate::base::metrics::Metrics;
 use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result};
 use crate::domains::auth::Sender;
 use crate::domains::policy::{Policy, PolicyStore};
+use crate::remote::Roblox;
 use crate::remote::roblox::{Class, Settings, StoreId};
-use crate::remote::{Roblox, TOTAL_TIMEOUT};
 use crate::store::{MAX_PAGE, Store};
 
 /// How long a request waits for its part of a run.
@@ -28,9 +28,6 @@ pub const KEEP_RUNS: usize = 100;
 
 /// Runs alive at the same time.
 const MAX_LIVE: usize = 32;
-
-/// The window that Roblox counts calls in.
-const WINDOW: Duration = Duration::from_secs(60);
 
 /// What `SYNC_CRON` begins.
 const NIGHTLY: &str = "nightly";
@@ -109,11 +106,6 @@ impl Sync {
             }
         }
         let source = Source::of(access);
-        if let Source::On(access) = &source {
-            let (reads, lists) = board.asked_since(clock.now() - WINDOW - TOTAL_TIMEOUT);
-            access.roblox.budget().charge(Class::EntryReads, reads as usize);
-            access.roblox.budget().charge(Class::EntryLists, lists as usize);
-        }
         Ok(Self(Arc::new(Inner {
             store: store.clone(),
             clock,

@@ -3,15 +3,20 @@
 //! Roblox counts calls by kind of operation and by owner of the key, over all of the owner's keys; data stores by experience. One budget
 //! belongs to one key, and every client made from it shares it. A call counts from before it is sent until one window after it was
 //! *answered*: Roblox saw it somewhere in between, so no stretch of a window's length on Roblox's side can hold more calls than the limit,
-//! whatever the delays. What others use up with keys of the same owner shows in the headers of answers, and is heeded.
+//! whatever the delays. What others use up with keys of the same owner shows in the headers of answers, and is heeded. What the process
+//! before us used up stands in a [`Ledger`].
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::class::Class;
+use super::ledger::{Ledger, Noted, Place};
 use super::trouble::asked_wait;
 use crate::base::{Clock, Time};
-use crate::remote::Answer;
+use crate::remote::{Answer, TOTAL_TIMEOUT};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -34,52 +39,6 @@ const UPDATES_OF_A_USER: usize = 2;
 /// Users whose updates are remembered; they are forgotten after a minute anyway.
 const MAX_USERS: usize = 10_000;
 
-macro_rules! classes {
-    ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $most:literal per $length:ident;)*) => {
-        /// Kinds of calls that Roblox counts separately.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Class { $($(#[doc = $doc])* $name),* }
-
-        impl Class {
-            pub const ALL: &'static [Class] = &[$(Class::$name),*];
-
-            /// As it is shown.
-            pub fn text(self) -> &'static str {
-                match self { $(Class::$name => $text),* }
-            }
-
-            /// How many calls Roblox allows in which time. Source: the limits published with each operation of Open Cloud, and for data
-            /// stores those of an experience without players, which is what can be counted on.
-            pub fn limit(self) -> (u32, Duration) {
-                match self { $(Class::$name => ($most, $length)),* }
-            }
-        }
-    };
-}
-
-classes! {
-    Group = "group", 150 per MINUTE;
-    Roles = "roles", 300 per MINUTE;
-    Memberships = "memberships", 300 per MINUTE;
-    Assign = "assign role", 300 per MINUTE;
-    Unassign = "unassign role", 300 per MINUTE;
-    JoinRequests = "join requests", 300 per MINUTE;
-    AcceptJoin = "accept join request", 100 per MINUTE;
-    DeclineJoin = "decline join request", 100 per MINUTE;
-    AuditLog = "group audit log", 100 per MINUTE;
-    EntryLists = "data store lists", 300 per MINUTE;
-    EntryReads = "data store reads", 300 per MINUTE;
-    EntryWrites = "data store writes", 300 per MINUTE;
-    OrderedLists = "ordered data store lists", 300 per MINUTE;
-    OrderedWrites = "ordered data store writes", 300 per MINUTE;
-    OrderedRemoves = "ordered data store removes", 300 per MINUTE;
-    Restrictions = "user restrictions", 50 per SECOND;
-    RestrictionUpdates = "user restriction updates", 10 per SECOND;
-    Messages = "messages", 5000 per MINUTE;
-    /// Not published; ours is far below what can be meant.
-    Keys = "key introspection", 30 per MINUTE;
-}
-
 /// The budget of one key. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Budget {
@@ -91,6 +50,8 @@ struct State {
     windows: HashMap<Class, Window>,
     /// Updates of each user's restriction that are under way or ended within the last minute.
     updates: HashMap<u64, Updates>,
+    /// None: what we use is forgotten with the process.
+    ledger: Option<Ledger>,
 }
 
 #[derive(Default)]
@@ -128,6 +89,9 @@ pub(super) struct Leave {
     class: Class,
     /// Whose restriction is updated, if it is that.
     user: Option<u64>,
+    began: Time,
+    /// Where it is written down.
+    place: Option<Place>,
 }
 
 impl Budget {
@@ -148,8 +112,33 @@ impl Budget {
             };
             (*class, window)
         };
-        let state = State { windows: Class::ALL.iter().map(window).collect(), updates: HashMap::new() };
+        let state = State { windows: Class::ALL.iter().map(window).collect(), updates: HashMap::new(), ledger: None };
         Self { clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Writes down in the file `path` what is used from now on, and counts what the process before us wrote there, however it ended.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn keep_in(&self, path: &Path) -> io::Result<()> {
+        let (ledger, mut calls) = Ledger::open(path)?;
+        let now = self.clock.now();
+        // A call whose end nobody saw was over by now, and when the longest one would have been.
+        let ended = |call: &Noted| call.ended.unwrap_or(call.began + TOTAL_TIMEOUT).min(now);
+        calls.sort_by_key(ended);
+        let mut state = self.lock();
+        let State { windows, updates, .. } = &mut *state;
+        for call in calls {
+            let at = ended(&call);
+            if let Some(window) = windows.get_mut(&call.class).filter(|window| now.since(at) < window.length) {
+                window.ended.push_back(at);
+            }
+            if let Some(user) = call.user.filter(|_| now.since(at) < MINUTE) {
+                updates.entry(user).or_default().ended.push_back(at);
+            }
+        }
+        state.ledger = Some(ledger);
+        Ok(())
     }
 
     /// Leave for one call of `class`, or how long to wait for it.
@@ -159,14 +148,14 @@ impl Budget {
         if let Some(window) = state.windows.get_mut(&class) {
             window.leave(now)?;
         }
-        Ok(Leave { budget: self.clone(), class, user: None })
+        Ok(self.given(&mut state, (class, None), now))
     }
 
     /// As [`Budget::leave`], for an update of this user's restriction: of one user only so many are taken.
     pub(super) fn leave_for_update(&self, user: u64) -> Result<Leave, Duration> {
         let now = self.clock.now();
         let mut state = self.lock();
-        let State { windows, updates } = &mut *state;
+        let State { windows, updates, .. } = &mut *state;
         updates.retain(|_, of| of.used(now) > 0);
         if updates.len() >= MAX_USERS && !updates.contains_key(&user) {
             return Err(MINUTE);
@@ -180,16 +169,13 @@ impl Budget {
             window.leave(now)?;
         }
         updates.entry(user).or_default().in_flight += 1;
-        Ok(Leave { budget: self.clone(), class: Class::RestrictionUpdates, user: Some(user) })
+        Ok(self.given(&mut state, (Class::RestrictionUpdates, Some(user)), now))
     }
 
-    /// Counts calls that the process before us may have made with this key, as if they ended now.
-    pub fn charge(&self, class: Class, calls: usize) {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let Some(window) = state.windows.get_mut(&class) else { return };
-        let room = window.most.saturating_sub(window.used(now));
-        window.ended.extend(std::iter::repeat_n(now, calls.min(room)));
+    /// It is written down before it is used.
+    fn given(&self, state: &mut State, (class, user): (Class, Option<u64>), now: Time) -> Leave {
+        let place = state.ledger.as_mut().map(|ledger| ledger.begin(class, user, now));
+        Leave { budget: self.clone(), class, user, began: now, place }
     }
 
     /// Hears what an answer says of the limit.
@@ -311,6 +297,9 @@ impl Drop for Leave {
             of.in_flight = of.in_flight.saturating_sub(1);
             ends(&mut of.ended, now);
         }
+        if let Some((ledger, place)) = state.ledger.as_mut().zip(self.place) {
+            ledger.write(place, Noted { class: self.class, user: self.user, began: self.began, ended: Some(now) });
+        }
     }
 }
 
@@ -376,16 +365,36 @@ mod tests {
         assert_eq!(sent, 3_000);
     }
 
-    #[test]
-    fn what_was_charged_is_used_for_a_window() {
-        let clock = Clock::fake(Time(0));
+    /// The same key in another process, as if the one before had been killed.
+    fn kept(path: &Path, clock: &Clock) -> Budget {
         let budget = Budget::new(clock.clone(), 1); // 3 a minute
-        budget.charge(Class::EntryReads, 2);
-        assert!(budget.leave(Class::EntryReads).is_ok());
-        assert!(budget.leave(Class::EntryReads).is_err());
-        budget.charge(Class::EntryReads, 1_000_000);
-        clock.advance(MINUTE);
-        assert_eq!((0..3).filter(|_| budget.leave(Class::EntryReads).is_ok()).count(), 3);
+        budget.keep_in(path).unwrap();
+        budget
+    }
+
+    #[test]
+    fn what_a_killed_process_used_counts_for_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, clock) = (dir.path().join("calls"), Clock::fake(Time(1_000_000)));
+        let before = kept(&path, &clock);
+        drop(before.leave(Class::Roles));
+        clock.advance(Duration::from_secs(10));
+        let unanswered = before.leave(Class::Roles);
+        assert!(unanswered.is_ok());
+        for _ in 0..UPDATES_OF_A_USER {
+            assert!(before.leave_for_update(7).is_ok());
+            clock.advance(Duration::from_secs(5));
+        }
+        let next = kept(&path, &clock);
+        assert!(next.leave(Class::Roles).is_ok() && next.leave(Class::Assign).is_ok());
+        assert_eq!(next.leave(Class::Roles).err(), Some(Duration::from_secs(40)), "a minute after the first");
+        assert_eq!(next.leave_for_update(7).err(), Some(Duration::from_secs(50)));
+        clock.advance(Duration::from_secs(40));
+        // What nobody saw the end of may have reached Roblox until it would have been given up.
+        let third = kept(&path, &clock);
+        assert!(third.leave(Class::Roles).is_ok());
+        assert_eq!(third.leave(Class::Roles).err(), Some(Duration::from_secs(20)));
+        assert!(kept(&path, &Clock::fake(Time(2_000_000))).leave(Class::Roles).is_ok());
     }
 
     #[test]
