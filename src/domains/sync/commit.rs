@@ -128,7 +128,8 @@ impl Sync {
     pub(super) async fn keep_page(&self, id: Id, asked: Option<&str>, page: SyncPage) -> Result<()> {
         let page = &page;
         self.change(id, 0, |mut hand: Hand| async move {
-            if hand.run.cursor.as_deref() != asked {
+            // A page that is there was listed by somebody else with the same run.
+            if hand.run.cursor.as_deref() != asked || hand.tx.get(&SYNC_PAGES, &id).await?.is_some() {
                 return Ok(None);
             }
             let (run, now) = (&mut hand.run, hand.stamp.now);
