@@ -4,6 +4,59 @@ use grps::fakes::roblox::Day;
 
 use super::*;
 
+/// A decision as the API shows it.
+async fn shown(scene: &Scene, id: Id) -> Value {
+    scene.app.get(&format!("/automation/decisions/{id}")).operator().expect(200).await.json()
+}
+
+#[tokio::test]
+async fn whoever_waits_behind_a_hold_says_why_and_no_row_is_written_for_it() {
+    let scene = Scene::new().await;
+    scene.promote(7, &[SPECIALIST]).await;
+    scene.fake.climate(Some(Day::Unauthorized));
+    scene.work().await;
+    let behind = [scene.promote(8, &[SPECIALIST]).await, scene.promote(9, &[SPECIALIST]).await];
+    scene.run(20).await;
+    let list = scene.app.get("/automation/decisions?status=queued").operator().expect(200).await.json();
+    assert_eq!(list["decisions"].as_array().unwrap().len(), 3);
+    let mut told = list["decisions"].as_array().unwrap().clone();
+    told.push(shown(&scene, behind[0]).await);
+    told.push(shown(&scene, behind[1]).await);
+    for one in told {
+        let said = |name: &str| one["effect"][name].as_str().unwrap_or_default().to_owned();
+        assert!(said("waiting").contains("does not accept ROBLOX_OPEN_CLOUD_API_KEY"), "{one}");
+        assert!(said("hint").contains("Creator Dashboard"), "{one}");
+    }
+    for id in behind {
+        assert_eq!(
+            scene.app.app.store.get(&EFFECTS, &id).await.unwrap(),
+            None,
+            "nothing is written for who only waits"
+        );
+        let one = shown(&scene, id).await;
+        assert_eq!((&one["effect"]["beganAt"], &one["effect"]["steps"]), (&Value::Null, &json!([])), "{one}");
+    }
+    scene.fake.climate(None);
+    scene.run(90).await;
+    for id in behind {
+        let one = shown(&scene, id).await;
+        assert_eq!((&one["status"], &one["effect"]["waiting"]), (&json!("applied"), &Value::Null), "{one}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_the_breaker_or_for_another_decision_says_so() {
+    let scene = Scene::strict(Setup::new()).await;
+    (0..LARGE).for_each(|user| scene.fake.member(5_000_000 + user, &[]));
+    scene.app.app.group_size.set(LARGE);
+    let id = scene.promote(7, &[SPECIALIST]).await;
+    scene.app.post("/automation/breaker", r#"{"open":true}"#).operator().expect(200).await;
+    scene.work().await;
+    let one = shown(&scene, id).await;
+    assert!(one["effect"]["waiting"].as_str().unwrap_or_default().contains("breaker"), "{one}");
+    assert!(one["effect"]["hint"].as_str().unwrap_or_default().contains("grps decisions breaker"), "{one}");
+}
+
 #[tokio::test]
 async fn a_role_deleted_since_it_was_read_is_told_once_with_what_to_do() {
     let scene = Scene::new().await;

@@ -141,12 +141,25 @@ impl Holds {
         self.lock().iter().flatten().find(|held| held.is_news()).cloned()
     }
 
+    /// What is in the way of calls of these kinds, a moment's weakness too.
+    pub fn in_the_way(&self, areas: &[Area]) -> Option<Held> {
+        let now = self.clock.now();
+        let held = self.lock();
+        let held = areas.iter().filter_map(|area| held[*area as usize].as_ref());
+        held.into_iter().find(|held| held.is_news() || held.until > now).cloned()
+    }
+
     fn lock(&self) -> MutexGuard<'_, [Option<Held>; AREAS]> {
         self.areas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Held {
+    /// Whether only an owner can cure it: the key, its scopes, the settings.
+    pub fn is_for_owner(&self) -> bool {
+        self.for_owner
+    }
+
     /// Whether it is more than a moment's weakness.
     fn is_news(&self) -> bool {
         self.for_owner || self.failures >= AWAY
