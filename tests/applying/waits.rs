@@ -1,12 +1,17 @@
 //! What is not carried out says why: a decision behind a hold, the check of Roblox in `/health/ready`, and one that failed for good.
 
-use grps::fakes::roblox::Day;
+use grps::fakes::roblox::{BOT, Day, Key};
 
 use super::*;
 
 /// A decision as the API shows it.
 async fn shown(scene: &Scene, id: Id) -> Value {
     scene.app.get(&format!("/automation/decisions/{id}")).operator().expect(200).await.json()
+}
+
+async fn check(scene: &Scene, name: &str) -> Value {
+    let ready = scene.app.get("/health/ready").expect(200).await.json();
+    ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap().clone()
 }
 
 #[tokio::test]
@@ -55,6 +60,87 @@ async fn what_waits_for_the_breaker_or_for_another_decision_says_so() {
     let one = shown(&scene, id).await;
     assert!(one["effect"]["waiting"].as_str().unwrap_or_default().contains("breaker"), "{one}");
     assert!(one["effect"]["hint"].as_str().unwrap_or_default().contains("grps decisions breaker"), "{one}");
+}
+
+#[tokio::test]
+async fn the_check_of_roblox_fails_while_the_key_is_refused_and_recovers_by_itself() {
+    let scene = Scene::new().await;
+    scene.promote(6, &[SPECIALIST]).await;
+    scene.app.tick("group").await;
+    scene.work().await;
+    assert_eq!(check(&scene, "roblox").await["ok"], true);
+    scene.promote(7, &[SPECIALIST]).await;
+    scene.fake.climate(Some(Day::Unauthorized));
+    scene.work().await;
+    for name in ["roblox", "decisions"] {
+        let failing = check(&scene, name).await;
+        assert_eq!(failing["ok"], false, "{failing}");
+        assert!(failing["detail"].as_str().unwrap().contains("does not accept ROBLOX_OPEN_CLOUD_API_KEY"), "{failing}");
+    }
+    scene.fake.climate(None);
+    scene.run(61).await;
+    for name in ["roblox", "decisions"] {
+        assert_eq!(check(&scene, name).await["ok"], true, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_doctor_sees_of_the_key_shows_until_the_next_look() {
+    let scene = Scene::new().await;
+    scene.app.tick("group").await;
+    assert_eq!(check(&scene, "roblox").await["ok"], true);
+    scene.fake.climate(Some(Day::Unauthorized));
+    scene.app.post("/admin/api/roblox/probe", "").operator().expect(200).await;
+    assert_eq!(check(&scene, "roblox").await["ok"], false);
+    assert_eq!(check(&scene, "decisions").await["ok"], true, "nothing waits");
+    assert_eq!(scene.app.tick("group").await, Next::After(Duration::from_secs(60)), "it is looked at again soon");
+    scene.fake.climate(None);
+    scene.app.tick("group").await;
+    assert_eq!(check(&scene, "roblox").await["ok"], true);
+}
+
+#[tokio::test]
+async fn a_scope_that_is_missing_fails_the_check_of_roblox_until_it_is_there() {
+    let scene = Scene::new().await;
+    scene.app.tick("group").await;
+    let mut key = Key::of(BOT);
+    key.scopes.retain(|scope| scope.name != "universe.user-restriction");
+    scene.fake.put_key(KEY, key);
+    scene.fake.member(7, &[SPECIALIST]);
+    let id = scene.decide(7, json!({"rank": "Volt Specialist II", "rankPoints": 500, "warnings": 3})).await;
+    scene.work().await;
+    let failing = check(&scene, "roblox").await;
+    assert!(failing["ok"] == false && failing["detail"].as_str().unwrap().contains("user-restriction"), "{failing}");
+    scene.fake.put_key(KEY, Key::of(BOT));
+    scene.run(61).await;
+    assert_eq!((scene.status(7, id).await, &check(&scene, "roblox").await["ok"]), (Status::Applied, &json!(true)));
+}
+
+#[tokio::test]
+async fn a_key_that_was_mended_is_read_again_within_a_minute() {
+    let scene = Scene::new().await;
+    let mut key = Key::of(BOT);
+    key.scopes.retain(|scope| scope.name != "group");
+    scene.fake.put_key(KEY, key);
+    scene.app.tick("group").await;
+    assert_eq!(check(&scene, "roblox").await["ok"], false);
+    scene.fake.put_key(KEY, Key::of(BOT));
+    scene.app.advance(60);
+    scene.app.tick("group").await;
+    assert_eq!(check(&scene, "roblox").await["ok"], true, "not only tomorrow");
+}
+
+#[tokio::test]
+async fn a_hold_that_nothing_waits_behind_any_more_is_no_news() {
+    let scene = Scene::new().await;
+    let id = scene.promote(7, &[SPECIALIST]).await;
+    scene.fake.climate(Some(Day::Unauthorized));
+    scene.work().await;
+    assert_eq!(check(&scene, "decisions").await["ok"], false);
+    let path = format!("/automation/decisions/{id}/reject");
+    scene.app.post(&path, r#"{"reason":"by mistake"}"#).operator().expect(200).await;
+    scene.work().await;
+    assert_eq!(check(&scene, "decisions").await["ok"], true);
 }
 
 #[tokio::test]
