@@ -222,7 +222,7 @@ impl App {
     fn automation_apis(&self) -> impl OpenApi + use<> {
         (
             RanksApi { ranks: self.ranks.clone() },
-            DecisionsApi { ranks: self.ranks.clone() },
+            DecisionsApi { ranks: self.ranks.clone(), obstacles: self.applying.obstacles() },
             RevertApi { ranks: self.ranks.clone() },
             BrakesApi { brakes: self.brakes.clone() },
             AdjustmentsApi { adjustments: self.adjustments.clone() },

@@ -167,8 +167,8 @@ async fn every_bad_day_is_waited_out_and_the_ring_made_up_for() {
         (Day::Limited(None, Some(20)), "limit is reached", SECOND * 20),
         (Day::Limited(None, None), "limit is reached", SECOND),
         (Day::Down, "not well (502)", SECOND),
-        (Day::Unauthorized, "does not accept ROBLOX_OPEN_CLOUD_API_KEY (401): 0: Invalid API Key", SECOND * 300),
-        (Day::Forbidden, "may not do this (403): PERMISSION_DENIED", SECOND * 300),
+        (Day::Unauthorized, "does not accept ROBLOX_OPEN_CLOUD_API_KEY (401): \"Invalid API Key\"", SECOND * 300),
+        (Day::Forbidden, "may not do this (403): \"PERMISSION_DENIED: ", SECOND * 300),
         (Day::Missing, "does not know", SECOND * 300),
         (Day::Invalid, "refused the request (400)", SECOND * 300),
     ] {

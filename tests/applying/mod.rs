@@ -9,6 +9,7 @@ mod stolen;
 mod story;
 mod trouble;
 mod turns;
+mod waits;
 
 use std::time::Duration;
 

@@ -142,7 +142,7 @@ async fn what_cannot_be_ended_is_taken_back() {
     let scene = Scene::new().await;
     let id = scene.promote(7, &[SPECIALIST, EVENT_HOST]).await;
     // The new role can be given, but the old one not be taken, at first.
-    scene.fake.days_for(Class::Unassign, &[Day::Invalid]);
+    scene.fake.days_for(Class::Unassign, &[Day::Invalid, Day::Invalid]);
     scene.work().await;
     assert_eq!(scene.status(7, id).await, Status::Failed, "{}", why(&scene, 7, id).await);
     assert_eq!(scene.roles(7), [EVENT_HOST, SPECIALIST], "{:?}", scene.effect(id).await);

@@ -27,12 +27,17 @@ struct Ladder<'a>(&'a Mapping);
 
 impl Names for Ladder<'_> {
     fn rank(&self, rank: &str) -> Result<u64, String> {
-        self.0.role_of(rank).map_err(|trouble| trouble.to_string())
+        self.0.role_of(rank).map_err(|trouble| unusable(rank, "policy.ranks.json", &trouble))
     }
 
     fn group_role(&self, name: &str) -> Result<u64, String> {
-        self.0.punishment_role(name).map_err(|trouble| trouble.to_string())
+        self.0.punishment_role(name).map_err(|trouble| unusable(name, "policy.punishments.json", &trouble))
     }
+}
+
+/// Why a role that the policy names in `file` cannot be given, and what to do about it.
+fn unusable(name: &str, file: &str, trouble: &MappingTrouble) -> String {
+    format!("{name} ({file}): {trouble}; {}; `grps doctor roblox` checks the roles", trouble.fix())
 }
 
 impl Facts<'_> {

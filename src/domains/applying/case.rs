@@ -213,9 +213,12 @@ impl Case<'_> {
                     self.user
                 ))
             }
-            _ if trouble.cure() == Cure::Nothing => {
-                Stop::Never(format!("Roblox refused to change the role {name}: {}", trouble.what()))
-            }
+            // The role may have been deleted since the roles were read.
+            Trouble::Refused { status, complaint } if trouble.cure() == Cure::Nothing => Stop::Refresh(format!(
+                "Roblox refused to change the role {name} ({status}), with the group's roles read anew as well; see what \
+                 `grps doctor roblox` says of the key and the roles that policy.ranks.json names{}",
+                complaint.tail()
+            )),
             _ => Stop::Trouble(Illness::from(trouble)),
         }
     }

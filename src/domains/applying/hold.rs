@@ -11,6 +11,9 @@ use crate::workers::backoff;
 /// How long what only an owner can cure holds back.
 const FOR_OWNER: Duration = Duration::from_secs(60);
 
+/// How long others wait while one finds out whether the hold is over; no longer than that, for then it mostly is.
+const TRIAL: Duration = Duration::from_secs(2);
+
 /// Failures in a row from which on Roblox counts as away.
 const AWAY: u32 = 3;
 
@@ -34,6 +37,8 @@ pub struct Held {
     /// What to do about it.
     pub hint: Option<String>,
     until: Time,
+    /// When one was last let through to find out.
+    tried: Option<Time>,
     failures: u32,
     for_owner: bool,
 }
@@ -96,7 +101,11 @@ impl Holds {
         if held.until > now && held.until.since(now) <= FOR_OWNER {
             return Err(held.until.since(now));
         }
-        held.until = now + FOR_OWNER;
+        // One that never told how it went is given up in the end.
+        if held.tried.is_some_and(|tried| tried <= now && now.since(tried) < FOR_OWNER) {
+            return Err(TRIAL);
+        }
+        held.tried = Some(now);
         Ok(())
     }
 
@@ -118,8 +127,8 @@ impl Holds {
         let before = areas[area as usize].take();
         let failures = before.as_ref().map_or(0, |held| held.failures).saturating_add(1);
         let pause = if for_owner { FOR_OWNER } else { backoff(failures - 1).min(FOR_OWNER) };
-        let held =
-            Held { what: illness.what.clone(), hint: illness.hint.clone(), until: now + pause, failures, for_owner };
+        let (what, hint) = (illness.what.clone(), illness.hint.clone());
+        let held = Held { what, hint, until: now + pause, tried: None, failures, for_owner };
         if held.is_news() && before.is_none_or(|before| !before.is_news() || before.what != held.what) {
             let hint = held.hint.as_deref().unwrap_or("it is tried again and again");
             tracing::warn!(?area, hint, "decisions are not carried out: {}", held.what);
@@ -132,12 +141,25 @@ impl Holds {
         self.lock().iter().flatten().find(|held| held.is_news()).cloned()
     }
 
+    /// What is in the way of calls of these kinds, a moment's weakness too.
+    pub fn in_the_way(&self, areas: &[Area]) -> Option<Held> {
+        let now = self.clock.now();
+        let held = self.lock();
+        let held = areas.iter().filter_map(|area| held[*area as usize].as_ref());
+        held.into_iter().find(|held| held.is_news() || held.until > now).cloned()
+    }
+
     fn lock(&self) -> MutexGuard<'_, [Option<Held>; AREAS]> {
         self.areas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Held {
+    /// Whether only an owner can cure it: the key, its scopes, the settings.
+    pub fn is_for_owner(&self) -> bool {
+        self.for_owner
+    }
+
     /// Whether it is more than a moment's weakness.
     fn is_news(&self) -> bool {
         self.for_owner || self.failures >= AWAY
@@ -158,7 +180,11 @@ mod tests {
         assert_eq!((holds.enter(Area::Roles), holds.enter(Area::Group)), (Err(FOR_OWNER), Ok(())));
         assert!(holds.news().is_some_and(|held| held.hint.is_some()));
         clock.advance(FOR_OWNER);
-        assert_eq!((holds.enter(Area::Roles), holds.enter(Area::Roles)), (Ok(()), Err(FOR_OWNER)));
+        assert_eq!((holds.enter(Area::Roles), holds.enter(Area::Roles)), (Ok(()), Err(TRIAL)));
+        clock.advance(FOR_OWNER);
+        assert_eq!(holds.enter(Area::Roles), Ok(()), "the first never told how it went");
+        assert!(holds.in_the_way(&[Area::Group, Area::Roles]).is_some_and(|held| held.is_for_owner()));
+        assert_eq!(holds.in_the_way(&[Area::Group, Area::Experience]), None);
         holds.well(Area::Roles);
         assert_eq!((holds.enter(Area::Roles), holds.news()), (Ok(()), None));
     }

@@ -19,6 +19,7 @@ mod service;
 mod turn;
 mod worker;
 
+pub use hold::Held;
 pub use punished::{PUNISHED, Punished};
 pub use releases::Releases;
 pub use service::{Applying, Parts};

@@ -100,6 +100,13 @@ impl Open {
         self.lock().places.len()
     }
 
+    /// The effect of the same member that comes before this one; none when it is the first.
+    pub fn before(&self, id: Id) -> Option<Id> {
+        let shelves = self.lock();
+        let (user, _) = shelves.places.get(&id)?;
+        shelves.head(*user).map(|head| head.id).filter(|first| *first != id)
+    }
+
     /// At most `most` that are due at `now`, of each member one.
     pub fn due(&self, now: Time, most: usize) -> Vec<Ticket> {
         let shelves = self.lock();
@@ -210,6 +217,7 @@ mod tests {
             open.lock().put(Id(id), user(of), Standing::Queued);
         }
         assert_eq!(ids(&open, 0), [1, 3]);
+        assert_eq!([1, 2, 3, 4].map(|id| open.before(Id(id))), [None, Some(Id(1)), None, None]);
         let (one, three) = (open.due(Time(0), 10)[0], open.due(Time(0), 10)[1]);
         open.later(one, Time(0), Duration::from_secs(5));
         open.over(three);

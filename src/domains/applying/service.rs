@@ -5,17 +5,19 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::hold::{Held, Holds};
+use super::hold::{Area, Held, Holds};
 use super::open::Open;
 use super::worker::Applier;
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Ids, Result};
+use crate::base::{Clock, Id, Ids, Result};
 use crate::domains::brakes::Brakes;
+use crate::domains::effects::Effect;
 use crate::domains::group::Group;
 use crate::domains::jobs::Events;
 use crate::domains::mirrors::Mirrors;
-use crate::domains::policy::PolicyStore;
-use crate::domains::ranks::Ranks;
+use crate::domains::players::Status;
+use crate::domains::policy::{Action, PolicyStore};
+use crate::domains::ranks::{Decision, Obstacle, Obstacles, Ranks};
 use crate::store::Store;
 
 /// Carries queued decisions out. Cheap to clone; all clones are one.
@@ -83,8 +85,37 @@ impl Applying {
         self.group.access().is_some()
     }
 
-    /// Why decisions are not carried out at the moment; none when nothing is in the way.
+    /// Why decisions are not carried out at the moment; none when nothing is in the way, or nothing waits.
     pub fn held(&self) -> Option<Held> {
-        self.holds.news()
+        self.holds.news().filter(|_| self.open.len() > 0)
+    }
+
+    /// Tells of queued decisions what they wait for. It looks only at what is in memory, so that whoever waits behind a hold says so
+    /// without a row of its own.
+    pub fn obstacles(&self) -> Obstacles {
+        let applying = self.clone();
+        Arc::new(move |id, decision, effect| applying.obstacle(id, decision, effect))
+    }
+
+    fn obstacle(&self, id: Id, decision: &Decision, effect: Option<&Effect>) -> Option<Obstacle> {
+        if decision.status != Status::Queued || !self.is_on() {
+            return None;
+        }
+        let begun = effect.filter(|effect| effect.ended_at.is_none());
+        if !begun.is_some_and(|effect| effect.touched) && self.is_stopped(Some(decision)) {
+            let what = self.brakes.open()?.text();
+            let hint = "`grps decisions breaker --close` lets decisions through again".to_owned();
+            return Some(Obstacle { what, hint: Some(hint) });
+        }
+        let areas: &[Area] = match decision.action {
+            Action::Suspend | Action::Ban => &[Area::Group, Area::Roles, Area::Experience],
+            _ => &[Area::Group, Area::Roles],
+        };
+        if let Some(Held { what, hint, .. }) = self.holds.in_the_way(areas) {
+            return Some(Obstacle { what, hint });
+        }
+        // Its own attempts have said more than that.
+        let first = self.open.before(id).filter(|_| begun.is_none_or(|effect| effect.waiting.is_none()))?;
+        Some(Obstacle { what: format!("decision {first} about the same player comes first"), hint: None })
     }
 }

@@ -99,7 +99,7 @@ impl Applying {
     }
 
     /// While the breaker is open, what the policy decided waits. What a person ordered, and what ends by itself, goes on.
-    fn is_stopped(&self, decision: Option<&Decision>) -> bool {
+    pub(super) fn is_stopped(&self, decision: Option<&Decision>) -> bool {
         decision.is_some_and(|decision| decision.origin == Origin::Policy) && self.brakes.open().is_some()
     }
 

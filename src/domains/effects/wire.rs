@@ -9,7 +9,8 @@ use crate::http::wire::Timestamp;
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", rename = "Effect")]
 pub struct EffectView {
-    pub began_at: Timestamp,
+    /// Null before it begins, where something is in the way.
+    pub began_at: Option<Timestamp>,
     /// Null while it is under way.
     pub ended_at: Option<Timestamp>,
     /// What was done, oldest first; of very many, the first and the newest.
@@ -36,13 +37,20 @@ pub struct StepView {
 impl From<Effect> for EffectView {
     fn from(effect: Effect) -> Self {
         Self {
-            began_at: Timestamp(effect.began_at),
+            began_at: Some(Timestamp(effect.began_at)),
             ended_at: effect.ended_at.map(Timestamp),
             steps: effect.steps.into_iter().map(StepView::from).collect(),
             waiting: effect.waiting,
             hint: effect.hint,
             failures: effect.failures,
         }
+    }
+}
+
+impl EffectView {
+    /// Of what has not begun yet.
+    pub fn not_begun() -> Self {
+        Self { began_at: None, ended_at: None, steps: Vec::new(), waiting: None, hint: None, failures: 0 }
     }
 }
 

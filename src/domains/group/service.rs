@@ -194,20 +194,30 @@ impl Group {
             return Ok(key);
         }
         let key = Arc::new(access.roblox.introspect().await?);
-        self.lock().key = Some((now, key.clone()));
+        let before = self.lock().key.replace((now, key.clone()));
+        let faulty = |key: &KeyInfo| KeyFault::of(key, access.group, now).is_some();
+        if faulty(&key) && before.is_none_or(|(_, before)| !faulty(&before)) {
+            // The watch has to see when it is mended.
+            access.roblox.standing().news.notify_one();
+        }
         Ok(key)
     }
 
-    /// What is wrong, as far as is known without asking: the key, the last look at the group, or ranks that have no role.
+    /// What is wrong, as far as is known without asking: the key, as introspection or the answer to any call tells, the last look at the
+    /// group, or ranks that have no role.
     pub fn failing(&self) -> Option<Failing> {
         let access = self.access.as_ref()?;
         let (failing, key, roles) = {
             let known = self.lock();
             (known.failing.clone(), known.key.clone(), known.roles.clone())
         };
-        let key = key.and_then(|(_, key)| KeyFault::of(&key, access.group, self.clock.now()));
+        let now = self.clock.now();
+        // Who is dead is refused, and introspection has the better words for it; any other fault is the smaller one.
+        let dead = key.as_ref().is_some_and(|(_, key)| KeyFault::is_dead(key, now));
+        let refused = access.roblox.standing().refused().filter(|_| !dead).map(|trouble| Failing::of(&trouble));
+        let key = key.and_then(|(_, key)| KeyFault::of(&key, access.group, now));
         let key = key.map(|fault| Failing { what: fault.to_string(), hint: Some(fault.fix()) });
-        key.or(failing).or_else(|| mismatch(&roles?.map(&self.policy.current())))
+        refused.or(key).or(failing).or_else(|| mismatch(&roles?.map(&self.policy.current())))
     }
 
     /// Notes how the last look at the group went; whether that is news.

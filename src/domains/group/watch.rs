@@ -1,8 +1,10 @@
 //! The worker that keeps what is known of the group and the key from growing old, and says when something is wrong with either.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 
 use super::keys::{KeyFault, days_left};
 use super::service::{Access, Failing, Group, KEY_AGE};
@@ -13,7 +15,7 @@ use crate::workers::{Next, Worker};
 /// How often the group is looked at.
 pub const EVERY: Duration = Duration::from_secs(600);
 
-/// The pause after a look that failed.
+/// The pause after a look that failed, or that found a key which will not do.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Looks at the group by the clock.
@@ -37,7 +39,10 @@ impl GroupWatch {
                 if self.group.note(None) {
                     tracing::info!("the group can be read again");
                 }
-                Next::After(EVERY)
+                Next::After(match self.said {
+                    None | Some(KeyFault::ExpiresIn(_)) => EVERY,
+                    Some(_) => AGAIN,
+                })
             }
             // Our own budget is used up: nothing is wrong.
             Err(Trouble::Paced { wait }) => Next::After(wait),
@@ -56,7 +61,9 @@ impl GroupWatch {
     }
 
     async fn ask(&mut self) -> Result<(), Trouble> {
-        let key = self.group.key(KEY_AGE).await;
+        // What was wrong may have been mended since.
+        let age = if self.group.failing().is_some() { Duration::ZERO } else { KEY_AGE };
+        let key = self.group.key(age).await;
         self.group.roles(Duration::ZERO).await?;
         let key = key?;
         let now = self.group.clock.now();
@@ -77,5 +84,10 @@ impl Worker for GroupWatch {
 
     fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async { Ok(self.look().await) })
+    }
+
+    /// Somebody else's call met a key that is refused.
+    fn wake(&self) -> Option<Arc<Notify>> {
+        Some(self.access.roblox.standing().news.clone())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Clock, Time};
-use crate::domains::applying::Applying;
+use crate::domains::applying::{Applying, Held};
 use crate::domains::brakes::Brakes;
 use crate::domains::discord::DiscordFeed;
 use crate::domains::doorbell::Doorbell;
@@ -94,8 +94,11 @@ impl Checks {
         let warnings = status.warnings();
         let discord = status.failing.map(|failing| with_hint(failing.what, failing.hint)).or(warnings);
         let doorbell = self.doorbell.failing().map(|failing| with_hint(failing.what, failing.hint));
-        let held = self.applying.held().map(|held| with_hint(held.what, held.hint));
-        let group = self.group.failing().map(|failing| with_hint(failing.what, failing.hint));
+        let held = self.applying.held();
+        let of_owner = held.clone().filter(Held::is_for_owner).map(|held| with_hint(held.what, held.hint));
+        let held = held.map(|held| with_hint(held.what, held.hint));
+        // What decisions wait for the owner to mend is wrong with Roblox, too, whether the watch has come across it or not.
+        let group = self.group.failing().map(|failing| with_hint(failing.what, failing.hint)).or(of_owner);
         let mut out = Vec::new();
         out.extend(self.group.access().map(|_| check("roblox", group)));
         out.extend(self.drift.failing().map(|why| check("drift", Some(why))));

@@ -15,6 +15,7 @@ mod legacy;
 mod messages;
 mod ordered;
 mod restrictions;
+mod standing;
 mod trouble;
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub use keys::{KeyInfo, KeyScope};
 pub use legacy::{Replaced, Versioned};
 pub use messages::{MAX_MESSAGE, MAX_TOPIC, PUBLISH_SCOPE};
 pub use restrictions::{MAX_DISPLAY_REASON, MAX_PRIVATE_REASON, Restriction, Wanted};
+pub use standing::Standing;
 pub use trouble::{Complaint, Cure, Trouble};
 
 use budget::Leave;
@@ -56,6 +58,7 @@ pub struct Roblox {
     key: HeaderValue,
     secret: Secret,
     budget: Budget,
+    standing: Standing,
 }
 
 /// What Open Cloud is told of us, and what it is asked about.
@@ -148,6 +151,7 @@ impl Roblox {
             key: credential("ROBLOX_OPEN_CLOUD_API_KEY", "", &settings.key)?,
             secret: settings.key.clone(),
             budget: Budget::new(clock, settings.budget_percent),
+            standing: Standing::default(),
         })
     }
 
@@ -158,6 +162,11 @@ impl Roblox {
 
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Whether Roblox takes calls with the key.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// The clock that calls are counted by.
@@ -183,7 +192,9 @@ impl Roblox {
         drop(leave);
         let answer = answer.map_err(|failed| Trouble::Unanswered(failed.unanswered("Roblox")))?;
         self.budget.heed(call.class, &answer);
-        trouble::read(answer, call.scope, call.setting, &self.secret)
+        let read = trouble::read(answer, call.scope, call.setting, &self.secret);
+        self.standing.heard(&read);
+        read
     }
 
     async fn json(&self, call: Call<'_>, what: &'static str) -> Result<Value, Trouble> {

@@ -18,6 +18,15 @@ pub struct Complaint {
     pub message: String,
 }
 
+impl Complaint {
+    /// Roblox's own words, quoted, as they end a sentence of ours; empty when there are none. A bare number tells nobody anything.
+    pub fn tail(&self) -> String {
+        let code = self.code.as_deref().filter(|code| code.parse::<i64>().is_err());
+        let said: Vec<&str> = code.into_iter().chain([self.message.as_str()]).filter(|part| !part.is_empty()).collect();
+        if said.is_empty() { String::new() } else { format!(": \"{}\"", said.join(": ").replace('"', "'")) }
+    }
+}
+
 /// Why a call did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
@@ -53,7 +62,7 @@ pub enum Cure {
 }
 
 impl Trouble {
-    /// What happened, in a sentence.
+    /// What happened: a sentence, and behind it what Roblox says, quoted.
     pub fn what(&self) -> String {
         let (what, complaint) = match self {
             Self::Unanswered(unanswered) => return unanswered.what.clone(),
@@ -70,10 +79,7 @@ impl Trouble {
             Self::Down { status, complaint } => (format!("Roblox is not well ({status})"), complaint),
             Self::Refused { status, complaint } => (format!("Roblox refused the request ({status})"), complaint),
         };
-        let code = complaint.code.as_deref();
-        let said: Vec<&str> =
-            code.into_iter().chain([complaint.message.as_str()]).filter(|part| !part.is_empty()).collect();
-        if said.is_empty() { what } else { format!("{what}: {}", said.join(": ")) }
+        format!("{what}{}", complaint.tail())
     }
 
     /// What a person can do about it; none where waiting is all there is.
@@ -212,6 +218,21 @@ mod tests {
             let expected = Complaint { code: code.map(str::to_owned), message: message.to_owned() };
             assert_eq!(complaint(body.as_bytes(), &Secret::new("k")), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn a_sentence_comes_first_and_the_vendors_words_last_and_quoted() {
+        let what = |code: Option<&str>, message: &str| {
+            Trouble::Refused {
+                status: 400,
+                complaint: Complaint { code: code.map(str::to_owned), message: message.to_owned() },
+            }
+            .what()
+        };
+        assert_eq!(what(Some("0"), "Invalid API Key"), r#"Roblox refused the request (400): "Invalid API Key""#);
+        assert_eq!(what(Some("-3"), ""), "Roblox refused the request (400)");
+        assert_eq!(what(Some("NOT_FOUND"), ""), r#"Roblox refused the request (400): "NOT_FOUND""#);
+        assert_eq!(what(Some("A"), r#"no "b""#), r#"Roblox refused the request (400): "A: no 'b'""#);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 
 use super::asker::{Claimant, decision_id};
-use super::shown::{DecisionDetail, DecisionList, OriginView};
+use super::shown::{DecisionDetail, DecisionList, Obstacles, OriginView};
 use super::wire::{ActionView, StatusView};
 use crate::base::{Cursor, Error, Id, Result};
 use crate::domains::auth::Caller;
@@ -83,6 +83,7 @@ struct BulkResults {
 
 pub struct DecisionsApi {
     pub ranks: Ranks,
+    pub obstacles: Obstacles,
 }
 
 /// Decisions, and what people say about them
@@ -125,8 +126,8 @@ impl DecisionsApi {
         let next_cursor = page.next.as_ref().map(Cursor::encode);
         let ids: Vec<Id> = page.items.iter().map(|((_, id), _)| *id).collect();
         let effects = self.ranks.effects(&ids).await?;
-        let shown = page.items.into_iter().zip(effects).map(|(found, effect)| DecisionDetail::of(found, effect));
-        Ok(Json(DecisionList { decisions: shown.collect(), next_cursor }))
+        let shown = |(found, effect)| DecisionDetail::of(found, effect, &self.obstacles);
+        Ok(Json(DecisionList { decisions: page.items.into_iter().zip(effects).map(shown).collect(), next_cursor }))
     }
 
     /// One decision with what it rests on
@@ -216,7 +217,7 @@ impl DecisionsApi {
     async fn shown(&self, found: Found) -> Result<DecisionDetail> {
         let ((_, id), _) = &found;
         let effect = self.ranks.effects(&[*id]).await?.pop().flatten();
-        Ok(DecisionDetail::of(found, effect))
+        Ok(DecisionDetail::of(found, effect, &self.obstacles))
     }
 
     async fn say_all(&self, ids: &[String], say: &Say, sender: &Sender) -> Result<BulkResults> {

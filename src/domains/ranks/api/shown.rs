@@ -1,5 +1,7 @@
 //! Decisions as lists show them.
 
+use std::sync::Arc;
+
 use poem_openapi::{Enum, Object};
 
 use super::wire::{ActionView, RuleView, StatusView};
@@ -9,6 +11,18 @@ use crate::domains::players::{Origin, Status};
 use crate::domains::policy::Action;
 use crate::domains::ranks::history::Decision;
 use crate::http::wire::{RobloxIdOut, Timestamp};
+
+/// What a queued decision waits for, beyond what its own row says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    pub what: String,
+    /// What somebody can do about it.
+    pub hint: Option<String>,
+}
+
+/// Tells what is in the way of a decision, whose row of effect is given where there is one. Asked for each decision that is shown, so it
+/// must not ask the store.
+pub type Obstacles = Arc<dyn Fn(Id, &Decision, Option<&Effect>) -> Option<Obstacle> + Send + Sync>;
 
 /// Where a decision comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -70,7 +84,7 @@ pub struct DecisionDetail {
     pub request_id: String,
     /// The rules gone through, in order.
     pub explain: Vec<RuleView>,
-    /// How far it has been carried out on Roblox; null before that begins, and where no group is connected.
+    /// How far it has been carried out on Roblox, and what is in the way; null before that begins, and where no group is connected.
     pub effect: Option<EffectView>,
 }
 
@@ -85,8 +99,18 @@ pub struct DecisionList {
 }
 
 impl DecisionDetail {
-    /// A decision, with how far it has been carried out.
-    pub fn of(((user, id), decision): ((RobloxId, Id), Decision), effect: Option<Effect>) -> Self {
+    /// A decision, with how far it has been carried out, and what is in its way.
+    pub fn of(
+        ((user, id), decision): ((RobloxId, Id), Decision),
+        effect: Option<Effect>,
+        obstacles: &Obstacles,
+    ) -> Self {
+        let obstacle = obstacles(id, &decision, effect.as_ref());
+        let mut effect = effect.map(EffectView::from);
+        if let Some(Obstacle { what, hint }) = obstacle {
+            let shown = effect.get_or_insert_with(EffectView::not_begun);
+            (shown.waiting, shown.hint) = (Some(what), hint);
+        }
         Self {
             id: id.to_string(),
             user_id: RobloxIdOut(user),
@@ -112,7 +136,7 @@ impl DecisionDetail {
             policy_version: decision.policy_version,
             request_id: decision.request_id,
             explain: decision.explain.into_iter().map(RuleView::from).collect(),
-            effect: effect.map(EffectView::from),
+            effect,
         }
     }
 }
