@@ -274,5 +274,8 @@ fn decisions_are_listed_approved_and_taken_back() {
             "{shown}"
         );
         assert!(home.run(&["decisions", "breaker", "--close"]).stdout.starts_with("closed"));
+        home.json(&["decisions", "breaker", "--open"]);
+        let shown = home.run(&["decisions", "breaker"]).stdout;
+        assert!(shown.contains("opened by hand: no reason given (by operator)"), "{shown}");
     });
 }
