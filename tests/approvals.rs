@@ -251,9 +251,20 @@ async fn lists_are_filtered_and_paged_newest_first() {
     assert!(shown["explain"].as_array().unwrap().iter().any(|rule| rule["rule"] == "points"), "{shown}");
     assert_eq!((&shown["actor"], &shown["status"]), (&one["actor"], &json!("applied")));
     app.get(&path).key().refused(403, "auth.scope_missing").await;
+    let whose = rows(&app, &DECISIONS).await[0].1.actor.id.clone();
+    assert_eq!(users(&list(&app, &format!("actor={whose}&status=applied&userId=5")).await), [5]);
+    assert_eq!(users(&list(&app, "actor=operator").await), [] as [u64; 0]);
+    let ban = app.apply(snapshot(10, 500, 7)).await;
+    app.post(&format!("{DECISIONS_PATH}/{}/approve", ban["requestId"].as_str().unwrap()), "")
+        .header("x-grps-actor", "500")
+        .operator()
+        .expect(200)
+        .await;
+    assert_eq!(users(&list(&app, "actor=operator").await), [10], "who approved counts");
+    assert_eq!(users(&list(&app, "actor=500").await), [10], "so does whom they claimed to act for");
     app.get(&format!("{DECISIONS_PATH}/0000000000000001")).operator().refused(404, "decisions.missing").await;
     app.get(&format!("{DECISIONS_PATH}/x")).operator().refused(422, "request.invalid").await;
-    for wrong in ["status=lost", "limit=0", "limit=201", "since=today", "cursor=x", "userId=0"] {
+    for wrong in ["status=lost", "limit=0", "limit=201", "since=today", "cursor=x", "userId=0", "actor="] {
         let answer = app.get(&format!("{DECISIONS_PATH}?{wrong}")).operator().refused(422, "request.invalid").await;
         assert_eq!(answer.complaints(), [format!("query.{}", wrong.split('=').next().unwrap())]);
     }

@@ -109,6 +109,9 @@ impl DecisionsApi {
         /// Decisions a page: 1 to 200.
         #[oai(default = "usual_list", validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<u32>,
+        /// Only what this credential asked for or approved, or somebody who claimed to be this Roblox user.
+        #[oai(validator(min_length = 1, max_length = 64))]
+        actor: Query<Option<String>>,
         /// `nextCursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> poem::Result<Json<DecisionList>> {
@@ -122,6 +125,7 @@ impl DecisionsApi {
         };
         let after = cursor.0.as_deref().map(Cursor::decode).transpose()?;
         let page = self.ranks.list(&filter, after.as_ref(), limit.0 as usize).await?;
+            actor: actor.0,
         let next_cursor = page.next.as_ref().map(Cursor::encode);
         let ids: Vec<Id> = page.items.iter().map(|((_, id), _)| *id).collect();
         let effects = self.ranks.effects(&ids).await?;
