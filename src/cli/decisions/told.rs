@@ -66,7 +66,7 @@ pub fn show(one: &Value) -> String {
         Some("failed") => "mend what it says, then `grps decisions retry ID`",
         _ => return out,
     };
-    out += &format!("{:<16} {}\n", "next", next.replace("ID", &text(&one["id"])));
+    out += &format!("{:<16} {}\n", "next", next.replace("ID", text(&one["id"])));
     out
 }
 
