@@ -179,7 +179,8 @@ pub fn told(answer: &Value) -> String {
         out += &format!("{rejected} {} rejected, {} {} left.", are(rejected), left.len(), are(left.len() as u64));
     }
     if let Some(why) = answer["stopped"]["detail"].as_str() {
-        out += &format!("\nThere may be more: {why}. The same command again goes on.");
+        let again = if answer["dryRun"] == true { "" } else { " The same command again goes on." };
+        out += &format!("\nThere may be more: {why}.{again}");
     }
     out
 }
