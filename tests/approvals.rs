@@ -218,6 +218,25 @@ async fn many_are_answered_one_by_one() {
 }
 
 #[tokio::test]
+async fn only_what_still_waits_is_rejected_where_that_is_asked_for() {
+    let app = TestApp::new().await;
+    let mut ids = Vec::new();
+    for user in 1..=2 {
+        ids.push(app.apply(snapshot(user, 500, 7)).await["requestId"].clone());
+    }
+    say(&app, "approve", &ids[0]).await;
+    let body = json!({ "ids": ids, "onlyProposed": true });
+    for _ in 0..2 {
+        let call = app.post(&format!("{DECISIONS_PATH}/reject"), body.to_string()).operator();
+        let results = call.expect(200).await.json()["results"].take();
+        assert_eq!(results[0]["error"]["code"], "decisions.not_proposed", "{results}");
+        assert_eq!(results[1]["decision"]["status"], "blocked", "said twice is said once: {results}");
+    }
+    assert_eq!(decision(&app, &ids[0]).await.status, Status::Queued);
+    check_index(&app).await;
+}
+
+#[tokio::test]
 async fn lists_are_filtered_and_paged_newest_first() {
     let app = TestApp::new().await;
     for user in 1..=6 {
@@ -232,6 +251,17 @@ async fn lists_are_filtered_and_paged_newest_first() {
     assert_eq!(users(&list(&app, "action=SUSPEND&status=applied").await), [6, 4, 2]);
     assert_eq!(users(&list(&app, "userId=5&origin=policy").await), [5]);
     assert_eq!(users(&list(&app, "origin=revert").await), [] as [u64; 0]);
+    let whose = rows(&app, &DECISIONS).await[0].1.actor.id.clone();
+    assert_eq!(users(&list(&app, &format!("actor={whose}&status=applied&userId=5")).await), [5]);
+    assert_eq!(users(&list(&app, "actor=operator").await), [] as [u64; 0]);
+    let ban = app.apply(snapshot(10, 500, 7)).await;
+    app.post(&format!("{DECISIONS_PATH}/{}/approve", ban["requestId"].as_str().unwrap()), "")
+        .header("x-grps-actor", "500")
+        .operator()
+        .expect(200)
+        .await;
+    assert_eq!(users(&list(&app, "actor=operator").await), [10], "who approved counts");
+    assert_eq!(users(&list(&app, "actor=500").await), [10], "so does whom they claimed to act for");
     assert_eq!(users(&list(&app, "since=2025-03-01T18:16:04Z&until=2025-03-01T18:16:24Z").await), [4, 3]);
     let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
@@ -253,7 +283,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
     app.get(&path).key().refused(403, "auth.scope_missing").await;
     app.get(&format!("{DECISIONS_PATH}/0000000000000001")).operator().refused(404, "decisions.missing").await;
     app.get(&format!("{DECISIONS_PATH}/x")).operator().refused(422, "request.invalid").await;
-    for wrong in ["status=lost", "limit=0", "limit=201", "since=today", "cursor=x", "userId=0"] {
+    for wrong in ["status=lost", "limit=0", "limit=201", "since=today", "cursor=x", "userId=0", "actor="] {
         let answer = app.get(&format!("{DECISIONS_PATH}?{wrong}")).operator().refused(422, "request.invalid").await;
         assert_eq!(answer.complaints(), [format!("query.{}", wrong.split('=').next().unwrap())]);
     }

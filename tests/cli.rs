@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::INGEST;
+use crate::harness::{INGEST, snapshot};
 use crate::process::{Home, bytes_below, request};
 
 /// Runs `test` on a home whose data no server has open, then on one with a server.
@@ -274,5 +274,57 @@ fn decisions_are_listed_approved_and_taken_back() {
             "{shown}"
         );
         assert!(home.run(&["decisions", "breaker", "--close"]).stdout.starts_with("closed"));
+        home.json(&["decisions", "breaker", "--open"]);
+        let shown = home.run(&["decisions", "breaker"]).stdout;
+        assert!(shown.contains("opened by hand: no reason given (by operator)"), "{shown}");
     });
+}
+
+#[test]
+fn all_that_is_proposed_is_rejected_at_once_by_what_it_has_in_common() {
+    let home = Home::new();
+    let server = home.serve();
+    let made = home.json(&["keys", "create", "--name", "stolen", "--scopes", "ingest,decisions:apply", "--compat"]);
+    let (kid, secret) = (made["key"]["kid"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let headers = [("x-grps-api-key", secret), ("x-grps-evaluate", "true"), ("x-grps-apply", "true")];
+    for user in 1..=105 {
+        let answer = server.post(INGEST, &headers, &snapshot(user, 500, 7).to_string()).json();
+        assert_eq!(answer["decision"]["status"], "proposed", "{answer}");
+    }
+    let queued = server.post(INGEST, &headers, &snapshot(200, 800, 0).to_string()).json();
+    assert_eq!(queued["decision"]["status"], "queued", "{queued}");
+    let reject = |arguments: &[&str]| home.run(&[&["decisions", "reject"], arguments].concat());
+    for wrong in [
+        &[][..],
+        &["--reason", "why"],
+        &["--dry-run"],
+        &["0000000000000001", "--since", "2h"],
+        &["0000000000000001", "--dry-run"],
+        &["--since", "often"],
+        &["--user", "somebody"],
+        &["--origin", "often"],
+        &["--actor", ""],
+    ] {
+        let done = reject(wrong);
+        assert!(done.code == Some(2) && done.stdout.is_empty(), "{wrong:?}: {}{}", done.stdout, done.stderr);
+    }
+    let dry = reject(&["--since", "1h", "--actor", kid, "--dry-run"]);
+    assert_eq!(dry.code, Some(0), "{}", dry.stderr);
+    assert!(dry.stdout.contains("105 would be rejected") && dry.stdout.contains("BAN"), "{}", dry.stdout);
+    for none in [&["--until", "1h"][..], &["--origin", "drift"], &["--actor", "somebody"], &["--user", "200"]] {
+        assert!(reject(none).stdout.contains("0 are rejected, 0 are left"), "{none:?}");
+    }
+    let one = reject(&["--user", "7", "--reason", "stolen key"]);
+    assert!(one.code == Some(0) && one.stdout.contains("1 is rejected, 0 are left"), "{}", one.stdout);
+    let all = home.json(&["decisions", "reject", "--since", "1h", "--origin", "policy", "--dry-run"]);
+    assert_eq!((&all["dryRun"], &all["found"], &all["rejected"]), (&json!(true), &json!(104), &json!(0)), "{all}");
+    assert_eq!(all["decisions"].as_array().unwrap().len(), 104);
+    server.stop();
+    let all = home.json(&["decisions", "reject", "--since", "1h", "--actor", kid, "--reason", "stolen key"]);
+    assert_eq!((&all["found"], &all["rejected"], &all["left"]), (&json!(104), &json!(104), &json!([])), "{all}");
+    assert_eq!(home.json(&["decisions", "list", "--status", "proposed"])["decisions"], json!([]));
+    let left = home.json(&["decisions", "list", "--user", "200", "--actor", kid]);
+    assert_eq!(left["decisions"][0]["status"], "queued", "what is not proposed stays: {left}");
+    let one = home.json(&["decisions", "list", "--user", "9"]);
+    assert_eq!(one["decisions"][0]["blockedReason"], "Rejected by operator: stolen key");
 }

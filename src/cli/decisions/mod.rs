@@ -1,14 +1,17 @@
 //! `grps decisions`: find decisions, say yes or no to them, take them back, and the hand on the breaker.
 
+pub mod reject;
 mod told;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use poem::http::Method;
 use serde_json::{Value, json};
 
+use self::reject::RejectArgs;
 use self::told::{breaker, list, results, reverted, show};
 use super::session::{Session, number, segment, target, text};
 use super::{Common, print, user_id};
@@ -33,15 +36,8 @@ pub enum DecisionsCommand {
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Keep decisions from taking effect
-    Reject {
-        /// Their ids, as `grps decisions list` shows them
-        #[arg(required = true)]
-        ids: Vec<String>,
-        /// Why, for whoever looks at them
-        #[arg(long, default_value = "")]
-        reason: String,
-    },
+    /// Keep decisions from taking effect: some by their ids, or all that is proposed and fits
+    Reject(RejectArgs),
     /// Try a failed decision again
     Retry {
         /// Its id, as `grps decisions list` shows it
@@ -61,24 +57,34 @@ pub struct ListArgs {
     /// BAN, SUSPEND, DEMOTE or PROMOTE
     #[arg(long)]
     action: Option<String>,
-    /// Only about this player
-    #[arg(long, value_name = "ID", value_parser = user_id)]
-    user: Option<RobloxId>,
-    /// policy, revert, drift or suspension_end
-    #[arg(long)]
-    origin: Option<String>,
-    /// Made since: `2h`, `30m`, `7d` ago, or a time such as 2025-03-01T18:00:00Z
-    #[arg(long, value_name = "WHEN")]
-    since: Option<When>,
-    /// Made before
-    #[arg(long, value_name = "WHEN")]
-    until: Option<When>,
+    #[command(flatten)]
+    which: Which,
     /// How many, 1 to 200
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=200))]
     limit: u64,
     /// Go on behind the page that ended with this
     #[arg(long)]
     cursor: Option<String>,
+}
+
+/// Whom decisions are about, when they were made, and by whom.
+#[derive(Default, Args)]
+pub struct Which {
+    /// Only about this player
+    #[arg(long, value_name = "ID", value_parser = user_id)]
+    pub user: Option<RobloxId>,
+    /// policy, revert, drift or suspension_end
+    #[arg(long)]
+    pub origin: Option<String>,
+    /// Made since: `2h`, `30m`, `7d` ago, or a time such as 2025-03-01T18:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<When>,
+    /// Made before
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<When>,
+    /// Only what this credential asked for or approved, or somebody who claimed to be this Roblox user
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub actor: Option<String>,
 }
 
 #[derive(Args)]
@@ -154,7 +160,7 @@ pub async fn run(command: DecisionsCommand, common: &Common, sources: &Sources) 
     let answer = Session::with(sources, async |session| call(session, &command).await).await?;
     print(common.json, &answer, || shown(&command, &answer));
     let refused = answer["results"].as_array().is_some_and(|all| all.iter().any(|one| !one["error"].is_null()));
-    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if refused || reject::failed(&answer) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn call(session: &Session, command: &DecisionsCommand) -> Result<Value> {
@@ -167,9 +173,7 @@ async fn call(session: &Session, command: &DecisionsCommand) -> Result<Value> {
         DecisionsCommand::Approve { ids } => {
             post("/automation/decisions/approve", json!({ "ids": trimmed(ids) })).await
         }
-        DecisionsCommand::Reject { ids, reason } => {
-            post("/automation/decisions/reject", json!({ "ids": trimmed(ids), "reason": reason })).await
-        }
+        DecisionsCommand::Reject(args) => args.call(session).await,
         DecisionsCommand::Retry { id } => {
             session.call(Method::POST, &format!("/automation/decisions/{}/retry", segment(id)), None).await
         }
@@ -233,13 +237,22 @@ impl ListArgs {
             ("limit", Some(self.limit.to_string())),
             ("status", self.status.as_deref().map(|status| segment(status).to_ascii_lowercase())),
             ("action", self.action.as_deref().map(|action| segment(action).to_ascii_uppercase())),
+            ("cursor", self.cursor.as_deref().map(segment)),
+        ];
+        target("/automation/decisions", asked.into_iter().chain(self.which.asked(now)))
+    }
+}
+
+impl Which {
+    /// As the list of decisions is asked.
+    fn asked(&self, now: Time) -> [(&'static str, Option<String>); 5] {
+        [
             ("userId", self.user.map(|user| user.to_string())),
             ("origin", self.origin.as_deref().map(segment)),
             ("since", self.since.map(|when| when.text(now))),
             ("until", self.until.map(|when| when.text(now))),
-            ("cursor", self.cursor.as_deref().map(segment)),
-        ];
-        target("/automation/decisions", asked)
+            ("actor", self.actor.as_deref().map(segment)),
+        ]
     }
 }
 
@@ -251,7 +264,8 @@ fn shown(command: &DecisionsCommand, answer: &Value) -> String {
     match command {
         DecisionsCommand::List(_) => list(answer),
         DecisionsCommand::Show { .. } => show(answer),
-        DecisionsCommand::Approve { .. } | DecisionsCommand::Reject { .. } => results(answer),
+        DecisionsCommand::Reject(args) if !args.by_id() => reject::told(answer),
+        DecisionsCommand::Approve { .. } | DecisionsCommand::Reject(_) => results(answer),
         DecisionsCommand::Retry { .. } => format!("Decision {} is queued again.", text(&answer["id"])),
         DecisionsCommand::Revert(args) => reverted(args.yes, answer),
         DecisionsCommand::Breaker(_) => breaker(answer),

@@ -130,8 +130,15 @@ impl Stage {
     /// # Errors
     /// The server's own.
     pub async fn ask(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Value> {
-        let session = Session::open(&self.sources).await?;
-        session.call(method, target, body).await
+        self.session().await?.call(method, target, body).await
+    }
+
+    /// What a command of the operator talks through.
+    ///
+    /// # Errors
+    /// The server's own.
+    pub async fn session(&self) -> Result<Session> {
+        Session::open(&self.sources).await
     }
 
     pub fn base(&self) -> &str {

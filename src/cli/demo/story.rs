@@ -1,11 +1,14 @@
 //! What happens, step by step, with the command that does the same.
 
+use std::time::Duration;
+
 use poem::http::Method;
 use serde_json::{Value, json};
 
 use super::group::{AFTER, BEFORE, FIRST, Group, MEMBERS};
 use super::stage::Stage;
-use crate::base::Result;
+use crate::base::{Clock, Result};
+use crate::cli::decisions::{When, Which, reject};
 use crate::cli::write_out;
 
 /// Members who earn a promotion honestly.
@@ -14,8 +17,8 @@ const EARNED: u64 = 12;
 /// Promotions that a stolen key asks for.
 const STOLEN: u64 = 200;
 
-/// Decisions that one call settles at most.
-const AT_ONCE: usize = 100;
+/// How far back what went wrong is looked for.
+const BACK: Duration = Duration::from_secs(600);
 
 /// Tells the story; whether the group came out of it as it should.
 ///
@@ -87,7 +90,7 @@ async fn revert(stage: &Stage, group: &Group) -> Result<()> {
         if group.holders(AFTER) == 0 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     say(&format!("   {} members hold {BEFORE} again.", group.holders(BEFORE)));
     Ok(())
@@ -95,16 +98,11 @@ async fn revert(stage: &Stage, group: &Group) -> Result<()> {
 
 /// What the breaker kept back is proposed, and nobody should say yes to it by mistake.
 async fn reject(stage: &Stage) -> Result<()> {
-    say("\n5. Turn down what still waits for somebody to say yes.\n\n   grps decisions list --status proposed");
-    say("   grps decisions reject ID… --reason \"stolen key\"\n");
-    let target = format!("/automation/decisions?status=proposed&limit={STOLEN}");
-    let waiting = stage.ask(Method::GET, &target, None).await?;
-    let ids: Vec<&Value> = waiting["decisions"].as_array().into_iter().flatten().map(|one| &one["id"]).collect();
-    for some in ids.chunks(AT_ONCE) {
-        let body = json!({ "ids": some, "reason": "stolen key" });
-        stage.ask(Method::POST, "/automation/decisions/reject", Some(&body)).await?;
-    }
-    say(&format!("   {} are rejected.", ids.len()));
+    say("\n5. Turn down what still waits for somebody to say yes.\n");
+    say("   grps decisions reject --since 10m --reason \"stolen key\"\n");
+    let recent = Which { since: Some(When::Ago(BACK)), ..Which::default() };
+    let done = reject::all(&stage.session().await?, &recent, "stolen key").await?;
+    say(&format!("   {} are rejected.", done.rejected));
     Ok(())
 }
 
@@ -127,7 +125,7 @@ fn name(user: u64) -> String {
 
 /// Ten minutes ago.
 fn ago() -> String {
-    (crate::base::Clock::system().now() - std::time::Duration::from_secs(600)).to_string()
+    (Clock::system().now() - BACK).to_string()
 }
 
 fn words(value: &Value) -> &str {

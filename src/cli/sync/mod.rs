@@ -28,6 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum SyncCommand {
     /// Read the data store; a run that stopped goes on where it did
     Run(RunArgs),
+    /// Read again what failed: the rest of a run that stopped, or the entries that could not be taken in
+    Retry {
+        /// The run's id, as `grps sync status` shows it
+        id: String,
+        /// Show how far it is until it ends; without a running server this is always so
+        #[arg(long)]
+        watch: bool,
+    },
     /// How the last runs went, or all about one
     Status {
         /// A run's id
@@ -62,14 +70,20 @@ pub struct RunArgs {
 
 pub async fn run(command: SyncCommand, common: &Common, sources: &Sources) -> Result<ExitCode> {
     let work = async |session: &Session| match &command {
-        SyncCommand::Run(args) => begin(args, common, session).await,
+        SyncCommand::Run(args) => attend((begin(args, session), args.watch), common, session).await,
+        SyncCommand::Retry { id, watch } => attend((retry(id, session), *watch), common, session).await,
         SyncCommand::Status { id, limit } => status(id.as_deref(), *limit, common, session).await,
     };
     Session::with(sources, work).await
 }
 
-/// Begins a run. Where no server does the work, this process does, until the run is over or somebody stops it.
-async fn begin(args: &RunArgs, common: &Common, session: &Session) -> Result<ExitCode> {
+/// Begins a run as `begun` does, which gives its id. Where no server does the work, this process does, until the run is over or somebody
+/// stops it.
+async fn attend(
+    (begun, watch): (impl Future<Output = Result<String>>, bool),
+    common: &Common,
+    session: &Session,
+) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
     let worker = session.hosted().and_then(|app| Some((app, app.sync.worker()?)));
     let supervisor = worker.map(|(app, worker)| {
@@ -78,7 +92,7 @@ async fn begin(args: &RunArgs, common: &Common, session: &Session) -> Result<Exi
         supervisor
     });
     let done = tokio::select! {
-        done = follow(args, session) => done.map(Some),
+        done = follow(begun, watch, session) => done.map(Some),
         () = stop.next() => Ok(None),
     };
     if let Some(supervisor) = supervisor {
@@ -89,7 +103,7 @@ async fn begin(args: &RunArgs, common: &Common, session: &Session) -> Result<Exi
         eprintln!("Not watched any more; {who}. `grps sync status` tells how far it is.");
         return Ok(ExitCode::SUCCESS);
     };
-    let still = run["status"] == "running";
+    let still = is_alive(&run);
     print(common.json, &run, || match still {
         true => format!(
             "{}\n  The server goes on with it; `grps sync status {}` tells how far it is.",
@@ -101,8 +115,8 @@ async fn begin(args: &RunArgs, common: &Common, session: &Session) -> Result<Exi
     Ok(ExitCode::from(u8::from(run["status"] == "failed")))
 }
 
-/// The run as it is once it is over, or once its first entries are read.
-async fn follow(args: &RunArgs, session: &Session) -> Result<Value> {
+/// Asks for a run, and waits until its first entries are read.
+async fn begin(args: &RunArgs, session: &Session) -> Result<String> {
     let mut body = json!({ "activity": args.activity, "limit": args.limit });
     for (name, value) in [("scope", &args.scope), ("prefix", &args.prefix)] {
         if let Some(value) = value {
@@ -111,18 +125,31 @@ async fn follow(args: &RunArgs, session: &Session) -> Result<Value> {
     }
     let mode = [("x-grps-sync", if args.once { "page" } else { "all" }.to_owned())];
     let (headers, _) = session.exchange((Method::POST, "/sync/roblox"), &mode, Some(&body)).await?;
-    let id = headers.get("x-grps-job-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let target = format!("/sync/jobs/{id}");
-    let to_the_end = args.watch || !session.is_remote();
+    Ok(headers.get("x-grps-job-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned())
+}
+
+async fn retry(id: &str, session: &Session) -> Result<String> {
+    let run = session.call(Method::POST, &format!("/sync/jobs/{}/retry", segment(id)), None).await?;
+    Ok(text(&run["id"]).to_owned())
+}
+
+/// The run as it is once it is over, or once it has begun.
+async fn follow(begun: impl Future<Output = Result<String>>, watch: bool, session: &Session) -> Result<Value> {
+    let target = format!("/sync/jobs/{}", begun.await?);
+    let to_the_end = watch || !session.is_remote();
     let meter = Meter::new();
     loop {
         let run = session.call(Method::GET, &target, None).await?;
-        if !to_the_end || !matches!(run["status"].as_str(), Some("pending" | "running")) {
+        if !to_the_end || !is_alive(&run) {
             return Ok(run);
         }
         meter.tell("reading entries", number(&run["seen"]), number(&run["total"]));
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+fn is_alive(run: &Value) -> bool {
+    matches!(run["status"].as_str(), Some("pending" | "running"))
 }
 
 async fn status(id: Option<&str>, limit: u64, common: &Common, session: &Session) -> Result<ExitCode> {

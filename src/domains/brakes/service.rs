@@ -150,8 +150,8 @@ impl Brakes {
         }
         let (ids, at) = (&self.0.fittings.ids, self.0.fittings.clock.now());
         let counted = Counted { at, trip: ids.next(), audit: ids.next(), actor, request_id };
-        let reason = Some(reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-        let by = reason.map_or_else(|| format!("by {}", actor.id), |reason| format!("{reason} (by {})", actor.id));
+        let reason = Some(reason.trim()).filter(|reason| !reason.is_empty()).unwrap_or("no reason given");
+        let by = format!("{reason} (by {})", actor.id);
         let (trip, by) = (
             &Trip {
                 id: counted.trip,

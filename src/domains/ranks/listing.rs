@@ -22,6 +22,8 @@ pub struct Filter {
     pub since: Option<Time>,
     /// Made before this time.
     pub until: Option<Time>,
+    /// A credential, or the Roblox id somebody claimed to be: whoever asked for the decision, or approved it.
+    pub actor: Option<String>,
 }
 
 /// A decision with whom it is about.
@@ -32,6 +34,7 @@ impl Filter {
         self.status.is_none_or(|status| decision.status == status)
             && self.action.is_none_or(|action| decision.action == action)
             && self.origin.is_none_or(|origin| decision.origin.text() == origin)
+            && self.actor.as_ref().is_none_or(|actor| decision.is_of(actor))
     }
 
     fn ids(&self) -> (Id, Id) {

@@ -40,7 +40,7 @@ impl Example for Rejection {
 
 /// Decisions to approve or reject.
 #[derive(Debug, Object)]
-#[oai(example)]
+#[oai(rename_all = "camelCase", example)]
 struct Bulk {
     /// 1 to 100 ids of decisions.
     #[oai(validator(min_items = 1, max_items = 100))]
@@ -48,11 +48,14 @@ struct Bulk {
     /// Why they are rejected; at most 200 characters.
     #[oai(default, validator(max_length = 200))]
     reason: String,
+    /// Reject only what is `proposed`: what somebody approved meanwhile stays.
+    #[oai(default)]
+    only_proposed: bool,
 }
 
 impl Example for Bulk {
     fn example() -> Self {
-        Self { ids: vec!["19541e5ac1000001".into()], reason: String::new() }
+        Self { ids: vec!["19541e5ac1000001".into()], reason: String::new(), only_proposed: false }
     }
 }
 
@@ -107,6 +110,9 @@ impl DecisionsApi {
         since: Query<Option<Timestamp>>,
         /// Made before this time: RFC 3339.
         until: Query<Option<Timestamp>>,
+        /// Only what this credential asked for or approved, or somebody who claimed to be this Roblox user.
+        #[oai(validator(min_length = 1, max_length = 64))]
+        actor: Query<Option<String>>,
         /// Decisions a page: 1 to 200.
         #[oai(default = "usual_list", validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<u32>,
@@ -120,6 +126,7 @@ impl DecisionsApi {
             origin: origin.0.map(OriginView::text),
             since: since.0.map(|at| at.0),
             until: until.0.map(|at| at.0),
+            actor: actor.0,
         };
         let after = cursor.0.as_deref().map(Cursor::decode).transpose()?;
         let page = self.ranks.list(&filter, after.as_ref(), limit.0 as usize).await?;
@@ -163,7 +170,8 @@ impl DecisionsApi {
         sender: Claimant,
         why: Json<Rejection>,
     ) -> poem::Result<Json<DecisionDetail>> {
-        Ok(Json(self.say(in_path(&id)?, &Say::Reject { reason: why.0.reason }, &sender.0).await?))
+        let say = Say::Reject { reason: why.0.reason, only_proposed: false };
+        Ok(Json(self.say(in_path(&id)?, &say, &sender.0).await?))
     }
 
     /// Try a failed decision again
@@ -203,8 +211,8 @@ impl DecisionsApi {
         sender: Claimant,
         wanted: Json<Bulk>,
     ) -> poem::Result<Json<BulkResults>> {
-        let Bulk { ids, reason } = wanted.0;
-        Ok(Json(self.say_all(&ids, &Say::Reject { reason }, &sender.0).await?))
+        let Bulk { ids, reason, only_proposed } = wanted.0;
+        Ok(Json(self.say_all(&ids, &Say::Reject { reason, only_proposed }, &sender.0).await?))
     }
 }
 

@@ -80,6 +80,12 @@ impl Decision {
     pub fn why(&self) -> Option<&str> {
         self.failure.as_deref().filter(|_| self.status == Status::Failed).or(self.blocked_reason.as_deref())
     }
+
+    /// Whether this credential asked for it or approved it, or somebody who claimed to be this Roblox user.
+    pub fn is_of(&self, who: &str) -> bool {
+        let is = |one: &Actor| one.id == who || one.claimed.is_some_and(|claimed| claimed.to_string() == who);
+        is(&self.actor) || self.approved_by.as_ref().is_some_and(is)
+    }
 }
 
 /// Writes a decision with the rows that find it.

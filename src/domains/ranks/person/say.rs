@@ -19,8 +19,8 @@ use crate::store::Tx;
 pub enum Say {
     /// Let it take effect.
     Approve,
-    /// Do not let it, for this reason.
-    Reject { reason: String },
+    /// Do not let it, for this reason; where that is asked for, only as long as nobody has approved it.
+    Reject { reason: String, only_proposed: bool },
     /// It failed; try again.
     Retry,
 }
@@ -47,8 +47,8 @@ impl Ranks {
     /// Does what a person says about the decision `id`, and gives it as it is then. Said again, it changes nothing.
     ///
     /// # Errors
-    /// `decisions.missing`; `decisions.not_open`, `decisions.ended`, `decisions.not_failed`, `decisions.facts_changed` where it cannot be
-    /// done any more; `decisions.protected`, `decisions.actor_limited` where it may not; those of the store.
+    /// `decisions.missing`; `decisions.not_open`, `decisions.ended`, `decisions.not_failed`, `decisions.not_proposed`,
+    /// `decisions.facts_changed` where it cannot be done any more; `decisions.protected`, `decisions.actor_limited` where it may not; those of the store.
     pub async fn say(&self, id: Id, say: &Say, sender: &Sender) -> Result<(RobloxId, Decision)> {
         let stamp = &Stamp { audit: self.ids.next(), at: self.clock.now(), sender: sender.clone() };
         self.store
@@ -60,7 +60,7 @@ impl Ranks {
                 found.check(say)?;
                 match say {
                     Say::Approve | Say::Retry => self.queue(&tx, found, say, stamp).await,
-                    Say::Reject { reason } => {
+                    Say::Reject { reason, .. } => {
                         let by = format!("Rejected by {}", stamp.sender.actor.id);
                         let why = if reason.is_empty() { by } else { format!("{by}: {reason}") };
                         Ok(found.withdraw(&tx, say.verb(), &why, stamp))
@@ -168,6 +168,11 @@ impl Open {
             (Say::Retry, status) if status != Status::Failed => {
                 let detail = format!("decision {id} is {}, so there is nothing to retry", status.text());
                 return Err(Error::conflict("decisions.not_failed", detail).hint("approve what waits for a person"));
+            }
+            (Say::Reject { only_proposed: true, .. }, status) if status != Status::Proposed => {
+                let detail =
+                    format!("decision {id} is {}, and only what is proposed was to be rejected", status.text());
+                return Err(Error::conflict("decisions.not_proposed", detail).hint("reject it by its id alone"));
             }
             (Say::Reject { .. }, _) => return Ok(()),
             _ => {}

@@ -2,7 +2,6 @@
 
 use super::run::Doing;
 use crate::base::{Cursor, Error, Result, Time};
-use crate::domains::audit::Actor;
 use crate::domains::players::Status;
 use crate::domains::ranks::history::Decision;
 
@@ -19,12 +18,7 @@ pub struct Window {
 impl Window {
     fn holds(&self, at: Time, decision: &Decision) -> bool {
         let in_time = self.since <= at && self.until.is_none_or(|until| at < until);
-        let is = |who: &Actor, wanted: &str| {
-            who.id == wanted || who.claimed.is_some_and(|claimed| claimed.to_string() == wanted)
-        };
-        let approved = |wanted: &str| decision.approved_by.as_ref().is_some_and(|who| is(who, wanted));
-        let theirs = |actor: &String| is(&decision.actor, actor) || approved(actor);
-        in_time && self.actor.as_ref().is_none_or(theirs)
+        in_time && self.actor.as_ref().is_none_or(|actor| decision.is_of(actor))
     }
 
     pub(super) fn chose(&self, decision: &Decision) -> bool {
