@@ -1,6 +1,7 @@
 //! Decisions carried out in a group: promotions, suspensions, and everything that can be in the way. Roblox is a real HTTP server.
 
 mod demo;
+mod given;
 mod kills;
 mod pace;
 mod reload;

@@ -126,7 +126,8 @@ impl Case<'_> {
                 }
                 effect.former = Some(ours);
             }
-            if self.notes(effect, next) || first {
+            // Also where that was tried before, and the decision fell and was queued again meanwhile: nothing is sent that is not remembered.
+            if self.notes(effect, next) || first || !effect.touched {
                 self.remember(effect).await?;
             }
             self.make(effect, next, (&member, sight)).await?;
@@ -239,7 +240,7 @@ impl Case<'_> {
                 return Ok(());
             }
         };
-        let first_sent = match effect.restricted_at {
+        let first_sent = match effect.restricted_at.filter(|_| effect.touched) {
             Some(at) => at,
             None => {
                 let now = self.now();

@@ -1,8 +1,10 @@
 //! Which effects are open, and when each is due: a fold of committed rows, rebuilt at start.
 //!
-//! Of one member only the first is ever due: those whose decision has fallen first (what they began is taken back), then by id.
+//! Of one member only the first is ever due: those whose decision has fallen first (what they began is taken back), then by id. Of all
+//! members' first ones, those that wait for another try and those that no try was made of yet share a tick evenly, each in the order in which
+//! they became due: neither can keep the other waiting, however many come, and nobody's number puts them before others.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +17,9 @@ use crate::store::{MAX_PAGE, Store, Table};
 
 /// The longest pause there is. What is due later than that has seen a clock that was set back since, and is due now.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// When an effect is due that was never tried, or that a commit made due again.
+const NEW: Time = Time(0);
 
 /// The open effects. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
@@ -36,8 +41,8 @@ struct Shelves {
     members: HashMap<RobloxId, BTreeMap<Place, Entry>>,
     /// Where each effect stands.
     places: HashMap<Id, (RobloxId, Place)>,
-    /// The first effect of each member, by when it is due.
-    heads: BTreeSet<(Time, RobloxId)>,
+    /// The first effect of each member, by when it is due, then by when it came.
+    heads: BTreeMap<(Time, u64), RobloxId>,
     epoch: u64,
 }
 
@@ -52,6 +57,7 @@ enum Standing {
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    /// [`NEW`] until a try was made.
     at: Time,
     /// Moves with every commit about the effect: what was found out before does not count any more.
     epoch: u64,
@@ -111,16 +117,19 @@ impl Open {
     pub fn due(&self, now: Time, most: usize) -> Vec<Ticket> {
         let shelves = self.lock();
         let far = now + LONGEST_PAUSE;
-        let due = shelves.heads.iter().take_while(|(at, _)| *at <= now);
-        let lost = shelves.heads.iter().rev().take_while(|(at, _)| *at > far);
-        due.chain(lost).take(most).filter_map(|(_, user)| shelves.head(*user)).collect()
+        let new = shelves.heads.iter().take_while(|((at, _), _)| *at == NEW);
+        let again = shelves.heads.range((NEW, u64::MAX)..).take_while(|((at, _), _)| *at <= now);
+        let lost = shelves.heads.iter().rev().take_while(|((at, _), _)| *at > far);
+        let again = again.chain(lost).take(most - new.clone().take(most / 2).count());
+        let left = most - again.clone().count();
+        again.chain(new.take(left)).filter_map(|(_, user)| shelves.head(*user)).collect()
     }
 
     /// How long until the next one is due; none when nothing is open.
     pub fn next(&self, now: Time) -> Option<Duration> {
         let shelves = self.lock();
-        let lost = shelves.heads.last().is_some_and(|(at, _)| *at > now + LONGEST_PAUSE);
-        let first = shelves.heads.first().map(|(at, _)| at.since(now));
+        let lost = shelves.heads.last_key_value().is_some_and(|((at, _), _)| *at > now + LONGEST_PAUSE);
+        let first = shelves.heads.first_key_value().map(|((at, _), _)| at.since(now));
         if lost { Some(Duration::ZERO) } else { first }
     }
 
@@ -143,7 +152,7 @@ impl Shelves {
     fn put(&mut self, id: Id, user: RobloxId, standing: Standing) {
         self.take(id);
         self.epoch += 1;
-        let entry = Entry { at: Time::default(), epoch: self.epoch };
+        let entry = Entry { at: NEW, epoch: self.epoch };
         self.moving(user, |effects| {
             effects.insert((standing, id), entry);
         });
@@ -188,11 +197,11 @@ impl Shelves {
     fn moving(&mut self, user: RobloxId, change: impl FnOnce(&mut BTreeMap<Place, Entry>)) {
         let effects = self.members.entry(user).or_default();
         if let Some(entry) = effects.values().next() {
-            self.heads.remove(&(entry.at, user));
+            self.heads.remove(&(entry.at, entry.epoch));
         }
         change(effects);
         match effects.values().next() {
-            Some(entry) => drop(self.heads.insert((entry.at, user))),
+            Some(entry) => drop(self.heads.insert((entry.at, entry.epoch), user)),
             None => drop(self.members.remove(&user)),
         }
     }
@@ -247,6 +256,21 @@ mod tests {
         open.later(before, Time(0), Duration::from_secs(60));
         open.over(before);
         assert_eq!(ids(&open, 0), [1]);
+    }
+
+    #[test]
+    fn neither_those_who_wait_nor_those_who_come_starve() {
+        let open = Open::default();
+        let put = |id: u64| open.lock().put(Id(id), user(1_000 - id), Standing::Queued);
+        (1..=6).for_each(put);
+        assert_eq!(ids(&open, 9), [1, 2, 3, 4, 5, 6], "in the order in which they came");
+        open.due(Time(0), 6)
+            .into_iter()
+            .for_each(|ticket| open.later(ticket, Time(ticket.id.0 as i64), Duration::ZERO));
+        (11..=99).for_each(put);
+        let some = |most| open.due(Time(9), most).into_iter().map(|ticket| ticket.id.0).collect::<Vec<u64>>();
+        assert_eq!((some(4), some(1)), (vec![1, 2, 11, 12], vec![1]));
+        assert_eq!((some(14).len(), some(14)[..8].to_vec()), (14, vec![1, 2, 3, 4, 5, 6, 11, 12]));
     }
 
     #[test]

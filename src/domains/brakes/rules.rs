@@ -1,6 +1,6 @@
 //! When the breaker trips: pure, over its row, the limits and the time.
 
-use super::tables::{Breaker, Limit, MAX_UNTOLD, Trip};
+use super::tables::{Breaker, Count, Limit, MAX_UNTOLD, Trip};
 use super::window::{HOUR, MINUTE};
 use crate::base::{Id, Time};
 use crate::domains::policy::Breaker as Limits;
@@ -20,8 +20,8 @@ pub struct Allowance {
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Counted.
-    Go,
+    /// Counted, in this place.
+    Go(Count),
     /// Not counted; this is what stands against it. `fresh`: it does from now on.
     Stop { trip: Trip, fresh: bool },
 }
@@ -56,9 +56,8 @@ impl Breaker {
             (Limit::Minute, minute, allowed.minute),
         ];
         let Some((limit, count, most)) = limits.into_iter().find(|(_, count, most)| count >= most) else {
-            self.window.add(now);
             self.trip = None;
-            return Answer::Go;
+            return Answer::Go(self.count(now));
         };
         let known = self.trip.clone().filter(|trip| trip.limit == limit && trip.holds(now));
         match known {
@@ -72,6 +71,20 @@ impl Breaker {
         }
     }
 
+    /// Counts one decision, whatever stands against it.
+    pub fn count(&mut self, now: Time) -> Count {
+        if self.window.moves(now) {
+            self.era += 1;
+        }
+        self.window.add(now);
+        Count { at: now, era: self.era }
+    }
+
+    /// Forgets a decision that was counted; whether there was anything to forget. What has tripped stays so.
+    pub fn give_back(&mut self, count: Count) -> bool {
+        count.era == self.era && self.window.give_back(count.at)
+    }
+
     /// Stops everything.
     pub fn trip(&mut self, trip: Trip) {
         let old = (self.untold.len() + 1).saturating_sub(MAX_UNTOLD);
@@ -83,6 +96,7 @@ impl Breaker {
     /// Lets decisions through again and begins to count anew: else the same count would trip it at once.
     pub fn close(&mut self) {
         (self.window, self.trip) = Default::default();
+        self.era += 1;
     }
 }
 
@@ -110,11 +124,13 @@ impl Trip {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn take(breaker: &mut Breaker, second: i64, (minute, hour, share): (u64, u64, u64)) -> Option<(Limit, bool)> {
         match breaker.take(&Allowance { minute, hour, share }, Id(second as u64), Time(second * 1_000)) {
-            Answer::Go => None,
+            Answer::Go(_) => None,
             Answer::Stop { trip, fresh } => Some((trip.limit, fresh)),
         }
     }
@@ -161,5 +177,80 @@ mod tests {
         }
         let ids: Vec<u64> = breaker.untold.iter().map(|trip| trip.id.0).collect();
         assert_eq!(ids, [96 * 60, 97 * 60, 98 * 60, 99 * 60]);
+    }
+
+    /// A decision that was counted and not given back: when it was by a clock that nobody sets, and how often the other was set by then.
+    struct Kept {
+        at: i64,
+        sets: i64,
+        count: Count,
+    }
+
+    proptest! {
+        /// Whatever is given back, closed and set back in between: the breaker counts all that was not given back, so in no stretch it lets
+        /// more of that through than it may. Where no clock is set, it counts nothing else either.
+        #[test]
+        fn what_is_not_given_back_keeps_to_the_limit(
+            steps in prop::collection::vec((0u8..12, 0i64..400_000, any::<prop::sample::Index>()), 1..250),
+            most in 1u64..6,
+            hourly in any::<bool>(),
+        ) {
+            let (span, allowed) = match hourly {
+                true => (HOUR, Allowance { minute: 99, hour: most, share: 99 }),
+                false => (MINUTE, Allowance { minute: most, hour: 99_999, share: 99_999 }),
+            };
+            let (mut breaker, mut kept) = (Breaker::default(), Vec::<Kept>::new());
+            let (mut now, mut behind, mut sets) = (1_740_852_944_000, 0, 0);
+            for (what, pause, which) in steps {
+                match what {
+                    0..=5 => {
+                        now += if what < 3 { pause / 50 } else { pause };
+                        if let Answer::Go(count) = breaker.take(&allowed, Id(1), Time(now - behind)) {
+                            kept.push(Kept { at: now, sets, count });
+                        }
+                    }
+                    6..=9 if !kept.is_empty() => {
+                        let place = which.index(kept.len());
+                        let (sum, count) = (breaker.window.within(HOUR, Time(now - behind)), kept[place].count);
+                        if breaker.give_back(count) {
+                            kept.remove(place);
+                        }
+                        prop_assert!(breaker.window.within(HOUR, Time(now - behind)) + 1 >= sum);
+                    }
+                    10 => {
+                        breaker.close();
+                        kept.clear();
+                        sets = 0;
+                    }
+                    11 => (behind, sets) = (behind + pause, sets + 1),
+                    _ => {}
+                }
+                // A clock that is set moves what was counted by whole buckets, and so up to one of them too far.
+                let lately = |span: i64| kept.iter().filter(|one| now - one.at < (span - 10 * (sets - one.sets)) * 1_000).count() as u64;
+                let counted = breaker.window.within(span, Time(now - behind));
+                prop_assert!(lately(span) <= counted, "{} of {counted}", lately(span));
+                prop_assert!(lately(span) <= most);
+                prop_assert!(sets > 0 || behind > 0 || counted <= lately(span + 10));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_forgotten_or_moved_is_not_given_back() {
+        let mut breaker = Breaker::default();
+        let before = breaker.count(Time(1_000_000));
+        breaker.close();
+        let other = breaker.count(Time(1_000_000));
+        assert_eq!(
+            [breaker.give_back(before), breaker.give_back(other), breaker.give_back(other)],
+            [false, true, false]
+        );
+        let old = breaker.count(Time(1_000_000));
+        let moved = breaker.count(Time(500_000));
+        assert_eq!([breaker.give_back(old), breaker.give_back(moved)], [false, true]);
+        for at in 0..500 {
+            breaker.count(Time(1_000_000 + at * 10_000));
+        }
+        assert!(!breaker.give_back(Count { at: Time(1_000_000), era: breaker.era }), "its hour is over");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::rules::{Allowance, Answer};
-use super::tables::{BREAKER, Breaker, Limit, Trip};
+use super::tables::{BREAKER, Breaker, Count, Limit, Trip};
 use super::window::{HOUR, MINUTE};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Id, Ids, Result, Time};
@@ -54,6 +54,29 @@ pub struct Counted<'a> {
     pub audit: Id,
     pub actor: &'a Actor,
     pub request_id: &'a str,
+}
+
+/// Counts one decision in the commit of `tx` without asking: a person wants it, as the policy did when it was counted first.
+///
+/// # Errors
+/// Those of the store.
+pub async fn count(tx: &Tx, now: Time) -> Result<Count> {
+    let mut breaker = tx.get(&BREAKER, &()).await?.unwrap_or_default();
+    let count = breaker.count(now);
+    tx.put(&BREAKER, &(), &breaker);
+    Ok(count)
+}
+
+/// Forgets in the commit of `tx` that a decision was counted. Once for each count: it is for the caller to know that.
+///
+/// # Errors
+/// Those of the store.
+pub async fn give_back(tx: &Tx, count: Count) -> Result<()> {
+    let mut breaker = tx.get(&BREAKER, &()).await?.unwrap_or_default();
+    if breaker.give_back(count) {
+        tx.put(&BREAKER, &(), &breaker);
+    }
+    Ok(())
 }
 
 /// How full the breaker is.
@@ -111,7 +134,8 @@ impl Brakes {
         lock(&self.0.shown).clone()
     }
 
-    /// Asks in the commit of `tx` for leave to queue one decision, and counts it. Gives what stands against it, as a sentence.
+    /// Asks in the commit of `tx` for leave to queue one decision, and counts it. Gives where it was counted, or what stands against it, as
+    /// a sentence.
     ///
     /// # Errors
     /// Those of the store.
@@ -120,13 +144,13 @@ impl Brakes {
         tx: &Tx,
         policy: &Policy,
         counted: Counted<'_>,
-    ) -> Result<std::result::Result<(), String>> {
+    ) -> Result<std::result::Result<Count, String>> {
         let mut breaker = tx.get(&BREAKER, &()).await?.unwrap_or_default();
         let allowed = Allowance::of(&policy.settings().breaker, self.people());
         match breaker.take(&allowed, counted.trip, counted.at) {
-            Answer::Go => {
+            Answer::Go(count) => {
                 tx.put(&BREAKER, &(), &breaker);
-                Ok(Ok(()))
+                Ok(Ok(count))
             }
             Answer::Stop { trip, fresh } => {
                 if fresh {

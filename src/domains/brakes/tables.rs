@@ -24,6 +24,17 @@ pub struct Breaker {
     pub trip: Option<Trip>,
     /// Trips that no alert was made for yet, oldest first.
     pub untold: Vec<Trip>,
+    /// Grows whenever what was counted is forgotten, or moved since the clock was set back: a count of before is not found any more.
+    #[serde(default)]
+    pub era: u64,
+}
+
+/// One decision's place in the window, kept with it until it leaves the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub at: Time,
+    /// [`Breaker::era`] at that time.
+    pub era: u64,
 }
 
 /// A limit was reached, or somebody stopped everything.

@@ -51,6 +51,23 @@ impl Window {
         self.first += old as i64;
     }
 
+    /// Takes back one that was counted at `at`; whether there was one. Only for counts that were not moved since ([`Window::moves`]).
+    pub fn give_back(&mut self, at: Time) -> bool {
+        let place = usize::try_from(at.seconds().div_euclid(BUCKET) - self.first).ok();
+        match place.and_then(|place| self.counts.get_mut(place)).filter(|count| **count > 0) {
+            Some(count) => {
+                *count -= 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether counting at `now` moves what was counted before: the clock was set back.
+    pub fn moves(&self, now: Time) -> bool {
+        self.since(now) != self.first
+    }
+
     /// The number of the first bucket; when the clock was set back, the counts move back with it, or they would stand for as long.
     fn since(&self, now: Time) -> i64 {
         let newest = self.first + self.counts.len() as i64 - 1;

@@ -12,7 +12,7 @@ use super::outcome::{Outcome, Tracks};
 use super::service::Ask;
 use super::trail::Stamp;
 use crate::base::{Id, Result, RobloxId, Time};
-use crate::domains::brakes::{Brakes, Counted, Deed, Doer};
+use crate::domains::brakes::{Brakes, Count, Counted, Deed, Doer};
 use crate::domains::players::{Decided, Origin, Player, Refused, Status};
 use crate::domains::policy::{Action, Policy};
 use crate::store::Tx;
@@ -87,10 +87,12 @@ impl Case<'_> {
             return self.answer_refused(tx, player, &refused, outcome).await;
         }
         let queued = open.as_ref().is_some_and(Decided::is_queued);
-        if outcome.status == Some(Status::Queued)
-            && let Err((status, why)) = self.leave(tx, player, outcome).await?
-        {
-            (outcome.status, outcome.blocked_reason) = (Some(status), Some(why));
+        let mut counted = None;
+        if outcome.status == Some(Status::Queued) {
+            match self.leave(tx, player, outcome).await? {
+                Ok(count) => counted = Some(count),
+                Err((status, why)) => (outcome.status, outcome.blocked_reason) = (Some(status), Some(why)),
+            }
         }
         let queues = outcome.status == Some(Status::Queued);
         let asked = self.ask == Ask::Apply;
@@ -108,7 +110,7 @@ impl Case<'_> {
             }
             (None, None) => {}
         }
-        self.write(tx, player, outcome, verdict);
+        self.write(tx, player, outcome, (verdict, counted));
         Ok(())
     }
 
@@ -118,7 +120,7 @@ impl Case<'_> {
         tx: &Tx,
         player: &Player,
         outcome: &Outcome,
-    ) -> Result<std::result::Result<(), (Status, String)>> {
+    ) -> Result<std::result::Result<Count, (Status, String)>> {
         let doer = Doer::new(&self.sender.actor, self.now);
         let (rank, target_rank) = (player.rank.as_deref(), outcome.target_rank.as_deref());
         let deed = Deed { user: player.user_id, rank, target_rank };
@@ -129,11 +131,12 @@ impl Case<'_> {
         let Tracks { trip, trip_audit: audit, .. } = *self.tracks;
         let Sender { actor, request_id } = self.sender;
         let counted = Counted { at: self.now, trip, audit, actor, request_id };
-        if let Err(why) = self.brakes.take(tx, self.policy, counted).await? {
-            return Ok(Err((Status::Proposed, why)));
-        }
+        let count = match self.brakes.take(tx, self.policy, counted).await? {
+            Ok(count) => count,
+            Err(why) => return Ok(Err((Status::Proposed, why))),
+        };
         admitted.record(tx);
-        Ok(Ok(()))
+        Ok(Ok(count))
     }
 
     /// Whether the open decision is answered as it stands: it will take effect, a person rejected it, or it failed a moment ago.
@@ -193,7 +196,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn write(&self, tx: &Tx, player: &mut Player, outcome: &Outcome, verdict: &Verdict) {
+    fn write(&self, tx: &Tx, player: &mut Player, outcome: &Outcome, (verdict, counted): (&Verdict, Option<Count>)) {
         let status = outcome.status.unwrap_or(Status::Proposed);
         let suspend_seconds = outcome.suspend_for.map(|length| length.as_secs());
         let rests_on = verdict.rests_on.as_deref().map(str::to_owned);
@@ -219,6 +222,7 @@ impl Case<'_> {
             reverted_by: None,
             rests_on: rests_on.clone(),
             approved_by: None,
+            counted,
         };
         keep(tx, (player.user_id, outcome.id), &decision);
         player.decided = Some(Decided {

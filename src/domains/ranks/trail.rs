@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Sender;
-use super::history::{DECISIONS, keep};
+use super::history::{DECISIONS, keep, uncount};
 use crate::base::{Id, Result, RobloxId, Time};
 use crate::domains::audit;
 use crate::domains::players::{Decided, Status};
@@ -44,6 +44,7 @@ impl Stamp {
         }
         let key = (user, open.id);
         if let Some(mut decision) = tx.get(&DECISIONS, &key).await? {
+            uncount(tx, open.id, &decision).await?;
             decision.status = Status::Blocked;
             decision.blocked_reason = Some(why.to_owned());
             keep(tx, key, &decision);

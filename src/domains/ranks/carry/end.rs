@@ -2,7 +2,7 @@
 
 use crate::base::{Error, Id, Result, RobloxId};
 use crate::domains::players::{self, PLAYERS, Status};
-use crate::domains::ranks::history::{DECISIONS, Decision, keep};
+use crate::domains::ranks::history::{DECISIONS, Decision, keep, uncount};
 use crate::domains::ranks::service::Ranks;
 use crate::domains::ranks::trail::Stamp;
 use crate::store::Tx;
@@ -54,6 +54,7 @@ impl Ranks {
                 what
             }
             End::Failed { why } => {
+                uncount(tx, id, &decision).await?;
                 (decision.status, decision.failure) = (Status::Failed, Some(why.clone()));
                 player.fail_effect(stamp.at);
                 &decision.failure

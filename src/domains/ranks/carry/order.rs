@@ -190,6 +190,7 @@ impl Order {
             reverted_by: None,
             rests_on: self.rests_on.clone(),
             approved_by: None,
+            counted: None,
         }
     }
 

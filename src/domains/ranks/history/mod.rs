@@ -6,4 +6,4 @@ mod tables;
 
 pub(super) use lift::lift;
 pub use retention::HistoryRetention;
-pub use tables::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, Decision, OPEN_EFFECTS, forget, keep};
+pub use tables::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, Decision, OPEN_EFFECTS, forget, keep, uncount};

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Id, RobloxId, Time};
+use crate::base::{self, Id, RobloxId, Time};
 use crate::domains::audit::Actor;
-use crate::domains::effects;
+use crate::domains::brakes::{self, Count};
+use crate::domains::effects::{self, EFFECTS};
 use crate::domains::players::{Origin, Status};
 use crate::domains::policy::Action;
 use crate::domains::ranks::decide::Rule;
@@ -69,6 +70,10 @@ pub struct Decision {
     /// Who said that it may take effect, where a person did.
     #[serde(default)]
     pub approved_by: Option<Actor>,
+    /// Where the breaker counted it when it was last queued; none for what is not counted. It is for as long as it is queued that this may
+    /// be given back.
+    #[serde(default)]
+    pub counted: Option<Count>,
 }
 
 impl Record for Decision {
@@ -101,6 +106,20 @@ pub fn keep(tx: &Tx, key: (RobloxId, Id), decision: &Decision) {
         }
         _ => tx.delete(&OPEN_EFFECTS, &id),
     }
+}
+
+/// A decision is about to leave the queue without having taken effect. Unless something of it was sent to Roblox, the breaker forgets it:
+/// what sends notes that first, in a commit that asserts that the decision is queued, so of the two commits one sees the other.
+///
+/// # Errors
+/// Those of the store.
+pub async fn uncount(tx: &Tx, id: Id, decision: &Decision) -> base::Result<()> {
+    let Some(count) = decision.counted.filter(|_| decision.status == Status::Queued) else { return Ok(()) };
+    let begun = tx.get(&EFFECTS, &id).await?.filter(|effect| effect.ended_at.is_none());
+    if begun.is_some_and(|effect| effect.touched) {
+        return Ok(());
+    }
+    brakes::give_back(tx, count).await
 }
 
 /// Removes a decision with the rows that find it.

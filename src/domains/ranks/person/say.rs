@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use crate::base::{Error, Id, Result, RobloxId, Time};
-use crate::domains::brakes::{Deed, Doer};
+use crate::domains::brakes::{self, Deed, Doer};
 use crate::domains::players::{self, Decided, PLAYERS, Player, REJECTED_FOR, Status};
 use crate::domains::policy::Action;
 use crate::domains::ranks::Sender;
 use crate::domains::ranks::carry::shield;
 use crate::domains::ranks::facts::reports;
-use crate::domains::ranks::history::{DECIDED, DECISIONS, Decision, keep};
+use crate::domains::ranks::history::{DECIDED, DECISIONS, Decision, keep, uncount};
 use crate::domains::ranks::service::Ranks;
 use crate::domains::ranks::trail::Stamp;
 use crate::store::Tx;
@@ -63,7 +63,7 @@ impl Ranks {
                     Say::Reject { reason, .. } => {
                         let by = format!("Rejected by {}", stamp.sender.actor.id);
                         let why = if reason.is_empty() { by } else { format!("{by}: {reason}") };
-                        Ok(found.withdraw(&tx, say.verb(), &why, stamp))
+                        found.withdraw(&tx, say.verb(), &why, stamp).await
                     }
                 }
             })
@@ -84,6 +84,11 @@ impl Ranks {
                 .hint("limits are those of permissions.json for the actor's role")
         })?;
         admitted.record(tx);
+        // What a person lets through is not counted; another try of what the policy did is, as its first may not count any more.
+        decision.counted = match decision.counted.filter(|_| *say == Say::Retry) {
+            Some(_) => Some(brakes::count(tx, stamp.at).await?),
+            None => None,
+        };
         let was = json!({ "status": decision.status.text(), "rank": before.rank });
         (decision.status, decision.queued_at, decision.ended_at) = (Status::Queued, Some(stamp.at), None);
         (decision.blocked_reason, decision.failure) = (None, None);
@@ -116,7 +121,7 @@ impl Ranks {
         if !found.is_open() || found.decision.status != Status::Queued {
             return Ok(false);
         }
-        found.withdraw(tx, "cancelled", why, stamp);
+        found.withdraw(tx, "cancelled", why, stamp).await?;
         Ok(true)
     }
 }
@@ -197,8 +202,9 @@ impl Open {
     }
 
     /// It does not take effect any more, and is not proposed again for a while. What was ordered is not open any more either.
-    fn withdraw(self, tx: &Tx, verb: &str, why: &str, stamp: &Stamp) -> (RobloxId, Decision) {
+    async fn withdraw(self, tx: &Tx, verb: &str, why: &str, stamp: &Stamp) -> Result<(RobloxId, Decision)> {
         let Self { key, mut decision, player: before } = self;
+        uncount(tx, key.1, &decision).await?;
         let was = json!({ "decision": key.1.to_string(), "status": decision.status.text() });
         (decision.status, decision.blocked_reason) = (Status::Blocked, Some(why.to_owned()));
         let mut player = before.clone();
@@ -222,6 +228,6 @@ impl Open {
             "reason": why,
         });
         stamp.record(tx, key.0, verb, (Some(was), is));
-        (key.0, decision)
+        Ok((key.0, decision))
     }
 }

@@ -265,6 +265,7 @@ mod tests {
                     reverted_by: None,
                     rests_on: order.rests_on.clone(),
                     approved_by: None,
+                    counted: None,
                 },
             ));
             self.player.decided = Some(Decided {
