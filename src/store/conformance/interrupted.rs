@@ -29,6 +29,30 @@ async fn a_first_start_that_was_killed_is_begun_again() {
     assert_holds(&store, 3).await;
 }
 
+/// There is no checkpoint yet, and a journal from the very beginning, which says that there was nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_holds_nothing_yet_is_built_again_too() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir, &small()));
+    let database = newest_database(&dir);
+    fs::remove_dir_all(&database).unwrap();
+    let store = open(&dir, &small());
+    assert_eq!(outcome(&store), Outcome::Rebuilt);
+    fill(&store, 0..3).await;
+    drop(store);
+    let store = open(&dir, &small());
+    assert_holds(&store, 3).await;
+    drop(store);
+    // Without its journal nobody knows that there was nothing.
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir, &small()));
+    fs::remove_dir_all(newest_database(&dir)).unwrap();
+    fs::remove_dir_all(dir.path().join("store/journal")).unwrap();
+    let held = DataDir::open(dir.path()).unwrap();
+    let refused = Store::open(&held, &small(), &Default::default()).err().unwrap();
+    assert_eq!(refused.code(), "store.beyond_repair");
+}
+
 /// The repair ends after it has put the journal aside, which alone knew how far the store had come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_that_was_cut_short_still_says_what_is_lost() {

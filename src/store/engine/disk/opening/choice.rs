@@ -282,7 +282,8 @@ impl Surroundings {
         }
         let mut reader = Reader::open(&self.place.journals(), rebuild.store, rebuild.seq)?;
         let replayed = rebuild.replay(&mut reader, None, &self.progress)?;
-        if base.is_none() && replayed == 0 {
+        // Where it does, and holds nothing, nothing was ever committed.
+        if base.is_none() && replayed == 0 && reader.end() != End::Complete {
             return Err(unproven("the journal does not go back to the beginning"));
         }
         rebuild.prove(&self.progress)?;
