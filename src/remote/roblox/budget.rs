@@ -6,14 +6,17 @@
 //! whatever the delays. What others use up with keys of the same owner shows in the headers of answers, and is heeded. What the process
 //! before us used up stands in a [`Ledger`].
 
+mod class;
+mod ledger;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::class::Class;
-use super::ledger::{Ledger, Noted, Place};
+pub use self::class::Class;
+use self::ledger::{Ledger, Noted, Place};
 use super::trouble::asked_wait;
 use crate::base::{Clock, Time};
 use crate::remote::{Answer, TOTAL_TIMEOUT};

@@ -6,11 +6,9 @@
 //! sent it finds out by reading.
 
 mod budget;
-mod class;
 mod entries;
 mod groups;
 mod keys;
-mod ledger;
 mod legacy;
 mod messages;
 mod ordered;
@@ -27,8 +25,7 @@ use serde_json::Value;
 use super::{Answer, BaseUrl, Client, USER_AGENT, credential};
 use crate::base::{Clock, Result, Secret};
 
-pub use budget::{Budget, LONGEST_OBEYED, Usage};
-pub use class::Class;
+pub use budget::{Budget, Class, LONGEST_OBEYED, Usage};
 pub use entries::{Entry, MAX_KEYS, StoreId};
 pub use groups::{GroupInfo, JoinRequest, LoggedAction, MEMBERS_PAGE, Membership, ODD_MEMBER, Role};
 pub use keys::{KeyInfo, KeyScope};
