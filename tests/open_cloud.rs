@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use grps::base::Clock;
-use grps::fakes::roblox::{BOT, BOT_ROLE, Change, Class, Day, FakeRoblox, GROUP, OWNER, UNIVERSE};
+use grps::fakes::roblox::{BOT, BOT_ROLE, Change, Class, Day, FakeRoblox, GROUP, KEY, Key, OWNER, UNIVERSE};
 use grps::remote::Roblox;
 use grps::remote::roblox::{Replaced, StoreId, Trouble, Wanted};
 use serde_json::json;
@@ -37,6 +37,20 @@ impl Scene {
 
 fn store(name: &str) -> StoreId {
     StoreId { universe: UNIVERSE, name: name.into(), scope: "global".into() }
+}
+
+/// Else whoever looks at the key would find it good and refused in turn, and look again for ever.
+#[tokio::test]
+async fn that_a_dead_key_can_be_asked_about_makes_it_no_better() {
+    let Scene { fake, roblox, .. } = &Scene::new();
+    let refused = || roblox.standing().refused().is_some();
+    fake.put_key(KEY, Key { enabled: false, ..Key::of(BOT) });
+    assert!(matches!(roblox.roles(GROUP).await, Err(Trouble::Unauthenticated(_))) && refused());
+    assert!(!roblox.introspect().await.unwrap().enabled);
+    assert!(refused());
+    fake.put_key(KEY, Key::of(BOT));
+    roblox.roles(GROUP).await.unwrap();
+    assert!(!refused());
 }
 
 #[tokio::test]

@@ -190,7 +190,10 @@ impl Roblox {
         let answer = answer.map_err(|failed| Trouble::Unanswered(failed.unanswered("Roblox")))?;
         self.budget.heed(call.class, &answer);
         let read = trouble::read(answer, call.scope, call.setting, &self.secret);
-        self.standing.heard(&read);
+        // A key that is switched off or has expired can be asked about all the same.
+        if call.class != Class::Keys || matches!(read, Err(Trouble::Unauthenticated(_))) {
+            self.standing.heard(&read);
+        }
         read
     }
 
