@@ -74,7 +74,10 @@ impl Case<'_> {
                 holds.well(area);
                 Ok(answer)
             }
-            Err(Trouble::Paced { wait }) => Err(Stop::Wait(wait)),
+            Err(Trouble::Paced { wait }) => {
+                holds.untold(area);
+                Err(Stop::Wait(wait))
+            }
             Err(trouble) if trouble.cure() == Cure::Nothing => {
                 // An answer all the same: Roblox is there.
                 holds.well(area);
@@ -174,7 +177,10 @@ impl Case<'_> {
                 effect.note(self.now(), kind, name);
                 Ok(())
             }
-            Err(Trouble::Paced { wait }) => Err(Stop::Wait(wait)),
+            Err(Trouble::Paced { wait }) => {
+                holds.untold(Area::Roles);
+                Err(Stop::Wait(wait))
+            }
             Err(trouble) => {
                 effect.note(self.now(), StepKind::Trouble, format!("{} {name}: {}", kind.text(), trouble.what()));
                 let stop = self.judge(&trouble, role, (member, sight)).await;

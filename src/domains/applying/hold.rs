@@ -116,11 +116,18 @@ impl Holds {
         }
     }
 
+    /// A call was not made, or told nothing of the others: another one may find out.
+    pub fn untold(&self, area: Area) {
+        if let Some(held) = &mut self.lock()[area as usize] {
+            held.tried = None;
+        }
+    }
+
     /// A call failed.
     pub fn failed(&self, area: Area, illness: &Illness) {
         let for_owner = illness.for_owner;
         if !for_owner && !illness.away {
-            return;
+            return self.untold(area);
         }
         let now = self.clock.now();
         let mut areas = self.lock();
@@ -183,6 +190,10 @@ mod tests {
         assert_eq!((holds.enter(Area::Roles), holds.enter(Area::Roles)), (Ok(()), Err(TRIAL)));
         clock.advance(FOR_OWNER);
         assert_eq!(holds.enter(Area::Roles), Ok(()), "the first never told how it went");
+        holds.untold(Area::Roles);
+        assert_eq!(holds.enter(Area::Roles), Ok(()), "the second was never made");
+        holds.failed(Area::Roles, &Illness::passing("a conflict"));
+        assert_eq!((holds.enter(Area::Roles), holds.enter(Area::Roles)), (Ok(()), Err(TRIAL)));
         assert!(holds.in_the_way(&[Area::Group, Area::Roles]).is_some_and(|held| held.is_for_owner()));
         assert_eq!(holds.in_the_way(&[Area::Group, Area::Experience]), None);
         holds.well(Area::Roles);
