@@ -127,6 +127,11 @@ impl Surroundings {
         noted.max(begun).max(journaled).max(self.covered())
     }
 
+    /// Whether nothing shows that there ever was a group.
+    fn is_unheard_of(&self, store: StoreId) -> Result<bool> {
+        Ok(self.last_known(store) == 0 && self.place.checkpoint_files()?.is_empty())
+    }
+
     /// The database that the marker names; another one was not finished. Without a marker, all that are there, newest first.
     fn in_use(&self, marker: Option<&Marker>) -> Result<Vec<u32>> {
         marker.map_or_else(|| self.place.generations(), |marker| Ok(vec![marker.generation]))
@@ -282,8 +287,9 @@ impl Surroundings {
         }
         let mut reader = Reader::open(&self.place.journals(), rebuild.store, rebuild.seq)?;
         let replayed = rebuild.replay(&mut reader, None, &self.progress)?;
-        // Where it does, and holds nothing, nothing was ever committed.
-        if base.is_none() && replayed == 0 && reader.end() != End::Complete {
+        // Where it does, and nothing speaks of a group, nothing was ever committed.
+        let begun = replayed > 0 || reader.end() == End::Complete && self.is_unheard_of(rebuild.store)?;
+        if base.is_none() && !begun {
             return Err(unproven("the journal does not go back to the beginning"));
         }
         rebuild.prove(&self.progress)?;
