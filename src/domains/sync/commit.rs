@@ -135,11 +135,12 @@ impl Sync {
             let (run, now) = (&mut hand.run, hand.stamp.now);
             run.touch(now);
             run.empty_pages = if page.keys.is_empty() { run.empty_pages + 1 } else { 0 };
-            let failure = endless(run, page);
-            run.listed(page.next.as_deref());
-            if let Some(failure) = failure {
+            if let Some(failure) = endless(run, page) {
                 run.fail(failure, now);
-            } else if page.keys.is_empty() {
+                return Ok(Some((hand.run, ())));
+            }
+            run.listed(page.next.as_deref());
+            if page.keys.is_empty() {
                 hand.turn(page.next.clone());
             } else {
                 hand.tx.put(&SYNC_PAGES, &id, page);
@@ -373,7 +374,8 @@ fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
         }
         _ => return None,
     };
-    Some(Failure::new(what, Some("start it again later; what was read is kept".into())))
+    // Going on there would fail for ever.
+    Some(Failure { over: true, ..Failure::new(what, Some("start it again later; what was read is kept".into())) })
 }
 
 /// Bytes of the keys on a page.
