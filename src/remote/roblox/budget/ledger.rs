@@ -92,7 +92,7 @@ fn read(slot: &[u8], index: u64) -> Option<(u64, Noted)> {
     let time = |word: u64| i64::try_from(word).ok().filter(|millis| *millis > 0).map(Time);
     let call = Noted { class, user: Some(user).filter(|user| *user > 0), began: time(began)?, ended: time(ended) };
     // Numbers begin above zero, so that an empty slot is none; the last one must not be the end of them.
-    ((SLOTS..u64::MAX).contains(&number) && number % SLOTS == index).then_some((number, call))
+    ((SLOTS..u64::MAX / 2).contains(&number) && number % SLOTS == index).then_some((number, call))
 }
 
 #[cfg(test)]
