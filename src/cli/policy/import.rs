@@ -1,5 +1,7 @@
 //! `grps policy import-ladder` and `import-qbot`: a policy.ranks.json to begin with.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -155,17 +157,20 @@ fn give(made: &Draft, write: bool, common: &Common, sources: &Sources) -> Result
     Ok(ExitCode::from(u8::from(report.errors().next().is_some())))
 }
 
-/// The new file takes the old one's place at once; whoever reads meanwhile sees one of the two.
+/// The new file takes the old one's place at once and for good: whoever reads meanwhile, or after a power cut, sees one of the two.
 fn replace(dir: &Path, text: &str) -> Result<()> {
     let name = FileKind::Ranks.name();
     let (path, backup, fresh) = (dir.join(name), dir.join(format!("{name}.bak")), dir.join(format!("{name}.new")));
-    let unwritable = |error: std::io::Error| {
-        Error::invalid("policy.unwritable", format!("cannot write {}: {error}", path.display()))
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        let mut file = File::create(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        if path.exists() {
+            std::fs::copy(&path, &backup)?;
+        }
+        std::fs::rename(&fresh, &path)?;
+        File::open(dir)?.sync_all()
     };
-    std::fs::create_dir_all(dir).map_err(unwritable)?;
-    std::fs::write(&fresh, text).map_err(unwritable)?;
-    if path.exists() {
-        std::fs::copy(&path, &backup).map_err(unwritable)?;
-    }
-    std::fs::rename(&fresh, &path).map_err(unwritable)
+    write().map_err(|error| Error::invalid("policy.unwritable", format!("cannot write {}: {error}", path.display())))
 }
