@@ -122,7 +122,7 @@ async fn promotions_killed_at_every_step_end_with_exactly_one_ladder_role() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn suspensions_killed_at_every_step_end_with_exactly_their_role() {
     let facts = json!({"rank": "Volt Specialist II", "rankPoints": 500, "warnings": 3});
-    // The restriction is read, set and read before.
-    let kind = Kind { name: "suspensions", steps: 8, facts, roles: &[SUSPENDED, EVENT_HOST] };
+    // The member is read, and the restriction read, set and read, before.
+    let kind = Kind { name: "suspensions", steps: 9, facts, roles: &[SUSPENDED, EVENT_HOST] };
     campaign(&kind, sized("GRPS_KILLS", 50)).await;
 }

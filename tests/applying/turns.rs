@@ -60,6 +60,9 @@ impl Scene {
 async fn a_suspension_that_falls_midway_gives_the_role_back() {
     let scene = Scene::with(tight()).await;
     scene.fake.member(7, &[SPECIALIST]);
+    // The key's owner is read, too: not in the minute that is to end before the last look.
+    scene.app.app.group.roles(Duration::from_secs(1)).await.unwrap();
+    scene.app.advance(61);
     let id = scene.decide(7, specialist(json!({"punishmentStatus": "suspended"}))).await;
     for _ in 0..200 {
         scene.run(1).await;
@@ -154,6 +157,59 @@ async fn roles_that_people_gave_on_roblox_are_not_taken_away() {
     let why = scene.decision(9, demotion).await;
     assert!(why.status == Status::Failed || why.action != Action::Demote, "{why:?}");
     assert_eq!(scene.fake.effects().iter().filter(|effect| effect.user != 9).count(), 0);
+}
+
+#[tokio::test]
+async fn who_is_to_be_left_alone_is_not_put_out_of_the_experience_either() {
+    let scene = Scene::with(bans(Setup::new())).await;
+    for (user, role, why) in [(7, MARSHAL, "Stormmarshal"), (9, scene.fake.own_role(255), "owns the group")] {
+        scene.fake.member(user, &[SPECIALIST, role]);
+        scene.fake.member(user + 1, &[SPECIALIST, role]);
+        for (user, id) in [(user, scene.suspend(user).await), (user + 1, scene.ban(user + 1).await)] {
+            scene.run(5).await;
+            let failure = scene.decision(user, id).await.failure.unwrap_or_default();
+            assert!(failure.contains(why) && failure.contains("automation leaves"), "{user}: {failure}");
+            assert_eq!((scene.status(user, id).await, scene.roles(user)), (Status::Failed, vec![SPECIALIST, role]));
+            assert!(!scene.effect(id).await.touched);
+        }
+    }
+    assert_eq!(scene.fake.effects(), []);
+    assert_eq!(scene.fake.limits().served(Class::Restrict), 0, "nobody was let in again, either");
+}
+
+#[tokio::test]
+async fn a_ban_concerns_those_outside_the_group_and_waits_while_nobody_can_tell() {
+    let scene = Scene::with(bans(Setup::new())).await;
+    let outside = scene.ban(8).await;
+    scene.work().await;
+    assert_eq!((scene.status(8, outside).await, scene.fake.restriction_of(8).unwrap().active), (Status::Applied, true));
+    scene.fake.member(7, &[SPECIALIST, MARSHAL]);
+    scene.fake.member(9, &[SPECIALIST]);
+    scene.fake.days_for(Class::Memberships, &[Day::Garbage, Day::Empty, Day::Unavailable, Day::Garbage]);
+    let ids = [scene.ban(7).await, scene.ban(9).await];
+    scene.work().await;
+    assert_eq!((scene.status(7, ids[0]).await, scene.status(9, ids[1]).await), (Status::Queued, Status::Queued));
+    assert!(scene.fake.restriction_of(7).is_none() && scene.fake.restriction_of(9).is_none());
+    scene.run(60).await;
+    assert_eq!((scene.status(7, ids[0]).await, scene.status(9, ids[1]).await), (Status::Failed, Status::Applied));
+    assert!(scene.fake.restriction_of(7).is_none() && scene.fake.restriction_of(9).unwrap().active);
+    assert_eq!(scene.roles(9), [SPECIALIST], "the ban of the shipped policy takes no role");
+}
+
+#[tokio::test]
+async fn who_rises_while_a_restriction_waits_is_left_alone() {
+    let scene = Scene::new().await;
+    scene.fake.put_key(KEY, Key::of(BOT).without("universe.user-restriction:write"));
+    scene.fake.member(7, &[SPECIALIST]);
+    let id = scene.suspend(7).await;
+    scene.work().await;
+    assert!(scene.effect(id).await.touched && scene.status(7, id).await == Status::Queued);
+    scene.fake.member(7, &[SPECIALIST, MARSHAL]);
+    scene.fake.put_key(KEY, Key::of(BOT));
+    scene.run(120).await;
+    let decision = scene.decision(7, id).await;
+    assert_eq!((decision.status, scene.fake.effects()), (Status::Failed, vec![]), "{decision:?}");
+    assert!(decision.failure.unwrap().contains("Stormmarshal"));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::{Id, Time};
 use crate::domains::effects::{Effect, Goal, Kind, Names, Restrict, StepKind, Subject, goal, signature};
-use crate::domains::group::{Mapping, MappingTrouble};
+use crate::domains::group::{Mapping, MappingTrouble, Roles};
 use crate::domains::players::{Origin, Player};
 use crate::domains::policy::{Action, Policy};
 use crate::domains::ranks::Decision;
@@ -19,6 +19,7 @@ pub struct Facts<'a> {
     pub player: Option<&'a Player>,
     pub punished: Option<&'a Punished>,
     pub policy: &'a Policy,
+    pub roles: &'a Roles,
     pub mapping: &'a Mapping,
 }
 
@@ -115,16 +116,20 @@ impl Facts<'_> {
         Goal { role, restriction, kind: Kind::Return }
     }
 
-    /// Why the member's roles may not be changed for `goal`, as they are on Roblox; none when they may. `held` are their roles.
+    /// Why nothing of the member may be changed for `goal`, as they stand on Roblox; none when it may. `held` are their roles.
     pub fn objection(&self, decision: &Decision, goal: &Goal, held: &[u64]) -> Option<String> {
         let ladder = self.policy.ladder();
         let ranks: Vec<&str> = held.iter().filter_map(|role| self.mapping.rank_of(*role)).collect();
-        if goal.kind == Kind::Return || goal.role.is_none() {
+        if goal.kind == Kind::Return || (goal.role.is_none() && goal.restriction.is_none()) {
             return None;
+        }
+        if self.roles.owns(held) {
+            return Some("the member owns the group on Roblox: automation leaves the owner alone".to_owned());
         }
         if let Some(rank) = ranks.iter().find(|rank| ladder.rank(rank).is_some_and(|rank| rank.privileged)) {
             return Some(format!(
-                "the member holds {rank} on Roblox, which is privileged: automation does not touch it"
+                "the member holds {rank} on Roblox, which policy.ranks.json makes privileged: automation leaves its holders alone, and only \
+                 a person may do this"
             ));
         }
         if goal.kind != Kind::Rank {

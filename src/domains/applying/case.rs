@@ -91,6 +91,24 @@ impl Case<'_> {
         }
     }
 
+    /// The member as they are now; none for who is not in the group.
+    async fn member(&self) -> Result<Option<Membership>, Stop> {
+        self.ask(Area::Group, self.access.roblox.membership(self.access.group, self.user.get())).await
+    }
+
+    /// Before somebody is kept out, `objection` hears their roles: who is to be left alone must not be put out first and let in again. Who is
+    /// not in the group holds no role that could stand against it.
+    pub async fn look_first(&self, effect: &Effect, objection: impl Fn(&[u64]) -> Option<String>) -> Result<(), Stop> {
+        // A restriction that was about to be sent may have waited for long since.
+        if effect.steps.iter().any(|step| step.kind == StepKind::Restrict) {
+            return Ok(());
+        }
+        match self.member().await?.and_then(|member| objection(&member.roles)) {
+            Some(why) => Err(Stop::Never(why)),
+            None => Ok(()),
+        }
+    }
+
     /// Makes the member's roles as `goal` wants them, one change at a time, each verified by a read. `objection` hears the roles before
     /// the first change.
     pub async fn settle_roles(
@@ -104,8 +122,7 @@ impl Case<'_> {
         let managed = sight.ours(effect);
         let mut kind = StepKind::ReadRoles;
         for _ in 0..MAX_MOVES {
-            let read = self.access.roblox.membership(self.access.group, self.user.get());
-            let Some(member) = self.ask(Area::Group, read).await? else {
+            let Some(member) = self.member().await? else {
                 if goal.kind == Kind::Rank {
                     return Err(Stop::Never(format!("user {} is not a member of the group (any more)", self.user)));
                 }

@@ -123,6 +123,7 @@ impl Applying {
             player: player.as_ref(),
             punished: punished.as_ref(),
             policy: &policy,
+            roles: &roles,
             mapping: &mapping,
         };
         let aimed = decision.filter(|_| !case.back);
@@ -131,7 +132,11 @@ impl Applying {
             Some(decision) => facts.aim(decision).map_err(Stop::Refresh)?,
             None => facts.back(effect, case.now()),
         };
+        let objection = |held: &[u64]| aimed.and_then(|decision| facts.objection(decision, &goal, held));
         if let Some(asked) = &goal.restriction {
+            if goal.kind == Kind::Punishment {
+                case.look_first(effect, objection).await?;
+            }
             case.settle_restriction(effect, asked).await?;
         }
         if goal.role.is_none() && goal.kind == Kind::Rank {
@@ -139,7 +144,6 @@ impl Applying {
         }
         let punished_with = punished.as_ref().and_then(|held| held.role);
         let sight = Sight { roles: &roles, mapping: &mapping, punished_with };
-        let objection = |held: &[u64]| aimed.and_then(|decision| facts.objection(decision, &goal, held));
         case.settle_roles(effect, &goal, &sight, objection).await
     }
 

@@ -119,6 +119,11 @@ impl Roles {
         self.role(id).is_some_and(|role| (BASE_RANK + 1..OWNER_RANK).contains(&role.rank))
     }
 
+    /// Whether the owner's role is one of these.
+    pub fn owns(&self, held: &[u64]) -> bool {
+        held.iter().filter_map(|id| self.role(*id)).any(|role| role.rank == OWNER_RANK)
+    }
+
     fn name(&self, id: u64) -> String {
         self.role(id).map_or_else(|| id.to_string(), |role| role.name.clone())
     }
