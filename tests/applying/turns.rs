@@ -103,7 +103,7 @@ async fn what_changed_nothing_on_roblox_says_why() {
     assert_eq!((scene.roles(7), scene.player(7).await.rank.as_deref()), (vec![SUSPENDED], Some("Storm Corporal I")));
     let told = state::audits(&scene.app).await.into_iter().rfind(|entry| entry.action == "decision.applied");
     let told = told.unwrap().after.unwrap();
-    assert!(told.contains("nothing was changed: punished: the role comes with the end of that"), "{told}");
+    assert!(told.contains("nothing was changed: is suspended or banned; the role is given when that ends"), "{told}");
 }
 
 #[tokio::test]

@@ -159,5 +159,5 @@ impl Facts<'_> {
 
 /// What to note when a rank moves while a punishment holds its place.
 pub fn note_deferred(effect: &mut Effect, now: Time) {
-    effect.note(now, StepKind::VerifyRoles, "punished: the role comes with the end of that");
+    effect.note(now, StepKind::VerifyRoles, "is suspended or banned; the role is given when that ends");
 }

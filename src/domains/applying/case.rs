@@ -67,28 +67,39 @@ impl Sight<'_> {
 impl Case<'_> {
     /// Makes one call, if its kind is not held back.
     pub async fn ask<T>(&self, area: Area, call: impl Future<Output = Result<T, Trouble>>) -> Result<T, Stop> {
+        let judge = async |trouble: Trouble| match trouble.cure() {
+            Cure::Nothing => Stop::Never(trouble.what()),
+            _ => Stop::Trouble(Illness::from(&trouble)),
+        };
+        self.ask_and_judge(area, call, judge).await
+    }
+
+    /// The same, where `judge` says what a refusal means.
+    async fn ask_and_judge<T>(
+        &self,
+        area: Area,
+        call: impl Future<Output = Result<T, Trouble>>,
+        judge: impl AsyncFnOnce(Trouble) -> Stop,
+    ) -> Result<T, Stop> {
         let holds = &self.applying.holds;
         holds.enter(area).map_err(Stop::Wait)?;
-        match call.await {
+        let stop = match call.await {
             Ok(answer) => {
                 holds.well(area);
-                Ok(answer)
+                return Ok(answer);
             }
             Err(Trouble::Paced { wait }) => {
                 holds.untold(area);
-                Err(Stop::Wait(wait))
+                return Err(Stop::Wait(wait));
             }
-            Err(trouble) if trouble.cure() == Cure::Nothing => {
-                // An answer all the same: Roblox is there.
-                holds.well(area);
-                Err(Stop::Never(trouble.what()))
-            }
-            Err(trouble) => {
-                let illness = Illness::from(&trouble);
-                holds.failed(area, &illness);
-                Err(Stop::Trouble(illness))
-            }
+            Err(trouble) => judge(trouble).await,
+        };
+        match &stop {
+            Stop::Trouble(illness) => holds.failed(area, illness),
+            // An answer all the same: Roblox is there.
+            _ => holds.well(area),
         }
+        Err(stop)
     }
 
     /// The member as they are now; none for who is not in the group.
@@ -179,35 +190,26 @@ impl Case<'_> {
         next: Move,
         (member, sight): (&Membership, &Sight<'_>),
     ) -> Result<(), Stop> {
-        let holds = &self.applying.holds;
-        holds.enter(Area::Roles).map_err(Stop::Wait)?;
-        let (roblox, group, user) = (&self.access.roblox, self.access.group, self.user.get());
-        let (kind, role, sent) = match next {
+        let (kind, role) = match next {
             Move::Settled => return Ok(()),
-            Move::Assign(role) => (StepKind::AssignRole, role, roblox.assign_role(group, user, role).await),
-            Move::Unassign(role) => (StepKind::UnassignRole, role, roblox.unassign_role(group, user, role).await),
+            Move::Assign(role) => (StepKind::AssignRole, role),
+            Move::Unassign(role) => (StepKind::UnassignRole, role),
+        };
+        let (roblox, group, user) = (&self.access.roblox, self.access.group, self.user.get());
+        let call = async {
+            match next {
+                Move::Assign(_) => roblox.assign_role(group, user, role).await,
+                _ => roblox.unassign_role(group, user, role).await,
+            }
         };
         let name = sight.name(role);
-        match sent {
-            Ok(()) => {
-                holds.well(Area::Roles);
-                effect.note(self.now(), kind, name);
-                Ok(())
-            }
-            Err(Trouble::Paced { wait }) => {
-                holds.untold(Area::Roles);
-                Err(Stop::Wait(wait))
-            }
-            Err(trouble) => {
-                effect.note(self.now(), StepKind::Trouble, format!("{} {name}: {}", kind.text(), trouble.what()));
-                let stop = self.judge(&trouble, role, (member, sight)).await;
-                match &stop {
-                    Stop::Trouble(illness) => holds.failed(Area::Roles, illness),
-                    _ => holds.well(Area::Roles),
-                }
-                Err(stop)
-            }
-        }
+        let judge = async |trouble: Trouble| {
+            effect.note(self.now(), StepKind::Trouble, format!("{} {name}: {}", kind.text(), trouble.what()));
+            self.judge(&trouble, role, (member, sight)).await
+        };
+        self.ask_and_judge(Area::Roles, call, judge).await?;
+        effect.note(self.now(), kind, name);
+        Ok(())
     }
 
     /// What a refused change means. A 403 may be a matter of the key or of its owner's role, which its owner mends, or of ranks, which
@@ -251,7 +253,7 @@ impl Case<'_> {
     pub async fn settle_restriction(&self, effect: &mut Effect, asked: &Restrict) -> Result<(), Stop> {
         let Some(universe) = self.access.universe else {
             let why =
-                "the policy keeps people out of the experience (experienceBan), but ROBLOX_UNIVERSE_ID is not set";
+                "policy.punishments.json bans from the experience (experienceBan), but ROBLOX_UNIVERSE_ID is not set";
             return Err(Stop::Never(why.to_owned()));
         };
         let (roblox, user) = (&self.access.roblox, self.user.get());
@@ -277,7 +279,11 @@ impl Case<'_> {
         let verb = if matches!(asked, Restrict::Keep(_)) { "keep" } else { "end" };
         let key = format!("grps-{}-{verb}-{}", self.id, first_sent.0);
         self.ask(Area::Experience, roblox.restrict(universe, user, &wanted, (&key, first_sent))).await?;
-        let text = if wanted == Wanted::Free { "let in again" } else { "kept out of the experience" };
+        let text = match (asked, &wanted) {
+            (_, Wanted::Free) => "let into the experience again",
+            (Restrict::Keep(_), _) => "banned from the experience",
+            (Restrict::End { .. }, _) => "the ban from before ours holds again",
+        };
         effect.note(self.now(), StepKind::Restrict, text);
         let held = self.ask(Area::Experience, roblox.restriction(universe, user)).await?;
         match next_restriction(asked, &held, self.now()) {
@@ -288,7 +294,9 @@ impl Case<'_> {
             Ok(_) => {
                 effect.restricted_at = Some(self.now().max(first_sent + Duration::from_millis(1)));
                 self.remember(effect).await?;
-                Err(Stop::Trouble(Illness::passing("the restriction that was set does not hold yet")))
+                Err(Stop::Trouble(Illness::passing(
+                    "Roblox does not show the ban from the experience, or its end, yet",
+                )))
             }
         }
     }

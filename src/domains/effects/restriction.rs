@@ -61,10 +61,10 @@ impl Theirs {
 /// What to send, or what to say when all is as it should be.
 pub fn next_restriction(asked: &Restrict, held: &Restriction, now: Time) -> Result<Wanted, &'static str> {
     match asked {
-        Restrict::End { .. } if !held.active => Err("is not kept out"),
+        Restrict::End { .. } if !held.active => Err("is not banned from the experience"),
         Restrict::End { signature, back } => {
             if !held.private_reason.starts_with(signature) {
-                return Err("stays kept out: that restriction is another's");
+                return Err("is still banned from the experience: somebody else made that ban");
             }
             Ok(back.as_ref().and_then(|theirs| theirs.again(now)).unwrap_or(Wanted::Free))
         }
@@ -73,12 +73,12 @@ pub fn next_restriction(asked: &Restrict, held: &Restriction, now: Time) -> Resu
             // Roblox cuts long reasons: the signature is what counts.
             let signed = private_reason.split_once(':').map_or(private_reason.as_str(), |(signature, _)| signature);
             if held.active && held.private_reason.starts_with(signed) {
-                return Err("is kept out");
+                return Err("is banned from the experience");
             }
             let Some(theirs) = Theirs::of(held, now) else { return Ok(wanted.clone()) };
             let ends = duration.map(|length| now + length);
             let longer = theirs.until.is_none_or(|theirs| ends.is_some_and(|ours| theirs >= ours));
-            if longer { Err("was kept out already, and for longer") } else { Ok(wanted.clone()) }
+            if longer { Err("is already banned for longer") } else { Ok(wanted.clone()) }
         }
     }
 }
