@@ -53,7 +53,7 @@ impl Automation {
         };
         let applying = Applying::new(parts, metrics).await?;
         let tools = (store.clone(), clock.clone(), ids.clone());
-        let drift = Drift::new(tools, group.clone(), ranks.clone(), mirrors.clone());
+        let drift = Drift::open(tools, group.clone(), ranks.clone(), mirrors.clone()).await?;
         let reviews = Reviews::new(store.clone(), clock.clone(), ids.clone(), ranks.clone(), standings.clone());
         Ok(Self { adjustments, brakes, ranks, mirrors, applying, drift, reviews })
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::check::{Finding, Ground, Live, check};
 use super::service::{Drift, end, entry, told};
-use super::tables::{Counts, DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Difference, Run, RunStatus, Seen};
+use super::tables::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Difference, Run, RunStatus, Seen};
 use crate::base::{Id, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
 use crate::domains::players::{self, PLAYERS, Player};
@@ -31,8 +31,8 @@ pub struct Step<'a> {
 }
 
 impl Drift {
-    /// Commits a step and gives what the run has found by then; nothing when the run is not where the step began.
-    pub(super) async fn step(&self, step: &Step<'_>, ground: &Ground<'_>) -> Result<Option<Counts>> {
+    /// Commits a step, unless the run is not where the step began.
+    pub(super) async fn step(&self, step: &Step<'_>, ground: &Ground<'_>) -> Result<()> {
         let now = self.clock.now();
         let keys: Vec<RobloxId> = step.met.iter().map(|met| met.user).collect();
         // Most are as they should be: only the others are looked at again within the commit, so that snapshots that come in meanwhile
@@ -57,7 +57,7 @@ impl Drift {
                 if tx.get(&DRIFT_ACTIVE, &()).await? != Some(step.id)
                     || tx.get(&DRIFT_RUNS, &step.id).await?.as_ref() != Some(step.was)
                 {
-                    return Ok(None);
+                    return Ok(());
                 }
                 let mut run = step.next.clone();
                 run.counts.compared += compared;
@@ -72,7 +72,7 @@ impl Drift {
                     true => end(&tx, step.id, &mut run, (RunStatus::Done, None), now),
                     false => tx.put(&DRIFT_RUNS, &step.id, &run),
                 }
-                Ok(Some(run.counts))
+                Ok(())
             })
             .await
     }

@@ -1,6 +1,6 @@
 //! Starting runs, and what a person decides about a difference.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -25,7 +25,27 @@ pub struct Drift {
     pub(super) ranks: Ranks,
     mirrors: Mirrors,
     pub(super) wake: Arc<Notify>,
-    failing: Arc<Mutex<Option<String>>>,
+    newest: Newest,
+}
+
+/// The newest run that has ended, as the committed rows say: what is wrong with it shows until the next one has ended, whoever made it.
+#[derive(Clone, Default)]
+struct Newest(Arc<Mutex<Option<(Id, Run)>>>);
+
+impl Newest {
+    /// Takes in committed rows. Those that go are old ones.
+    fn apply(&self, rows: impl IntoIterator<Item = (Id, Run)>) {
+        let mut newest = self.lock();
+        for (id, run) in rows.into_iter().filter(|(_, run)| run.status != RunStatus::Running) {
+            if newest.as_ref().is_none_or(|(of, _)| *of <= id) {
+                *newest = Some((id, run));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Id, Run)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a person decides about a difference.
@@ -47,8 +67,22 @@ pub struct Resolved {
 }
 
 impl Drift {
-    pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group, ranks: Ranks, mirrors: Mirrors) -> Self {
-        Self { store, clock, ids, group, ranks, mirrors, wake: Arc::default(), failing: Arc::default() }
+    /// # Errors
+    /// Those of reading the newest runs.
+    pub async fn open(
+        (store, clock, ids): (Store, Clock, Ids),
+        group: Group,
+        ranks: Ranks,
+        mirrors: Mirrors,
+    ) -> Result<Self> {
+        let newest = Newest::default();
+        let follower = newest.clone();
+        store.follow(&DRIFT_RUNS, move |rows| {
+            follower.apply(rows.into_iter().filter_map(|(id, run)| Some((id, run?))));
+        });
+        // At most one of them is under way.
+        newest.apply(store.scan(DRIFT_RUNS.all().newest_first(), 2).await?.items);
+        Ok(Self { store, clock, ids, group, ranks, mirrors, wake: Arc::default(), newest })
     }
 
     /// Whether there is a group to look at.
@@ -56,13 +90,9 @@ impl Drift {
         self.group.access().is_some()
     }
 
-    /// Why the last run failed; none when it did not.
+    /// What is wrong with the last run that has ended; none when it went well. From memory.
     pub fn failing(&self) -> Option<String> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn note(&self, failing: Option<String>) {
-        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
+        self.newest.lock().as_ref().and_then(|(_, run)| run.trouble())
     }
 
     /// Starts a run, or gives the one that is under way.

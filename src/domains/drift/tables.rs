@@ -119,6 +119,19 @@ impl Difference {
 }
 
 impl Run {
+    /// What a person has to know of it once it has ended: why it failed, or that it would have taken over too many ranks.
+    pub fn trouble(&self) -> Option<String> {
+        let withheld = self.counts.withheld;
+        match self.status {
+            RunStatus::Failed => Some(self.reason.clone().unwrap_or_else(|| "the last run failed".to_owned())),
+            RunStatus::Done if withheld > 0 => Some(format!(
+                "{withheld} more ranks would have been taken over than one run may; they wait in `grps drift list`: check first that \
+                 robloxRank, robloxRoleId and the names in policy.ranks.json match the group's roles"
+            )),
+            _ => None,
+        }
+    }
+
     pub fn new(started_by: &str, now: Time) -> Self {
         Self {
             status: RunStatus::Running,

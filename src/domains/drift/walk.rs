@@ -62,14 +62,6 @@ impl From<crate::base::Error> for Stop {
     }
 }
 
-/// What a person has to know after a run that would have taken over too many ranks.
-fn too_many(withheld: u64) -> String {
-    format!(
-        "{withheld} more ranks would have been taken over than one run may; they wait in `grps drift list`: check first that robloxRank, \
-         robloxRoleId and the names in policy.ranks.json match the group's roles"
-    )
-}
-
 /// Walks the runs, one at a time.
 pub struct DriftWalk {
     drift: Drift,
@@ -107,12 +99,12 @@ impl DriftWalk {
         match self.advance(id, &run).await {
             Ok(done) => {
                 self.failures = 0;
-                let Some(withheld) = done else { return Ok(Next::After(self.pause())) };
-                let why = (withheld > 0).then(|| too_many(withheld));
-                if let Some(why) = &why {
+                if !done {
+                    return Ok(Next::After(self.pause()));
+                }
+                if let Some(why) = self.drift.failing() {
                     tracing::warn!(run = %id, "{why}");
                 }
-                self.drift.note(why);
                 Ok(Next::Now)
             }
             Err(Stop::Store(error)) => Err(error),
@@ -141,13 +133,12 @@ impl DriftWalk {
     async fn give_up(&mut self, id: Id, why: &str) -> Result<Next> {
         tracing::warn!(run = %id, "the search for ranks changed by hand failed: {why}");
         self.drift.give_up(id, why).await?;
-        self.drift.note(Some(why.to_owned()));
         self.failures = 0;
         Ok(Next::Now)
     }
 
-    /// One step; after the last, how many ranks were too many to be taken over.
-    async fn advance(&mut self, id: Id, run: &Run) -> Result<Option<u64>, Stop> {
+    /// One step; whether it was the last.
+    async fn advance(&mut self, id: Id, run: &Run) -> Result<bool, Stop> {
         let policy = self.drift.group.policy();
         let roles = self.drift.group.roles(ROLES_AGE).await?;
         let ground = Ground::new(&policy, &roles);
@@ -161,9 +152,8 @@ impl DriftWalk {
             Some(after) => self.leavers(id, run, after).await?,
         };
         self.calls = calls as u32;
-        let found = self.drift.step(&step, &ground).await?;
-        let withheld = found.filter(|_| step.done).map_or(0, |found| found.withheld);
-        Ok(if step.done { Some(withheld) } else { None })
+        self.drift.step(&step, &ground).await?;
+        Ok(step.done)
     }
 
     /// The next page of members.

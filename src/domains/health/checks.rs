@@ -101,7 +101,7 @@ impl Checks {
         let group = self.group.failing().map(|failing| with_hint(failing.what, failing.hint)).or(of_owner);
         let mut out = Vec::new();
         out.extend(self.group.access().map(|_| check("roblox", group)));
-        out.extend(self.drift.failing().map(|why| check("drift", Some(why))));
+        out.extend(self.drift.is_on().then(|| check("drift", self.drift.failing())));
         out.extend(self.applying.is_on().then(|| check("decisions", held)));
         out.extend(self.discord.channel().map(|_| check("discord", discord)));
         out.extend(self.doorbell.is_on().then(|| check("doorbell", doorbell)));
