@@ -53,7 +53,7 @@ struct BreakerView {
     hour: FillView,
     /// The hour's share of the group.
     share: FillView,
-    /// The people the share is of: players stored, or members of the group where that is more.
+    /// The people the share is of: members of the group; players stored until those are counted.
     people: u64,
 }
 

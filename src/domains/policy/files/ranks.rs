@@ -114,7 +114,7 @@ pub struct Breaker {
     #[schemars(range(min = 1))]
     pub applies_per_hour: u32,
     /// Share of the group's players moved per hour, in percent. 1 to 100. Of the
-    /// members of the group, or of the players stored where that is more; never less than 10 of them.
+    /// members of the group, or of the players stored until those are counted; never less than 10 of them.
     #[schemars(range(min = 1, max = 100))]
     pub percent_of_group_per_hour: u32,
 }
