@@ -49,7 +49,7 @@ pub enum PointsCommand {
         /// The run's id, as `grps points runs` shows it
         id: String,
     },
-    /// Leave the rest of a run undone
+    /// Stop a run; what it has changed stays
     Cancel {
         /// The run's id, as `grps points runs` shows it
         id: String,

@@ -104,9 +104,9 @@ impl AdjustmentsApi {
         Ok(Json(AdjustmentRows { rows, next_cursor }))
     }
 
-    /// Leave the rest of a run undone
+    /// Stop a run; what it has changed stays
     ///
-    /// What it has changed stays changed; `undo` takes that back.
+    /// `undo` takes that back.
     #[oai(path = "/automation/adjustments/:id/cancel", method = "post", operation_id = "cancelAdjustments")]
     async fn cancel(&self, sender: Sender, id: Path<String>) -> poem::Result<Json<AdjustmentRun>> {
         let id = read_id(&id.0)?;
