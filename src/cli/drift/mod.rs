@@ -101,22 +101,26 @@ async fn list(session: &Session, limit: usize) -> Result<(Value, String)> {
         }
     }
     let runs = session.call(Method::GET, RUNS, None).await?["runs"].take();
-    let mut text = format!("{:<16} {:<24} {:<24} {}\n", "user", "ours", "on Roblox", "found");
-    let name = |value: &Value| value.as_str().unwrap_or("–").to_owned();
-    for row in &rows {
-        let live = if row["left"] == true { "left the group".to_owned() } else { name(&row["live"]) };
-        text += &format!(
-            "{:<16} {:<24} {live:<24} {}\n",
-            row["userId"].to_string(),
-            name(&row["ours"]),
-            name(&row["foundAt"])
-        );
-    }
-    if rows.is_empty() {
-        "nothing differs\n".clone_into(&mut text);
-    }
+    let mut text = table(&rows);
     text += &runs[0].as_object().map(|_| format!("last run: {}", told(&runs[0]))).unwrap_or_default();
     Ok((json!({ "drift": rows, "runs": runs }), text))
+}
+
+fn table(rows: &[Value]) -> String {
+    if rows.is_empty() {
+        return "nothing differs\n".to_owned();
+    }
+    let line = |user: &str, [ours, live, reported, at]: [&str; 4]| {
+        format!("{user:<16} {ours:<24} {live:<24} {reported:<24} {at}\n")
+    };
+    let mut out = line("user", ["ours", "on Roblox", "game reports", "found at"]);
+    let name = |value: &'static str, row: &Value| row[value].as_str().unwrap_or("–").to_owned();
+    for row in rows {
+        let live = if row["left"] == true { "left the group".to_owned() } else { name("live", row) };
+        let (ours, reported, at) = (name("ours", row), name("reported", row), name("foundAt", row));
+        out += &line(&row["userId"].to_string(), [&ours, &live, &reported, &at]);
+    }
+    out
 }
 
 async fn resolve(session: &Session, user: RobloxId, how: &str) -> Result<(Value, String)> {
@@ -133,7 +137,8 @@ async fn resolve(session: &Session, user: RobloxId, how: &str) -> Result<(Value,
 fn told(run: &Value) -> String {
     let reason = run["reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
     format!(
-        "{}{reason}; {} members, {} players compared, {} differ ({} left the group), {} taken over, {} too many to be taken over, {} settled by themselves",
+        "{}{reason}; {} members, {} players compared, {} differ ({} left the group), {} taken over, {} left for you (more than one run may take over), \
+         {} no longer differ",
         run["state"].as_str().unwrap_or("unknown"),
         run["members"],
         run["compared"],
@@ -143,4 +148,23 @@ fn told(run: &Value) -> String {
         run["withheld"],
         run["cleared"],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_the_game_reports_otherwise_can_be_told_from_a_rank_given_by_hand() {
+        let row = |live: &str, reported: Value, left: bool| {
+            let at = "2025-03-01T18:00:00Z";
+            let row = json!({ "userId": 7, "ours": "Corporal", "live": live, "reported": reported, "left": left, "foundAt": at });
+            let text = table(&[row]);
+            text.lines().last().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(row("Corporal", json!("Private"), false), "7 Corporal Corporal Private 2025-03-01T18:00:00Z");
+        assert_eq!(row("Private", Value::Null, false), "7 Corporal Private – 2025-03-01T18:00:00Z");
+        assert!(row("Private", Value::Null, true).contains("left the group"));
+        assert_eq!(table(&[]), "nothing differs\n");
+    }
 }
