@@ -261,7 +261,11 @@ fn decisions_are_listed_approved_and_taken_back() {
         assert!(home.run(&["decisions", "revert", "--since", "2h", "--yes"]).stdout.contains("0 are restored"));
         assert_eq!(home.run(&["decisions", "revert", "--since", "often"]).code, Some(2));
         let status = home.run(&["decisions", "list", "--status", "often"]);
-        assert!(status.code == Some(2) && status.stderr.contains("\"proposed\""), "{}", status.stderr);
+        assert!(
+            status.code == Some(2) && status.stderr.contains("possible values: proposed, queued"),
+            "{}",
+            status.stderr
+        );
         let user = home.run(&["decisions", "list", "--user", "somebody"]);
         assert!(user.code == Some(2) && user.stderr.contains("a Roblox user id is a whole number"), "{}", user.stderr);
         assert!(!user.stderr.contains("error[id."), "one error, not one within another: {}", user.stderr);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use poem::http::Method;
 use serde_json::{Value, json};
 
@@ -51,12 +51,12 @@ pub enum DecisionsCommand {
 
 #[derive(Args)]
 pub struct ListArgs {
-    /// proposed, queued, applied, failed or blocked
-    #[arg(long)]
-    status: Option<String>,
-    /// BAN, SUSPEND, DEMOTE or PROMOTE
-    #[arg(long)]
-    action: Option<String>,
+    /// Only what stands there
+    #[arg(long, ignore_case = true)]
+    status: Option<Standing>,
+    /// Only what does this
+    #[arg(long, ignore_case = true)]
+    action: Option<Deed>,
     #[command(flatten)]
     which: Which,
     /// How many, 1 to 200
@@ -73,9 +73,9 @@ pub struct Which {
     /// Only about this player
     #[arg(long, value_name = "ID", value_parser = user_id)]
     pub user: Option<RobloxId>,
-    /// policy, revert, drift or suspension_end
-    #[arg(long)]
-    pub origin: Option<String>,
+    /// Only what comes from there
+    #[arg(long, ignore_case = true)]
+    pub origin: Option<Origin>,
     /// Made since: `2h`, `30m`, `7d` ago, or a time such as 2025-03-01T18:00:00Z
     #[arg(long, value_name = "WHEN")]
     pub since: Option<When>,
@@ -121,6 +121,41 @@ pub struct BreakerArgs {
     /// Why, for the audit trail
     #[arg(long, default_value = "")]
     reason: String,
+}
+
+/// Where a decision stands.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Standing {
+    Proposed,
+    Queued,
+    Applied,
+    Failed,
+    Blocked,
+}
+
+/// What a decision does.
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub enum Deed {
+    Ban,
+    Suspend,
+    Demote,
+    Promote,
+}
+
+/// Where a decision comes from.
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Origin {
+    Policy,
+    Revert,
+    Drift,
+    SuspensionEnd,
+}
+
+/// As the server calls it.
+fn named<T: ValueEnum>(one: Option<T>) -> Option<String> {
+    Some(one?.to_possible_value()?.get_name().to_owned())
 }
 
 /// A time, or how long ago it was.
@@ -235,8 +270,8 @@ impl ListArgs {
     fn target(&self, now: Time) -> String {
         let asked = [
             ("limit", Some(self.limit.to_string())),
-            ("status", self.status.as_deref().map(|status| segment(status).to_ascii_lowercase())),
-            ("action", self.action.as_deref().map(|action| segment(action).to_ascii_uppercase())),
+            ("status", named(self.status)),
+            ("action", named(self.action)),
             ("cursor", self.cursor.as_deref().map(segment)),
         ];
         target("/automation/decisions", asked.into_iter().chain(self.which.asked(now)))
@@ -248,7 +283,7 @@ impl Which {
     fn asked(&self, now: Time) -> [(&'static str, Option<String>); 5] {
         [
             ("userId", self.user.map(|user| user.to_string())),
-            ("origin", self.origin.as_deref().map(segment)),
+            ("origin", named(self.origin)),
             ("since", self.since.map(|when| when.text(now))),
             ("until", self.until.map(|when| when.text(now))),
             ("actor", self.actor.as_deref().map(segment)),
@@ -275,6 +310,15 @@ fn shown(command: &DecisionsCommand, answer: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_are_called_as_the_server_calls_them() {
+        let parse = |text: &str| Origin::from_str(text, true);
+        assert_eq!(named(parse("Suspension_End").ok()).as_deref(), Some("suspension_end"));
+        assert!(parse("often").is_err());
+        assert_eq!(named(Some(Deed::Ban)).as_deref(), Some("BAN"));
+        assert_eq!(named(Standing::from_str("PROPOSED", true).ok()).as_deref(), Some("proposed"));
+    }
 
     #[test]
     fn times_are_told_as_people_tell_them() {
