@@ -216,7 +216,7 @@ async fn the_breaker_leaves_what_is_too_much_to_a_person() {
     let first = all().await;
     assert_eq!((count(&first, "queued"), count(&first, "proposed")), (3, 2));
     let held = first.as_array().unwrap().iter().find(|decision| decision["status"] == "proposed").unwrap();
-    let why = "The breaker is open: 3 decisions were queued in the last minute (at most 3)";
+    let why = "This minute is full: 3 of at most 3 decisions were queued; it stays proposed until it is asked for again or approved";
     assert_eq!((&held["blockedReason"], &held["apply"]), (&json!(why), &json!(false)));
     assert_eq!(count(&all().await, "queued"), 3, "asking again for what is queued costs nothing, and changes nothing");
     app.advance(70);

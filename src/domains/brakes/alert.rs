@@ -89,7 +89,9 @@ fn hint(trip: &Trip) -> &'static str {
         true => {
             "look at GET /automation/decisions; then take back with `grps decisions revert`, or close with `grps decisions breaker --close`"
         }
-        false => "further decisions stay proposed until the minute has room; asked for again they are queued",
+        false => {
+            "further decisions stay proposed: once the minute has room, the next snapshot or a review that asks again queues them, or an approval"
+        }
     }
 }
 

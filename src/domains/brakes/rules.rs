@@ -109,13 +109,13 @@ impl Trip {
     /// As a sentence.
     pub fn text(&self) -> String {
         let Self { count, most, .. } = self;
-        let queued = |stretch: &str| {
-            format!("The breaker is open: {count} decisions were queued in the last {stretch} (at most {most})")
-        };
+        let queued = format!("The breaker is open: {count} decisions were queued in the last hour (at most {most})");
         match (self.limit, &self.reason) {
-            (Limit::Minute, _) => queued("minute"),
-            (Limit::Hour, _) => queued("hour"),
-            (Limit::Share, _) => format!("{}, which is the group's share", queued("hour")),
+            (Limit::Minute, _) => format!("This minute is full: {count} of at most {most} decisions were queued"),
+            (Limit::Hour, _) => queued,
+            (Limit::Share, _) => {
+                format!("{queued}, which is the largest share of the group that may change in an hour")
+            }
             (Limit::Person, Some(reason)) => format!("The breaker was opened by hand: {reason}"),
             (Limit::Person, None) => "The breaker was opened by hand".to_owned(),
         }

@@ -157,7 +157,10 @@ impl Brakes {
                     tx.put(&BREAKER, &(), &breaker);
                     record(tx, "tripped", &trip, counted);
                 }
-                Ok(Err(trip.text()))
+                // Nothing opened: the decision is not on its way, and nobody comes back to it by themselves.
+                let rest =
+                    if trip.latched { "" } else { "; it stays proposed until it is asked for again or approved" };
+                Ok(Err(format!("{}{rest}", trip.text())))
             }
         }
     }

@@ -107,7 +107,8 @@ impl Default for Demotion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Breaker {
-    /// Applied decisions per minute; more wait until the minute has room. 1 or more.
+    /// Decisions queued to be applied per minute; more stay proposed until the next snapshot or a review asks for them again, or somebody
+    /// approves them. 1 or more.
     #[schemars(range(min = 1))]
     pub applies_per_minute: u32,
     /// Applied decisions per hour; then all stop until an operator closes the breaker. 1 or more.
