@@ -1,5 +1,6 @@
 //! One effect's turn: as far as it goes now, and what is written down about it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -65,7 +66,7 @@ impl Applying {
             let back = !queued || effect.giving_up.is_some();
             let case = Case { applying: self, access, id, user, back };
             let stop = match self.attempt(&case, &mut effect, decision.as_ref(), refreshed).await {
-                Ok(()) => match self.finish(id, &mut effect, queued).await? {
+                Ok(policy) => match self.finish(id, &mut effect, queued, &policy).await? {
                     Some(turn) => return Ok(turn),
                     None => continue,
                 },
@@ -103,14 +104,14 @@ impl Applying {
         decision.is_some_and(|decision| decision.origin == Origin::Policy) && self.brakes.open().is_some()
     }
 
-    /// One try at what the decision asks for, or at the way back.
+    /// One try at what the decision asks for, or at the way back; answers the policy by which it was done.
     async fn attempt(
         &self,
         case: &Case<'_>,
         effect: &mut Effect,
         decision: Option<&Decision>,
         refreshed: bool,
-    ) -> std::result::Result<(), Stop> {
+    ) -> std::result::Result<Arc<Policy>, Stop> {
         let age = if refreshed { Duration::ZERO } else { ROLES_AGE };
         let roles = case.ask(Area::Group, self.group.roles(age)).await?;
         let policy = self.policy.current();
@@ -144,7 +145,8 @@ impl Applying {
         }
         let punished_with = punished.as_ref().and_then(|held| held.role);
         let sight = Sight { roles: &roles, mapping: &mapping, punished_with };
-        case.settle_roles(effect, &goal, &sight, objection).await
+        case.settle_roles(effect, &goal, &sight, objection).await?;
+        Ok(policy)
     }
 
     /// What is about to be sent is remembered first, if the decision still stands or this is the way back; whether so.
@@ -170,7 +172,7 @@ impl Applying {
     async fn never(&self, id: Id, effect: &mut Effect, why: String, back: bool) -> Result<Option<Turn>> {
         effect.note(self.clock.now(), StepKind::Trouble, why.clone());
         if !effect.touched {
-            return self.end(id, effect, &End::Failed { why }).await;
+            return self.end(id, effect, &End::Failed { why }, &self.policy.current()).await;
         }
         if !back {
             effect.note(self.clock.now(), StepKind::TakeBack, "what was begun is taken back");
@@ -181,14 +183,14 @@ impl Applying {
         let (user, first) = (effect.user, effect.giving_up.clone().unwrap_or_default());
         tracing::error!(decision = %id, %user, "what was begun cannot be taken back: {why}; {first}");
         let why = format!("{first}. It could not be taken back either ({why}): look at the member's roles on Roblox");
-        match self.end(id, effect, &End::Failed { why }).await? {
+        match self.end(id, effect, &End::Failed { why }, &self.policy.current()).await? {
             Some(turn) => Ok(Some(turn)),
             None => self.close(id, effect.clone()).await.map(Some),
         }
     }
 
     /// It is as it should be. None when the decision changed meanwhile, so that there is more to do.
-    async fn finish(&self, id: Id, effect: &mut Effect, queued: bool) -> Result<Option<Turn>> {
+    async fn finish(&self, id: Id, effect: &mut Effect, queued: bool, policy: &Policy) -> Result<Option<Turn>> {
         if !queued {
             return self.close(id, effect.clone()).await.map(Some);
         }
@@ -196,19 +198,18 @@ impl Applying {
             Some(why) => End::Failed { why },
             None => End::Applied { what: Some(told(effect)) },
         };
-        self.end(id, effect, &end).await
+        self.end(id, effect, &end, policy).await
     }
 
     /// Ends the decision in one commit with all that follows from it. None when it is not queued any more.
-    async fn end(&self, id: Id, effect: &Effect, end: &End) -> Result<Option<Turn>> {
+    async fn end(&self, id: Id, effect: &Effect, end: &End, policy: &Policy) -> Result<Option<Turn>> {
         let now = self.clock.now();
         let ended = Effect { ended_at: Some(now), waiting: None, hint: None, failures: 0, ..effect.clone() };
-        let policy = self.policy.current();
         // One that failed may be retried and end again: that is another event.
         let event = self.events.prepare(&format!("decision:{id}:{}", now.0), &event(id, effect.user, end))?;
         let sender = Sender { actor: Actor::of(ACTOR), request_id: id.to_string() };
         let stamp = Stamp { audit: self.ids.next(), at: now, sender };
-        let (key, ended, shared, policy, stamp) = (&(effect.user, id), &ended, &event, &policy, &stamp);
+        let (key, ended, shared, stamp) = (&(effect.user, id), &ended, &event, &stamp);
         let done = self
             .store
             .transact(|tx: Tx| async move {
