@@ -53,10 +53,11 @@ pub struct Sight<'a> {
 
 impl Sight<'_> {
     /// The roles that are ours to take: those of the policy, and those that we gave under an earlier one. The policy may have changed since,
-    /// or the role's name on Roblox.
+    /// or the role's name on Roblox. A privileged one is a person's gift, at whatever moment it came.
     fn ours(&self, effect: &Effect) -> BTreeSet<u64> {
         let given = effect.sent.iter().copied().chain(self.punished_with).filter(|role| self.roles.can_be_taken(*role));
-        self.mapping.managed().iter().copied().chain(given).collect()
+        let theirs = |role: &u64| self.mapping.is_privileged(*role);
+        self.mapping.managed().iter().copied().filter(|role| !theirs(role)).chain(given).collect()
     }
 
     fn name(&self, role: u64) -> String {

@@ -194,9 +194,14 @@ impl Mapping {
         self.of_role.get(&role).map(|place| &*self.ranks[*place].name)
     }
 
-    /// The roles that are ours to give and take: those of ranks and punishments, without the base role that every member holds.
+    /// The roles of ranks, privileged ones among them, and of punishments, without the base role that every member holds.
     pub fn managed(&self) -> &BTreeSet<u64> {
         &self.managed
+    }
+
+    /// Whether a role stands for a rank that only people give and take.
+    pub fn is_privileged(&self, role: u64) -> bool {
+        self.of_role.get(&role).is_some_and(|place| self.ranks[*place].privileged)
     }
 
     /// The highest rank of the ladder among `roles`.
