@@ -1,9 +1,8 @@
 //! What ends without having touched Roblox is given back to the breaker; what touched it stays counted, whatever comes in between.
 //! `GRPS_GIVEN` says how many ways are tried.
 
-use grps::domains::audit::Actor;
 use grps::domains::brakes::{BREAKER, Breaker};
-use grps::domains::ranks::{Say, Sender};
+use grps::domains::ranks::Say;
 use grps::fakes::roblox::Day;
 
 use super::*;
@@ -34,11 +33,6 @@ impl Scene {
 
     async fn counted(&self) -> u64 {
         self.breaker().await.window.within(HOUR, self.now())
-    }
-
-    async fn say(&self, id: Id, say: Say) -> bool {
-        let sender = Sender { actor: Actor::of("operator"), request_id: "by hand".into() };
-        self.app.app.ranks.say(id, &say, &sender).await.is_ok()
     }
 
     async fn close(&self) {

@@ -3,6 +3,7 @@
 mod demo;
 mod given;
 mod kills;
+mod late;
 mod pace;
 mod reload;
 
@@ -15,10 +16,10 @@ mod waits;
 use std::time::Duration;
 
 use grps::base::{Id, RobloxId, Time};
-use grps::domains::audit::Entry;
+use grps::domains::audit::{Actor, Entry};
 use grps::domains::effects::{EFFECTS, Effect, StepKind};
 use grps::domains::players::{PLAYERS, Player, Status};
-use grps::domains::ranks::{DECISIONS, Decision};
+use grps::domains::ranks::{DECISIONS, Decision, Say, Sender};
 use grps::fakes::roblox::{FakeRoblox, GROUP, KEY, UNIVERSE};
 use grps::workers::Next;
 use serde_json::{Value, json};
@@ -26,10 +27,12 @@ use serde_json::{Value, json};
 use crate::harness::{Setup, TestApp};
 use crate::state;
 
-/// The ladder of the shipped policy as roles of the group, and two roles that are none of our business.
+/// The ladder of the shipped policy as roles of the group, a privileged one at its end, and two more: a punishment's, and one that is none of
+/// our business.
 pub const TROOPER: u64 = GROUP * 1000 + 20;
 pub const SPECIALIST: u64 = GROUP * 1000 + 30;
 pub const CORPORAL: u64 = GROUP * 1000 + 40;
+pub const MARSHAL: u64 = GROUP * 1000 + 200;
 pub const SUSPENDED: u64 = GROUP * 1000 + 5;
 pub const EVENT_HOST: u64 = GROUP * 1000 + 10;
 
@@ -50,7 +53,7 @@ pub fn furnish(fake: &FakeRoblox) {
         (TROOPER, "Shock Trooper II", 20),
         (SPECIALIST, "Volt Specialist II", 30),
         (CORPORAL, "Storm Corporal I", 40),
-        (GROUP * 1000 + 200, "Stormmarshal", 200),
+        (MARSHAL, "Stormmarshal", 200),
         (SUSPENDED, "Suspended", 5),
         (EVENT_HOST, "Event host", 10),
     ] {
@@ -144,6 +147,18 @@ impl Scene {
             self.app.clock.advance(Duration::from_secs(1));
             self.work().await;
         }
+    }
+
+    /// What a person says to a decision; whether that is taken.
+    pub async fn say(&self, id: Id, say: Say) -> bool {
+        let sender = Sender { actor: Actor::of("operator"), request_id: "by hand".into() };
+        self.app.app.ranks.say(id, &say, &sender).await.is_ok()
+    }
+
+    /// Lets punishments end whose time is over.
+    pub async fn release(&self) {
+        self.app.tick("releases").await;
+        self.work().await;
     }
 
     pub async fn decision(&self, user: u64, id: Id) -> Decision {

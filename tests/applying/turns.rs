@@ -8,8 +8,6 @@ use grps::fakes::roblox::{BOT, Class, Day, Key};
 
 use super::*;
 
-const MARSHAL: u64 = GROUP * 1000 + 200;
-
 /// Three calls of each kind a minute.
 fn tight() -> Setup {
     Setup::new().set("ROBLOX_BUDGET_PERCENT", "1")
@@ -48,11 +46,6 @@ impl Scene {
 
     async fn lift(&self, user: u64, id: Id) {
         self.order(user, Order::lift(Origin::Revert(id), Action::Ban, Some("banned".into()), "taken back")).await;
-    }
-
-    async fn release(&self) {
-        self.app.tick("releases").await;
-        self.work().await;
     }
 }
 

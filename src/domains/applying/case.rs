@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::hold::{Area, Illness};
 use super::service::Applying;
 use crate::base::{Error, Id, RobloxId, Time};
-use crate::domains::effects::{Effect, Goal, Kind, Move, Restrict, StepKind, Theirs, next_move, next_restriction};
+use crate::domains::effects::{
+    Effect, Goal, Kind, Move, Moved, Restrict, StepKind, Theirs, next_move, next_restriction, signature,
+};
 use crate::domains::group::{Access, Mapping, Roles};
-use crate::remote::roblox::{Cure, Membership, Trouble, Wanted};
+use crate::remote::roblox::{Cure, Membership, Restriction, Trouble, Wanted};
 
 /// Changes of roles in one turn at most: one of each role there can be, and some to spare.
 const MAX_MOVES: usize = 64;
@@ -141,6 +143,11 @@ impl Case<'_> {
                 effect.note(self.now(), kind, "is not a member of the group: there is no role to change");
                 return Ok(());
             };
+            if effect.is_behind(&member.roles, self.now()) {
+                return Err(Stop::Trouble(Illness::passing(
+                    "Roblox took a change of the roles that it does not show yet",
+                )));
+            }
             let next = next_move(want, &managed, &member.roles);
             let ours: Vec<u64> = member.roles.iter().copied().filter(|role| managed.contains(role)).collect();
             let text = held(&ours, sight);
@@ -210,6 +217,7 @@ impl Case<'_> {
         };
         self.ask_and_judge(Area::Roles, call, judge).await?;
         effect.note(self.now(), kind, name);
+        effect.moved = Some(Moved { at: self.now(), role, given: kind == StepKind::AssignRole });
         Ok(())
     }
 
@@ -259,6 +267,11 @@ impl Case<'_> {
         };
         let (roblox, user) = (&self.access.roblox, self.user.get());
         let held = self.ask(Area::Experience, roblox.restriction(universe, user)).await?;
+        self.notice(effect, &held);
+        if is_served(effect, asked, self.now()) {
+            effect.note(self.now(), StepKind::VerifyRestriction, "was kept out for the whole time, which is over");
+            return Ok(());
+        }
         let wanted = match next_restriction(asked, &held, self.now()) {
             Ok(wanted) => wanted,
             Err(text) => {
@@ -290,6 +303,7 @@ impl Case<'_> {
         match next_restriction(asked, &held, self.now()) {
             Err(text) => {
                 effect.note(self.now(), StepKind::VerifyRestriction, text);
+                self.notice(effect, &held);
                 Ok(())
             }
             Ok(_) => {
@@ -302,9 +316,23 @@ impl Case<'_> {
         }
     }
 
+    /// Since when this decision's own restriction holds.
+    fn notice(&self, effect: &mut Effect, held: &Restriction) {
+        if held.active && held.private_reason.starts_with(&signature(self.id)) {
+            let now = self.now();
+            effect.kept_since.get_or_insert(held.start.map_or(now, |start| start.min(now)));
+        }
+    }
+
     pub fn now(&self) -> Time {
         self.applying.clock.now()
     }
+}
+
+/// Whether the restriction was there for as long as it was to last: what Roblox has ended since is not made anew.
+fn is_served(effect: &Effect, asked: &Restrict, now: Time) -> bool {
+    let Restrict::Keep(Wanted::KeptOut { duration: Some(length), .. }) = asked else { return false };
+    effect.kept_since.is_some_and(|since| since + *length <= now)
 }
 
 fn held(roles: &[u64], sight: &Sight<'_>) -> String {

@@ -1,5 +1,7 @@
 //! Effects as they are stored.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::restriction::Theirs;
@@ -14,6 +16,10 @@ pub static EFFECTS_OPEN: Table<Id, RobloxId> = Table::new("effects_open", *b"eo"
 
 /// Steps that are kept of one effect; of more, the first ones and the newest.
 pub const MAX_STEPS: usize = 24;
+
+/// So long a read may still show what was before a change: Roblox promises nothing, and copies of its data follow each other. What contradicts
+/// a change for longer is somebody's doing.
+const SHOWS_WITHIN: Duration = Duration::from_secs(30);
 
 /// One decision being carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +50,21 @@ pub struct Effect {
     /// Ids of the roles that were given, or are about to be: ours to take again, whatever the policy says by then.
     #[serde(default)]
     pub sent: Vec<u64>,
+    /// The change of a role that Roblox took last.
+    #[serde(default)]
+    pub moved: Option<Moved>,
+    /// Since when the punishment's own restriction holds.
+    #[serde(default)]
+    pub kept_since: Option<Time>,
+}
+
+/// A change of a role that Roblox took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    pub at: Time,
+    pub role: u64,
+    /// Given, not taken.
+    pub given: bool,
 }
 
 /// One thing that was done.
@@ -94,7 +115,15 @@ impl Effect {
             waiting: None,
             hint: None,
             sent: Vec::new(),
+            moved: None,
+            kept_since: None,
         }
+    }
+
+    /// Whether `held` is from before the newest change, which Roblox took less than [`SHOWS_WITHIN`] ago.
+    pub fn is_behind(&self, held: &[u64], now: Time) -> bool {
+        let recent = |moved: &Moved| moved.at <= now && now.since(moved.at) < SHOWS_WITHIN;
+        self.moved.filter(recent).is_some_and(|moved| held.contains(&moved.role) != moved.given)
     }
 
     /// Notes a step. The same again and again is noted once, with the newest time.

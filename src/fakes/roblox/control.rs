@@ -149,6 +149,11 @@ impl FakeRoblox {
     pub fn single_role(&self, single: bool) {
         self.lock().single_role = single;
     }
+
+    /// For so long reads of memberships do not show what was changed by a call.
+    pub fn lag(&self, lag: Duration) {
+        self.lock().lag = lag;
+    }
 }
 
 /// What is in the universe.
@@ -197,7 +202,8 @@ impl FakeRoblox {
     }
 
     pub fn restriction_of(&self, user: u64) -> Option<Restriction> {
-        self.lock().restrictions.of.get(&(self.universe, user)).cloned()
+        let world = self.lock();
+        world.restrictions.of.get(&(self.universe, user)).map(|held| held.at(world.now()))
     }
 
     /// A moderator keeps somebody out; without a duration for good.

@@ -65,6 +65,12 @@ impl Restriction {
         Ok(Self { active, start: Time::default(), duration, private_reason, display_reason, exclude_alts })
     }
 
+    /// As it is at `now`: one whose time is over is not active any more.
+    pub fn at(&self, now: Time) -> Self {
+        let over = self.duration.is_some_and(|duration| self.start + duration <= now);
+        Self { active: self.active && !over, ..self.clone() }
+    }
+
     fn json(&self) -> Value {
         let mut out = json!({
             "active": self.active,
@@ -117,8 +123,8 @@ fn shown(universe: u64, user: u64, restriction: &Restriction) -> Value {
 fn read(call: &Call, universe: u64, user: u64) -> Read<Plan> {
     call.only(&[])?;
     Ok(Plan::new(Class::Restriction, Pool::Universe(universe), move |world, _| {
-        let never = Restriction::default();
-        Reply::ok(&shown(universe, user, world.restrictions.of.get(&(universe, user)).unwrap_or(&never)))
+        let held = world.restrictions.of.get(&(universe, user)).cloned().unwrap_or_default();
+        Reply::ok(&shown(universe, user, &held.at(world.now())))
     }))
 }
 
@@ -126,9 +132,9 @@ fn list(call: &Call, universe: u64) -> Read<Plan> {
     call.only(&["maxPageSize", "pageToken"])?;
     let page: Page<u64> = Page::of(call, PAGE)?;
     Ok(Plan::new(Class::RestrictionList, Pool::Universe(universe), move |world, _| {
-        let (most, empty) = (world.most, world.by_turns());
+        let (most, empty, now) = (world.most, world.by_turns(), world.now());
         let rows = world.restrictions.of.range((universe, page.start.unwrap_or_default())..=(universe, u64::MAX));
-        let rows = rows.map(|((_, user), restriction)| (*user, Some(shown(universe, *user, restriction))));
+        let rows = rows.map(|((_, user), restriction)| (*user, Some(shown(universe, *user, &restriction.at(now)))));
         let (restrictions, token) = page.fill(most, rows);
         Reply::ok(&next(json!({"userRestrictions": restrictions}), "nextPageToken", token, empty))
     }))
@@ -187,7 +193,7 @@ impl World {
             };
         }
         let now = self.now();
-        let old = self.restrictions.of.get(&whom).cloned().unwrap_or_default();
+        let old = self.restrictions.of.get(&whom).map(|held| held.at(now)).unwrap_or_default();
         let new = Restriction { start: now, ..wanted };
         if (Restriction { start: old.start, ..new.clone() }) != old {
             self.effect(user, if new.active { Change::Restricted } else { Change::Unrestricted });

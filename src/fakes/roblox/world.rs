@@ -73,6 +73,8 @@ pub(super) struct World {
     pub days: Days,
     /// Memberships have no `roles`, as before 2026-03-31.
     pub single_role: bool,
+    /// For so long reads of memberships do not show what has changed.
+    pub lag: Duration,
     pub asked: VecDeque<Asked>,
     pub wrong: VecDeque<String>,
     pub effects: VecDeque<Effect>,
@@ -98,6 +100,7 @@ impl World {
             limits: Limits::default(),
             days: Days::default(),
             single_role: false,
+            lag: Duration::ZERO,
             asked: VecDeque::new(),
             wrong: VecDeque::new(),
             effects: VecDeque::new(),

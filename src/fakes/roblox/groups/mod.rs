@@ -32,6 +32,15 @@ pub(super) struct Member {
     pub joined: Time,
     pub updated: Time,
     pub roles: BTreeSet<u64>,
+    /// What reads still show, and until when.
+    pub stale: Option<(Time, BTreeSet<u64>)>,
+}
+
+impl Member {
+    /// The roles that a read at `now` shows.
+    pub fn shown(&self, now: Time) -> &BTreeSet<u64> {
+        self.stale.as_ref().filter(|(until, _)| now < *until).map_or(&self.roles, |(_, roles)| roles)
+    }
 }
 
 /// Something that somebody did in the group.
@@ -94,7 +103,8 @@ impl Group {
         let joined = self.leave(user).map_or(now, |member| member.joined);
         let base = self.own_role(BASE);
         let held = roles.iter().copied().chain([base]).filter(|role| self.roles.contains_key(role)).collect();
-        self.members.insert(user, Member { joined, updated: now, roles: BTreeSet::clone(&held) });
+        let roles = BTreeSet::clone(&held);
+        self.members.insert(user, Member { joined, updated: now, roles, stale: None });
         for role in held {
             self.roles.entry(role).and_modify(|role| _ = role.holders.insert(user));
         }
@@ -110,7 +120,10 @@ impl Group {
 
     /// The highest of somebody's roles; rank 0 for who is no member.
     pub fn top(&self, user: u64) -> (u64, u8) {
-        let roles = self.members.get(&user).into_iter().flat_map(|member| &member.roles);
+        self.highest(self.members.get(&user).into_iter().flat_map(|member| &member.roles))
+    }
+
+    fn highest<'a>(&self, roles: impl Iterator<Item = &'a u64>) -> (u64, u8) {
         let ranked = roles.filter_map(|id| Some((*id, self.roles.get(id)?.rank)));
         ranked.max_by_key(|(_, rank)| *rank).unwrap_or((self.own_role(GUEST), GUEST))
     }

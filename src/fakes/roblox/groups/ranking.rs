@@ -29,9 +29,13 @@ impl Ask {
         let target = Target::Group(self.group);
         let plan = Plan::new(class, Pool::Owner, move |world, actor| {
             self.allowed(world.group(self.group)?, actor)?;
+            let (single, lag, now) = (world.single_role, world.lag, world.now());
+            let shown = world.group(self.group)?.members.get(&self.user).map(|member| member.shown(now).clone());
             run(&self, world, actor)?;
-            let single = world.single_role;
-            Reply::ok(&membership(world.group(self.group)?, self.user, single)?)
+            let group = world.group(self.group)?;
+            let answer = membership(group, self.user, single, now + lag)?;
+            group.members.entry(self.user).and_modify(|member| member.stale = shown.map(|roles| (now + lag, roles)));
+            Reply::ok(&answer)
         });
         plan.needs("group", "write", target)
     }

@@ -12,6 +12,7 @@ use super::super::pages::{Page, next};
 use super::super::reply::{Dialect, Outcome, Reply};
 use super::super::world::World;
 use super::{GUEST, Group, Logged, Role};
+use crate::base::Time;
 
 const ROLES_PAGE: usize = 20;
 const MEMBERS_PAGE: usize = 100;
@@ -115,7 +116,7 @@ pub(super) fn memberships(call: &Call, group: Option<u64>) -> Read<Plan> {
     let page: Page<(u64, u64)> = Page::of(call, MEMBERS_PAGE)?;
     let whose = whose(call.param("filter"), group)?;
     Ok(Plan::new(Class::Memberships, Pool::Owner, move |world, _| {
-        let (most, empty, single) = (world.most, world.by_turns(), world.single_role);
+        let (most, empty, single, now) = (world.most, world.by_turns(), world.single_role, world.now());
         let (first, start) = page.start.unwrap_or_default();
         let groups: Vec<&Group> = match group {
             Some(group) => vec![world.group(group)?],
@@ -131,25 +132,25 @@ pub(super) fn memberships(call: &Call, group: Option<u64>) -> Read<Plan> {
                     Box::new(holders.into_iter().flatten())
                 }
             };
-            users.map(move |user| ((group.id, user), membership(group, user, single).ok()))
+            users.map(move |user| ((group.id, user), membership(group, user, single, now).ok()))
         });
         let (members, token) = page.fill(most, rows);
         Reply::ok(&next(json!({"groupMemberships": members}), "nextPageToken", token, empty))
     }))
 }
 
-pub(super) fn membership(group: &Group, user: u64, single_role: bool) -> Outcome<Value> {
+pub(super) fn membership(group: &Group, user: u64, single_role: bool, now: Time) -> Outcome<Value> {
     let member = group.members.get(&user).ok_or_else(|| Reply::v2(404, "No such membership."))?;
-    let role = |id: &u64| format!("groups/{}/roles/{id}", group.id);
+    let (role, roles) = (|id: &u64| format!("groups/{}/roles/{id}", group.id), member.shown(now));
     let mut out = json!({
         "path": format!("groups/{}/memberships/{}", group.id, BASE64URL_NOPAD.encode(user.to_string().as_bytes())),
         "createTime": member.joined.to_string(),
         "updateTime": member.updated.to_string(),
         "user": format!("users/{user}"),
-        "role": role(&group.top(user).0),
+        "role": role(&group.highest(roles.iter()).0),
     });
     if !single_role {
-        out["roles"] = member.roles.iter().map(role).collect();
+        out["roles"] = roles.iter().map(role).collect();
     }
     Ok(out)
 }
