@@ -67,6 +67,14 @@ async fn a_privileged_role_that_is_given_midway_stays() {
 }
 
 #[tokio::test]
+async fn a_privileged_role_that_is_there_before_stands_against_it_though_nothing_is_to_do() {
+    let scene = Scene::new().await;
+    let id = scene.promote(7, &[CORPORAL, MARSHAL]).await;
+    scene.work().await;
+    assert_eq!((scene.status(7, id).await, scene.changes(7)), (Status::Failed, vec![]));
+}
+
+#[tokio::test]
 async fn a_privileged_role_that_is_given_during_a_suspension_stays() {
     let scene = Scene::new().await;
     scene.fake.member(7, &[SPECIALIST, EVENT_HOST]);

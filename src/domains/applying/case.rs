@@ -148,6 +148,10 @@ impl Case<'_> {
                     "Roblox took a change of the roles that it does not show yet",
                 )));
             }
+            let first = effect.former.is_none();
+            if let Some(why) = first.then(|| objection(&member.roles)).flatten() {
+                return Err(Stop::Never(why));
+            }
             let next = next_move(want, &managed, &member.roles);
             let ours: Vec<u64> = member.roles.iter().copied().filter(|role| managed.contains(role)).collect();
             let text = held(&ours, sight);
@@ -158,11 +162,7 @@ impl Case<'_> {
                 return Ok(());
             }
             effect.note(self.now(), kind, text);
-            let first = effect.former.is_none();
             if first {
-                if let Some(why) = objection(&member.roles) {
-                    return Err(Stop::Never(why));
-                }
                 effect.former = Some(ours);
             }
             // Also where that was tried before, and the decision fell and was queued again meanwhile: nothing is sent that is not remembered.
