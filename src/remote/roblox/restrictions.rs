@@ -18,6 +18,9 @@ const READ: &str = "universe.user-restriction:read";
 const WRITE: &str = "universe.user-restriction:write";
 const SETTING: &str = "ROBLOX_UNIVERSE_ID";
 
+/// What an answer is not when it says for how long in a way that cannot be read.
+const TIMED: &str = "a restriction whose duration can be read";
+
 /// What holds for a user now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restriction {
@@ -52,7 +55,7 @@ impl Roblox {
         let (universe, user) = (universe.to_string(), user.to_string());
         let path = vec!["cloud", "v2", "universes", &universe, "user-restrictions", &user];
         match self.json(Call::get(Class::Restrictions, path).scope(READ).setting(SETTING), "a restriction").await {
-            Ok(json) => Ok(restriction(&json["gameJoinRestriction"])),
+            Ok(json) => restriction(&json["gameJoinRestriction"]),
             // Somebody who never was restricted.
             Err(Trouble::Missing { .. }) => Ok(Restriction::default()),
             Err(trouble) => Err(trouble),
@@ -103,15 +106,30 @@ fn wire(wanted: &Wanted) -> Value {
     }
 }
 
-fn restriction(json: &Value) -> Restriction {
-    let seconds = json["duration"].as_str().and_then(|text| text.strip_suffix('s')).and_then(|text| text.parse().ok());
-    Restriction {
+fn restriction(json: &Value) -> Result<Restriction, Trouble> {
+    let duration = match &json["duration"] {
+        Value::Null => None,
+        // Taken for none at all, it would be for good.
+        there => Some(there.as_str().and_then(seconds).ok_or(Trouble::Unreadable(TIMED))?),
+    };
+    Ok(Restriction {
         active: json["active"].as_bool().unwrap_or(false),
         start: json["startTime"].as_str().and_then(Time::parse),
-        duration: seconds.map(Duration::from_secs),
+        duration,
         private_reason: json["privateReason"].as_str().unwrap_or_default().to_owned(),
         display_reason: json["displayReason"].as_str().unwrap_or_default().to_owned(),
+    })
+}
+
+/// `3600s` or `3600.5s`, in whole seconds: nobody is let in early for a fraction.
+fn seconds(text: &str) -> Option<Duration> {
+    let number = text.strip_suffix('s')?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    if [whole, part].iter().any(|digits| digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit())) {
+        return None;
     }
+    let more = part.bytes().any(|digit| digit != b'0');
+    Some(Duration::from_secs(whole.parse::<u64>().ok()?.saturating_add(more.into())))
 }
 
 #[cfg(test)]
@@ -131,9 +149,24 @@ mod tests {
         assert_eq!(wire_of(Some(Duration::from_millis(3_600_500)))["duration"], "3600s");
         assert_eq!(wire_of(None)["displayReason"].as_str().map(str::len), Some(MAX_DISPLAY_REASON));
         assert_eq!(wire(&Wanted::Free), json!({ "active": false }));
-        let read = restriction(&json!({"active": true, "duration": "60s", "privateReason": "grps 01"}));
+        let read = restriction(&json!({"active": true, "duration": "60s", "privateReason": "grps 01"})).unwrap();
         assert_eq!((read.active, read.duration), (true, Some(Duration::from_secs(60))));
-        assert_eq!(restriction(&json!({"active": true})).duration, None);
-        assert_eq!(restriction(&Value::Null), Restriction::default());
+        assert_eq!(restriction(&json!({"active": true})).unwrap().duration, None);
+        assert_eq!(restriction(&json!({"active": true, "duration": null})).unwrap().duration, None);
+        assert_eq!(restriction(&Value::Null), Ok(Restriction::default()));
+    }
+
+    #[test]
+    fn a_duration_has_fractions_and_what_is_none_is_not_for_good() {
+        let read = |duration: Value| restriction(&json!({"active": true, "duration": duration}));
+        for (text, seconds) in [("86400.5s", 86_401), ("86400.000000001s", 86_401), ("86400.000s", 86_400), ("0s", 0)] {
+            assert_eq!(read(text.into()).unwrap().duration, Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for odd in [json!("soon"), json!("86400"), json!("-5s"), json!("+5s"), json!("s"), json!(".5s"), json!("5.s")] {
+            assert_eq!(read(odd.clone()), Err(Trouble::Unreadable(TIMED)), "{odd}");
+        }
+        for odd in [json!(86_400), json!(""), json!("1.5.5s"), json!("99999999999999999999s")] {
+            assert_eq!(read(odd.clone()), Err(Trouble::Unreadable(TIMED)), "{odd}");
+        }
     }
 }
