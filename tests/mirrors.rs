@@ -6,7 +6,7 @@ use std::time::Duration;
 use grps::base::RobloxId;
 use grps::domains::mirrors::{Config, MIRROR_DUE, MIRRORED, Mirrors};
 use grps::domains::players::PLAYERS;
-use grps::fakes::roblox::{Class, Day, UNIVERSE};
+use grps::fakes::roblox::{BOT, Class, Day, KEY, Key, UNIVERSE};
 use grps::remote::roblox::StoreId;
 use grps::store::Table;
 use grps::workers::{Next, Worker};
@@ -87,6 +87,20 @@ async fn entries_that_fail_are_tried_again_after_all_others() {
     scene.app.advance(60);
     worker.tick().await.unwrap();
     assert_eq!((still_due(&scene).await, held(&scene, 1)), (vec![], json!("Storm Corporal I")));
+    scene.check();
+}
+
+#[tokio::test]
+async fn a_key_that_may_change_entries_and_make_none_is_enough() {
+    let scene = Scene::new().await;
+    let mut worker = due(&scene, &[7]).await;
+    scene.fake.put_key(KEY, Key::of(BOT).without("universe-datastores.objects:create"));
+    worker.tick().await.unwrap();
+    assert_eq!((still_due(&scene).await, held(&scene, 7)), (vec![], json!("Storm Corporal I")));
+    scene.fake.put_key(KEY, Key::of(BOT).without("universe-datastores.objects:update"));
+    let mut worker = due(&scene, &[7]).await;
+    assert!(worker.tick().await.is_err());
+    assert_eq!((still_due(&scene).await, held(&scene, 7)), (vec![7], json!("old")));
     scene.check();
 }
 

@@ -115,13 +115,14 @@ async fn stores_are_listed_read_and_written() {
     fake.entry_with("Stats", ("global", "p_1"), &json!({"xp": 5}), whole);
     let was = roblox.versioned_entry(&stats, "p_1").await.unwrap().unwrap();
     assert_eq!((was.text.as_str(), was.attributes.as_deref()), (r#"{"xp":5}"#, Some(r#"{"season":3}"#)));
-    let write = async |text: &str| roblox.replace_entry(&stats, "p_1", text.to_owned(), Some(&was)).await;
+    let write = async |text: &str| roblox.replace_entry(&stats, "p_1", text.to_owned(), &was).await;
     assert_eq!(write(r#"{"xp":6}"#).await, Ok(Replaced::Done));
     assert_eq!(write(r#"{"xp":7}"#).await, Ok(Replaced::Moved));
     let now = fake.entry_of("Stats", "global", "p_1").unwrap().current;
     assert_eq!((now.text.as_str(), now.attributes, now.users), (r#"{"xp":6}"#, Some(json!({"season": 3})), vec![7]));
-    assert_eq!(roblox.replace_entry(&stats, "new", "1".into(), None).await, Ok(Replaced::Done));
-    assert_eq!(roblox.replace_entry(&stats, "new", "2".into(), None).await, Ok(Replaced::Moved));
+    fake.delete_entry("Stats", "global", "p_1");
+    let gone = roblox.replace_entry(&stats, "p_1", "1".into(), &was).await;
+    assert_eq!(gone, Ok(Replaced::Moved), "no entry is made");
     // Whichever way a deleted entry is answered.
     for _ in 0..2 {
         assert_eq!(roblox.entry(&stats, "p_2").await, Ok(None));

@@ -1,6 +1,6 @@
 //! Data stores of both generations, and ordered ones.
 
-use grps::fakes::roblox::{Class, UNIVERSE};
+use grps::fakes::roblox::{BOT, Class, KEY, Key, UNIVERSE};
 use serde_json::{Value, json};
 
 use super::{Got, MINUTE, Scene, universe};
@@ -108,10 +108,20 @@ async fn v1_writes_only_over_the_version_it_was_told() {
         (r#"{"xp":5}"#, (Some(r#"{"season":3}"#.into()), Some("[7,8]".into())))
     );
     let write = |text: &str, query: &str| {
-        let request = scene.request("POST", &v1(query)).header("x-api-key", grps::fakes::roblox::KEY);
+        let request = scene.request("POST", &v1(query)).header("x-api-key", KEY);
         let request = request.header("content-type", "application/json").header("roblox-entry-userids", "[7]");
         scene.send(request.body(text.to_owned()))
     };
+    for lacking in ["create", "update"] {
+        let key = Key::of(BOT).without(&format!("universe-datastores.objects:{lacking}"));
+        scene.fake.put_key(KEY, key);
+        for (under, needed) in [("k", "update"), ("new", "create")] {
+            // Without the right to it, it is not even looked whether it would be done.
+            let status = write("1", &format!("entryKey={under}&matchVersion=1")).await.unwrap().status;
+            assert_eq!(status, if lacking == needed { 403 } else { 412 }, "{under} without {lacking}");
+        }
+    }
+    scene.fake.put_key(KEY, Key::of(BOT));
     let done = write(r#"{"xp": 6}"#, &format!("entryKey=k&matchVersion={version}")).await.unwrap();
     assert_eq!((done.status, &done.json()["contentLength"]), (200, &json!(9)));
     let moved = write(r#"{"xp": 7}"#, &format!("entryKey=k&matchVersion={version}")).await.unwrap();

@@ -117,7 +117,7 @@ impl EntryMirror {
             // An entry is the game's to make: one that is not there may be about to be, with everything that belongs into it.
             let Some(held) = self.roblox.versioned_entry(&self.at, &key).await? else { return Ok(()) };
             let Some(text) = with_rank(&held.text, player.rank.as_deref()) else { return Ok(()) };
-            match self.roblox.replace_entry(&self.at, &key, text, Some(&held)).await? {
+            match self.roblox.replace_entry(&self.at, &key, text, &held).await? {
                 Replaced::Done => return Ok(()),
                 Replaced::Moved => {}
             }

@@ -35,13 +35,16 @@ pub(super) struct Need {
     pub target: Target,
 }
 
+/// What it needs may depend on what is there.
+pub(super) type Demand = Box<dyn Fn(&World) -> Need + Send>;
+
 /// Does it, and is told who owns the key.
 pub(super) type Run = Box<dyn FnOnce(&mut World, u64) -> Outcome + Send>;
 
 /// A request that was understood: what it counts against, what it needs, and what it does.
 pub(super) struct Plan {
     pub tolls: Vec<(Class, Pool)>,
-    pub needs: Vec<Need>,
+    pub needs: Vec<Demand>,
     pub run: Run,
 }
 
@@ -56,8 +59,12 @@ impl Plan {
         self
     }
 
-    pub fn needs(mut self, scope: &'static str, operation: &'static str, target: Target) -> Self {
-        self.needs.push(Need { scope, operation, target });
+    pub fn needs(self, scope: &'static str, operation: &'static str, target: Target) -> Self {
+        self.demands(move |_| Need { scope, operation, target })
+    }
+
+    pub fn demands(mut self, need: impl Fn(&World) -> Need + Send + 'static) -> Self {
+        self.needs.push(Box::new(need));
         self
     }
 }

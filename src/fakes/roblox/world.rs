@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::call::{Call, Need, Plan, Read};
+use super::call::{Call, Demand, Plan, Read};
 use super::days::{Day, Days, Sending};
 use super::groups::Group;
 use super::keys::{self, Key};
@@ -200,9 +200,9 @@ impl World {
         }
     }
 
-    fn allowed(&self, call: &Call, needs: &[Need]) -> Outcome<()> {
+    fn allowed(&self, call: &Call, needs: &[Demand]) -> Outcome<()> {
         let Some(key) = self.keys.get(call.header(keys::HEADER)) else { return Ok(()) };
-        match needs.iter().find(|need| !key.allows(need)) {
+        match needs.iter().map(|need| need(self)).find(|need| !key.allows(need)) {
             Some(need) => {
                 let why = format!("The key lacks {}:{}.", need.scope, need.operation);
                 Err(Dialect::at(&call.path).denied(&why))

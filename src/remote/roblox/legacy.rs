@@ -6,6 +6,7 @@ use reqwest::Method;
 use super::{Call, Class, Roblox, StoreId, Trouble, addressable};
 
 const READ: &str = "universe-datastores.objects:read";
+/// Of entries that are there; one that is not would take `:create`.
 const WRITE: &str = "universe-datastores.objects:update";
 
 const ATTRIBUTES: &str = "roblox-entry-attributes";
@@ -60,7 +61,7 @@ impl Roblox {
         Ok(Some(Versioned { text, version, attributes: held(ATTRIBUTES)?, users: held(USER_IDS)? }))
     }
 
-    /// Writes `text` (JSON) under `key` if it is still as `was`; without `was`, if there is nothing yet.
+    /// Writes `text` (JSON) under `key` if it is still as `was`. It makes no entry.
     ///
     /// # Errors
     /// [`Trouble`].
@@ -69,17 +70,13 @@ impl Roblox {
         store: &StoreId,
         key: &str,
         text: String,
-        was: Option<&Versioned>,
+        was: &Versioned,
     ) -> Result<Replaced, Trouble> {
         addressable(key)?;
         let universe = store.universe.to_string();
-        let mut call = entry(Class::EntryWrites, Method::POST, &universe, store, key).scope(WRITE);
-        call = match was {
-            Some(was) => call.query("matchVersion", &was.version),
-            None => call.query("exclusiveCreate", true),
-        };
-        let kept = was.map(|was| [(ATTRIBUTES, &was.attributes), (USER_IDS, &was.users)]);
-        for (name, value) in kept.into_iter().flatten() {
+        let call = entry(Class::EntryWrites, Method::POST, &universe, store, key).scope(WRITE);
+        let mut call = call.query("matchVersion", &was.version);
+        for (name, value) in [(ATTRIBUTES, &was.attributes), (USER_IDS, &was.users)] {
             call.headers.extend(value.clone().map(|value| (name, value)));
         }
         call.body = Some(text);

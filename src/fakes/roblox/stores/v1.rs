@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::call::{Call, Plan, Read, Target, Wrong, id, wrong};
+use super::super::call::{Call, Need, Plan, Read, Target, Wrong, id, wrong};
 use super::super::limits::{Class, Pool};
 use super::super::pages::{Page, next};
 use super::super::reply::{Outcome, Reply};
@@ -122,7 +122,8 @@ fn write(call: &Call, universe: u64) -> Read<Plan> {
     if version.is_some() && new {
         return wrong("matchVersion and exclusiveCreate cannot be set at once");
     }
-    let plan = plan(Class::StoreWrite, "update", universe, move |world| {
+    let (place, target) = (spot.clone(), Target::Universe(universe));
+    let plan = Plan::new(Class::StoreWrite, Pool::Universe(universe), move |world, _| {
         let current = world.entries.any(&spot);
         let matches = match (&version, current) {
             (Some(version), Some(entry)) => entry.current.id == *version,
@@ -143,7 +144,11 @@ fn write(call: &Call, universe: u64) -> Read<Plan> {
             "objectCreatedTime": entry.created.to_string(),
         }))
     });
-    Ok(plan.needs(SCOPE, "create", Target::Universe(universe)))
+    // One operation for what is there, another for what is not.
+    Ok(plan.demands(move |world| {
+        let operation = if world.entries.live(&place).is_some() { "update" } else { "create" };
+        Need { scope: SCOPE, operation, target }
+    }))
 }
 
 fn delete(call: &Call, universe: u64) -> Read<Plan> {
