@@ -92,23 +92,6 @@ impl Roblox {
         })
     }
 
-    /// Every role of the group, as many pages as it takes.
-    ///
-    /// # Errors
-    /// [`Trouble`].
-    pub async fn roles(&self, group: u64) -> Result<Vec<Role>, Trouble> {
-        let (mut roles, mut page): (Vec<Role>, Option<String>) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
-            let listed = self.roles_page(group, page.as_deref()).await?;
-            roles.extend(listed.items);
-            page = listed.next;
-            if page.is_none() {
-                return Ok(roles);
-            }
-        }
-        Err(Trouble::Unreadable("a list of roles that ends"))
-    }
-
     /// One page of the group's roles.
     ///
     /// # Errors
