@@ -63,13 +63,13 @@ impl Schedules {
         self.0.plans.iter().any(|planned| planned.cron.is_some())
     }
 
-    /// Starts what is due, if this process leads or may lead; says whether it does.
+    /// Starts what is due, if this process leads or may lead.
     ///
     /// # Errors
     /// Those of the store. A plan that could not be started says so in its row, and is tried again.
-    pub(super) async fn tick(&self) -> Result<bool> {
+    pub(super) async fn tick(&self) -> Result<()> {
         if !self.lead().await? {
-            return Ok(false);
+            return Ok(());
         }
         for planned in &self.0.plans {
             let now = self.0.clock.now();
@@ -86,7 +86,7 @@ impl Schedules {
                 Turn::Due(due) => self.start_due(planned, due, now).await?,
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Writes down that all plans are off, while nobody else leads; says whether that is so.
