@@ -8,7 +8,7 @@ use grps::domains::doorbell::{BUDGET_PER_MINUTE, BURST, Config, Doorbell};
 use grps::domains::jobs::{NewJob, QueueName, Take};
 use grps::fakes::roblox::{Day, FakeRoblox, KEY, UNIVERSE};
 use grps::remote::Unanswered;
-use grps::remote::roblox::{Complaint, MAX_MESSAGE, PUBLISH_SCOPE, Trouble};
+use grps::remote::roblox::{MAX_MESSAGE, PUBLISH_SCOPE, Trouble};
 use grps::workers::{Next, StatusBoard, Supervisor, Worker};
 use serde_json::json;
 
@@ -274,14 +274,17 @@ async fn without_its_settings_it_is_off() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_long_is_refused_by_roblox_and_told() {
+async fn a_message_that_is_too_long_is_told_before_it_is_sent() {
     let fake = FakeRoblox::start(Clock::fake(START)).unwrap();
     let roblox = roblox(&fake, &Clock::fake(START));
     assert_eq!(roblox.publish_message(UNIVERSE, "topic", &"x".repeat(MAX_MESSAGE)).await, Ok(()));
-    let trouble = roblox.publish_message(UNIVERSE, "topic", &"x".repeat(MAX_MESSAGE + 1)).await.unwrap_err();
-    let complaint =
-        Complaint { code: Some("INVALID_ARGUMENT".into()), message: "message is longer than 1024 characters".into() };
-    assert_eq!(trouble, Trouble::Refused { status: 400, complaint });
+    // Bytes are counted: these are fewer characters than that.
+    for long in ["x".repeat(MAX_MESSAGE + 1), "é".repeat(MAX_MESSAGE / 2 + 1)] {
+        let trouble = roblox.publish_message(UNIVERSE, "topic", &long).await.unwrap_err();
+        assert!(trouble.what().contains(&format!("a message of {} bytes", long.len())), "{}", trouble.what());
+        assert!(matches!(trouble, Trouble::Refused { status: 400, .. }));
+    }
+    assert_eq!(fake.asked().len(), 1);
     fake.days(&[Day::HangAfterApplying]);
     let trouble = roblox.publish_message(UNIVERSE, "topic", "x").await.unwrap_err();
     assert!(matches!(trouble, Trouble::Unanswered(Unanswered { what, .. }) if what.contains("did not answer")));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Call, Class, Roblox, Trouble};
+use super::{Call, Class, Complaint, Roblox, Trouble};
 
 /// Longest name of a messaging topic, in characters; Roblox's own bound.
 pub const MAX_TOPIC: usize = 80;
@@ -18,8 +18,12 @@ impl Roblox {
     /// not delivered: messaging is best effort.
     ///
     /// # Errors
-    /// [`Trouble`].
+    /// [`Trouble`]; `Refused`, without having been sent, for a message that is too long.
     pub async fn publish_message(&self, universe: u64, topic: &str, message: &str) -> Result<(), Trouble> {
+        if message.len() > MAX_MESSAGE {
+            let message = format!("a message of {} bytes; {MAX_MESSAGE} are allowed", message.len());
+            return Err(Trouble::Refused { status: 400, complaint: Complaint { code: None, message } });
+        }
         let target = format!("{universe}:publishMessage");
         let body = json!({"topic": topic, "message": message});
         let call = Call::post(Class::Messages, vec!["cloud", "v2", "universes", &target], &body);
