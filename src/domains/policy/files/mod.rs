@@ -21,8 +21,7 @@ pub use joins::JoinRequests;
 pub use permissions::{Binding, Limits, MAX_BINDINGS, MAX_PROTECTED, MAX_ROLES, MAX_SCOPES, PermissionsFile};
 pub use points::{Bounds, OnExceed, PointsFile};
 pub use punishments::{
-    Approval, MAX_DISPLAY_REASON, MAX_STATUSES, MAX_SUSPEND_HOURS, MAX_THRESHOLDS, Penalty, PunishmentsFile, Status,
-    Threshold, Warnings,
+    Approval, MAX_STATUSES, MAX_SUSPEND_HOURS, MAX_THRESHOLDS, Penalty, PunishmentsFile, Status, Threshold, Warnings,
 };
 pub use ranks::{
     Breaker, Demotion, MAX_ALIASES, MAX_EXPERIENCES, MAX_NAME, MAX_RANKS, MAX_SECONDS, Mode, RankEntry, RanksFile,

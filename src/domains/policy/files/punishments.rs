@@ -13,8 +13,6 @@ pub const MAX_THRESHOLDS: usize = 32;
 pub const MAX_STATUSES: usize = 64;
 /// Longest automatic suspension: a year, in hours.
 pub const MAX_SUSPEND_HOURS: u32 = 8_784;
-/// Longest text Roblox shows a banned player, in characters.
-pub const MAX_DISPLAY_REASON: usize = 400;
 
 /// What warnings lead to, and what a punishment status means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

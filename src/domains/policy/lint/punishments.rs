@@ -1,11 +1,11 @@
 //! Rules of warnings and punishment statuses.
 
 use super::super::files::{
-    MAX_DISPLAY_REASON, MAX_STATUSES, MAX_SUSPEND_HOURS, MAX_THRESHOLDS, Penalty, PunishmentsFile, RanksFile, Status,
-    Threshold,
+    MAX_STATUSES, MAX_SUSPEND_HOURS, MAX_THRESHOLDS, Penalty, PunishmentsFile, RanksFile, Status, Threshold,
 };
 use super::text::{check_length, check_name, check_range, escape};
 use super::{Notes, Problem};
+use crate::remote::roblox::MAX_DISPLAY_REASON;
 
 pub(super) fn check(file: &PunishmentsFile, ranks: Option<&RanksFile>, notes: &mut Notes<'_>) {
     let thresholds = &file.warnings.thresholds;
