@@ -65,9 +65,18 @@ impl fmt::Display for KeyFault {
         match self {
             Self::Disabled => f.write_str("the Open Cloud key is disabled"),
             Self::Expired => f.write_str("the Open Cloud key has expired"),
-            Self::ExpiresIn(days) => write!(f, "the Open Cloud key expires in {days} days"),
+            Self::ExpiresIn(days) => write!(f, "the Open Cloud key expires {}", in_days(*days)),
             Self::OtherGroup(group) => write!(f, "the Open Cloud key may not change roles in group {group}"),
         }
+    }
+}
+
+/// So many whole days from now, as a person says it.
+pub fn in_days(days: u64) -> String {
+    match days {
+        0 => "within a day".to_owned(),
+        1 => "in 1 day".to_owned(),
+        _ => format!("in {days} days"),
     }
 }
 
@@ -108,5 +117,12 @@ mod tests {
         assert_eq!(fault(KeyInfo { scopes: vec![scope("8")], ..good.clone() }), Some(KeyFault::OtherGroup(7)));
         assert_eq!(fault(KeyInfo { scopes: vec![scope("*")], ..good.clone() }), None);
         assert_eq!(fault(KeyInfo { scopes: vec![], expires: Some(now + day), ..good }), Some(KeyFault::OtherGroup(7)));
+    }
+
+    #[test]
+    fn the_days_that_are_left_are_told_as_people_do() {
+        let told = [0, 1, 2].map(|days| KeyFault::ExpiresIn(days).to_string());
+        let ends = ["expires within a day", "expires in 1 day", "expires in 2 days"];
+        assert!(told.iter().zip(ends).all(|(told, end)| told.ends_with(end)), "{told:?}");
     }
 }

@@ -6,7 +6,7 @@ mod line;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keys::{GROUP_WRITE, KeyFault, days_left};
+use super::keys::{GROUP_WRITE, KeyFault, days_left, in_days};
 use super::mapping::Roles;
 use super::service::{Access, Group};
 use crate::base::Time;
@@ -85,7 +85,7 @@ fn of_key(group: &Group, access: &Access, key: &Result<Arc<KeyInfo>, Trouble>) -
             // What it may do has lines of its own.
             None | Some(KeyFault::OtherGroup(_)) => {
                 let until =
-                    days_left(key, now).map_or("does not expire".into(), |days| format!("expires in {days} days"));
+                    days_left(key, now).map_or("does not expire".into(), |days| format!("expires {}", in_days(days)));
                 let owner = key.owner.map(|owner| format!(", owned by user {owner}")).unwrap_or_default();
                 Line::pass("key", format!("\"{}\" is enabled and {until}{owner}", key.name))
             }
