@@ -21,8 +21,8 @@ pub enum KeyFault {
     Expired,
     /// Whole days until it expires.
     ExpiresIn(u64),
-    /// It may not change this group's roles.
-    OtherGroup(u64),
+    /// It may not change this group's roles: those of another at most.
+    MayNotChangeRoles(u64),
 }
 
 impl KeyFault {
@@ -32,7 +32,7 @@ impl KeyFault {
         match left {
             _ if !key.enabled => Some(Self::Disabled),
             _ if Self::is_dead(key, now) => Some(Self::Expired),
-            _ if !key.may(GROUP_WRITE, group) => Some(Self::OtherGroup(group)),
+            _ if !key.may(GROUP_WRITE, group) => Some(Self::MayNotChangeRoles(group)),
             Some((_, left)) if left <= WARN_BEFORE => Some(Self::ExpiresIn(left.as_secs() / DAY)),
             _ => None,
         }
@@ -53,7 +53,7 @@ impl KeyFault {
                     "open the key {key} and set a later expiration, or make a new one and set ROBLOX_OPEN_CLOUD_API_KEY"
                 )
             }
-            Self::OtherGroup(group) => {
+            Self::MayNotChangeRoles(group) => {
                 format!("open the key {key}, add the API system \"group\" with group {group} and the operation Write")
             }
         }
@@ -66,7 +66,7 @@ impl fmt::Display for KeyFault {
             Self::Disabled => f.write_str("the Open Cloud key is disabled"),
             Self::Expired => f.write_str("the Open Cloud key has expired"),
             Self::ExpiresIn(days) => write!(f, "the Open Cloud key expires {}", in_days(*days)),
-            Self::OtherGroup(group) => write!(f, "the Open Cloud key may not change roles in group {group}"),
+            Self::MayNotChangeRoles(group) => write!(f, "the Open Cloud key may not change roles in group {group}"),
         }
     }
 }
@@ -114,9 +114,12 @@ mod tests {
         assert_eq!(fault(KeyInfo { expires: Some(now), ..good.clone() }), Some(KeyFault::Expired));
         assert_eq!(fault(KeyInfo { expired: true, ..good.clone() }), Some(KeyFault::Expired));
         assert_eq!(fault(KeyInfo { enabled: false, expired: true, ..good.clone() }), Some(KeyFault::Disabled));
-        assert_eq!(fault(KeyInfo { scopes: vec![scope("8")], ..good.clone() }), Some(KeyFault::OtherGroup(7)));
+        assert_eq!(fault(KeyInfo { scopes: vec![scope("8")], ..good.clone() }), Some(KeyFault::MayNotChangeRoles(7)));
         assert_eq!(fault(KeyInfo { scopes: vec![scope("*")], ..good.clone() }), None);
-        assert_eq!(fault(KeyInfo { scopes: vec![], expires: Some(now + day), ..good }), Some(KeyFault::OtherGroup(7)));
+        assert_eq!(
+            fault(KeyInfo { scopes: vec![], expires: Some(now + day), ..good }),
+            Some(KeyFault::MayNotChangeRoles(7))
+        );
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn of_key(group: &Group, access: &Access, key: &Result<Arc<KeyInfo>, Trouble>) -
         Err(trouble) => Line::called(subject, Err(trouble.clone())),
         Ok(key) => match KeyFault::of(key, access.group, now) {
             // What it may do has lines of its own.
-            None | Some(KeyFault::OtherGroup(_)) => {
+            None | Some(KeyFault::MayNotChangeRoles(_)) => {
                 let until =
                     days_left(key, now).map_or("does not expire".into(), |days| format!("expires {}", in_days(days)));
                 let owner = key.owner.map(|owner| format!(", owned by user {owner}")).unwrap_or_default();
