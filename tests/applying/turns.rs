@@ -278,7 +278,8 @@ async fn a_former_role_that_is_gone_does_not_hold_up_the_next_decision() {
 
 #[tokio::test]
 async fn a_ban_that_falls_leaves_the_suspension_from_before() {
-    let scene = Scene::with(bans(Setup::new())).await;
+    let alone = |file: &mut Value| file["excludeAltAccounts"] = true.into();
+    let scene = Scene::with(bans(Setup::new().policy("policy.punishments.json", alone))).await;
     scene.fake.member(7, &[SPECIALIST]);
     let suspension = scene.suspend(7).await;
     scene.run(400).await;
@@ -296,6 +297,7 @@ async fn a_ban_that_falls_leaves_the_suspension_from_before() {
         "suspended for a day, and let in: {held:?} {:?}",
         scene.effect(ban).await
     );
+    assert!(held.exclude_alts, "the suspension left other accounts alone: {held:?}");
     assert_eq!(scene.roles(7), [SUSPENDED]);
 }
 
@@ -406,6 +408,7 @@ async fn a_moderators_ban_that_ours_replaced_comes_back() {
     scene.run(61).await;
     let held = scene.fake.restriction_of(7).unwrap();
     assert!(held.active && held.private_reason == "cheated" && held.duration.is_some(), "{held:?}");
+    assert!(held.exclude_alts, "their other accounts were left alone: {held:?}");
 }
 
 #[tokio::test]

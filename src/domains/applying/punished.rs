@@ -9,7 +9,6 @@ use crate::domains::effects::{Effect, Restrict, Theirs, signature};
 use crate::domains::players::Player;
 use crate::domains::policy::{Action, PunishmentsFile};
 use crate::domains::ranks::Decision;
-use crate::remote::roblox::Wanted;
 use crate::store::{Record, Table};
 
 /// Everybody who is suspended or banned on Roblox by a decision of ours.
@@ -93,22 +92,13 @@ impl Punished {
             private_reason: format!("{} {}", signature(by), self.reason),
             display_reason: self.display_reason.clone(),
             until: self.until,
+            exclude_alts: self.exclude_alts,
         })
     }
 
     /// Its restriction, to be made again for the time it has left; none when it made none, or when it would be over.
     pub fn again(&self, now: Time) -> Option<Restrict> {
-        let theirs = self.as_theirs()?;
-        let duration = theirs.until.map(|until| until.since(now));
-        if duration.is_some_and(|left| left < Duration::from_secs(1)) {
-            return None;
-        }
-        Some(Restrict::Keep(Wanted::KeptOut {
-            duration,
-            private_reason: theirs.private_reason,
-            display_reason: theirs.display_reason,
-            exclude_alts: self.exclude_alts,
-        }))
+        self.as_theirs()?.again(now).map(Restrict::Keep)
     }
 
     /// Why it is over at `now`, if it is. A ban is over when somebody lifts it.

@@ -32,6 +32,8 @@ pub struct Theirs {
     pub display_reason: String,
     /// None: for good.
     pub until: Option<Time>,
+    #[serde(default)]
+    pub exclude_alts: bool,
 }
 
 impl Theirs {
@@ -42,18 +44,19 @@ impl Theirs {
             private_reason: held.private_reason.clone(),
             display_reason: held.display_reason.clone(),
             until: held.duration.map(|length| held.start.unwrap_or(now) + length),
+            exclude_alts: held.exclude_alts,
         })
     }
 
     /// As it has to be made anew at `now`; none when it would be over.
-    fn again(&self, now: Time) -> Option<Wanted> {
+    pub fn again(&self, now: Time) -> Option<Wanted> {
         let left = self.until.map(|until| until.since(now));
         let over = left.is_some_and(|left| left < Duration::from_secs(1));
         (!over).then(|| Wanted::KeptOut {
             duration: left,
             private_reason: self.private_reason.clone(),
             display_reason: self.display_reason.clone(),
-            exclude_alts: false,
+            exclude_alts: self.exclude_alts,
         })
     }
 }
@@ -103,6 +106,7 @@ mod tests {
             duration: seconds.map(Duration::from_secs),
             private_reason: reason.into(),
             display_reason: "shown".into(),
+            exclude_alts: true,
         }
     }
 
@@ -130,13 +134,13 @@ mod tests {
         assert_eq!(Theirs::of(&held(&signature(Id(3)), None), Time(0)), None);
         let end = Restrict::End { signature: signature(Id(7)), back };
         let ours = held(&signature(Id(7)), None);
-        let Ok(Wanted::KeptOut { duration, private_reason, display_reason, .. }) =
+        let Ok(Wanted::KeptOut { duration, private_reason, display_reason, exclude_alts }) =
             next_restriction(&end, &ours, Time(30_000))
         else {
             panic!("theirs comes back")
         };
         assert_eq!((duration, private_reason.as_str()), (Some(Duration::from_secs(60)), "cheated"));
-        assert_eq!(display_reason, "shown");
+        assert_eq!((display_reason.as_str(), exclude_alts), ("shown", true));
         assert_eq!(next_restriction(&end, &ours, Time(90_000)), Ok(Wanted::Free), "theirs would be over");
     }
 }

@@ -206,7 +206,7 @@ impl FakeRoblox {
         world.restrictions.of.get(&(self.universe, user)).map(|held| held.at(world.now()))
     }
 
-    /// A moderator keeps somebody out; without a duration for good.
+    /// A moderator keeps somebody out, and leaves their other accounts alone; without a duration for good.
     pub fn restrict_by_hand(&self, user: u64, duration: Option<Duration>, reason: &str) {
         let mut world = self.lock();
         let restriction = Restriction {
@@ -215,7 +215,7 @@ impl FakeRoblox {
             duration,
             private_reason: reason.to_owned(),
             display_reason: String::new(),
-            exclude_alts: false,
+            exclude_alts: true,
         };
         world.restrictions.of.insert((self.universe, user), restriction);
     }

@@ -32,6 +32,8 @@ pub struct Restriction {
     pub private_reason: String,
     /// What the user sees.
     pub display_reason: String,
+    /// Whether accounts that Roblox takes for the same person's are left alone.
+    pub exclude_alts: bool,
 }
 
 /// What shall hold for a user.
@@ -43,7 +45,7 @@ pub enum Wanted {
         duration: Option<Duration>,
         private_reason: String,
         display_reason: String,
-        /// Whether accounts that Roblox takes for the same person's are left alone.
+        /// As in [`Restriction`].
         exclude_alts: bool,
     },
 }
@@ -118,6 +120,7 @@ fn restriction(json: &Value) -> Result<Restriction, Trouble> {
         duration,
         private_reason: json["privateReason"].as_str().unwrap_or_default().to_owned(),
         display_reason: json["displayReason"].as_str().unwrap_or_default().to_owned(),
+        exclude_alts: json["excludeAltAccounts"].as_bool().unwrap_or(false),
     })
 }
 
@@ -150,7 +153,8 @@ mod tests {
         assert_eq!(wire_of(None)["displayReason"].as_str().map(str::len), Some(MAX_DISPLAY_REASON));
         assert_eq!(wire(&Wanted::Free), json!({ "active": false }));
         let read = restriction(&json!({"active": true, "duration": "60s", "privateReason": "grps 01"})).unwrap();
-        assert_eq!((read.active, read.duration), (true, Some(Duration::from_secs(60))));
+        assert_eq!((read.active, read.duration, read.exclude_alts), (true, Some(Duration::from_secs(60)), false));
+        assert!(restriction(&json!({"active": true, "excludeAltAccounts": true})).unwrap().exclude_alts);
         assert_eq!(restriction(&json!({"active": true})).unwrap().duration, None);
         assert_eq!(restriction(&json!({"active": true, "duration": null})).unwrap().duration, None);
         assert_eq!(restriction(&Value::Null), Ok(Restriction::default()));
