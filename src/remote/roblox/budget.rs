@@ -16,13 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use self::class::Class;
+use self::class::{MINUTE, SECOND};
 use self::ledger::{Ledger, Noted, Place};
 use super::trouble::asked_wait;
 use crate::base::{Clock, Time};
 use crate::remote::{Answer, TOTAL_TIMEOUT};
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long to wait when all that may be under way is under way.
 const IN_FLIGHT: Duration = Duration::from_millis(50);
@@ -52,13 +50,14 @@ pub struct Budget {
 struct State {
     windows: HashMap<Class, Window>,
     /// Updates of each user's restriction that are under way or ended within the last minute.
-    updates: HashMap<u64, Updates>,
+    updates: HashMap<u64, Span>,
     /// None: what we use is forgotten with the process.
     ledger: Option<Ledger>,
 }
 
+/// Calls that still count.
 #[derive(Default)]
-struct Updates {
+struct Span {
     /// When they ended, oldest first.
     ended: VecDeque<Time>,
     in_flight: usize,
@@ -67,9 +66,7 @@ struct Updates {
 struct Window {
     length: Duration,
     most: usize,
-    /// When calls ended, oldest first.
-    ended: VecDeque<Time>,
-    in_flight: usize,
+    calls: Span,
     closed_until: Time,
     /// The pause that was asked for when it was closed.
     closed_for: Duration,
@@ -107,8 +104,7 @@ impl Budget {
             let window = Window {
                 length,
                 most,
-                ended: VecDeque::new(),
-                in_flight: 0,
+                calls: Span::default(),
                 closed_until: Time::default(),
                 closed_for: Duration::ZERO,
                 refusals: 0,
@@ -134,7 +130,7 @@ impl Budget {
         for call in calls {
             let at = ended(&call);
             if let Some(window) = windows.get_mut(&call.class).filter(|window| now.since(at) < window.length) {
-                window.ended.push_back(at);
+                window.calls.ended.push_back(at);
             }
             if let Some(user) = call.user.filter(|_| now.since(at) < MINUTE) {
                 updates.entry(user).or_default().ended.push_back(at);
@@ -144,41 +140,28 @@ impl Budget {
         Ok(())
     }
 
-    /// Leave for one call of `class`, or how long to wait for it.
-    pub(super) fn leave(&self, class: Class) -> Result<Leave, Duration> {
+    /// Leave for one call of `class`, or how long to wait for it. `user` is whose restriction it updates, if it is that.
+    pub(super) fn leave(&self, class: Class, user: Option<u64>) -> Result<Leave, Duration> {
         let now = self.clock.now();
         let mut state = self.lock();
-        if let Some(window) = state.windows.get_mut(&class) {
-            window.leave(now)?;
+        let State { windows, updates, ledger } = &mut *state;
+        if let Some(user) = user {
+            updates.retain(|_, of| of.used(now, MINUTE) > 0);
+            if updates.len() >= MAX_USERS && !updates.contains_key(&user) {
+                return Err(MINUTE);
+            }
+            updates.entry(user).or_default().room(now, UPDATES_OF_A_USER, MINUTE)?;
         }
-        Ok(self.given(&mut state, (class, None), now))
-    }
-
-    /// As [`Budget::leave`], for an update of this user's restriction: of one user only so many are taken.
-    pub(super) fn leave_for_update(&self, user: u64) -> Result<Leave, Duration> {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let State { windows, updates, .. } = &mut *state;
-        updates.retain(|_, of| of.used(now) > 0);
-        if updates.len() >= MAX_USERS && !updates.contains_key(&user) {
-            return Err(MINUTE);
+        if let Some(window) = windows.get_mut(&class) {
+            window.room(now)?;
+            window.calls.in_flight += 1;
         }
-        // What is over was forgotten above.
-        if let Some(of) = updates.get(&user).filter(|of| of.ended.len() + of.in_flight >= UPDATES_OF_A_USER) {
-            let oldest = of.ended.front().map(|at| MINUTE.saturating_sub(now.since(*at)));
-            return Err(oldest.map_or(IN_FLIGHT, |wait| wait.max(IN_FLIGHT)));
+        if let Some(user) = user {
+            updates.entry(user).or_default().in_flight += 1;
         }
-        if let Some(window) = windows.get_mut(&Class::RestrictionUpdates) {
-            window.leave(now)?;
-        }
-        updates.entry(user).or_default().in_flight += 1;
-        Ok(self.given(&mut state, (Class::RestrictionUpdates, Some(user)), now))
-    }
-
-    /// It is written down before it is used.
-    fn given(&self, state: &mut State, (class, user): (Class, Option<u64>), now: Time) -> Leave {
-        let place = state.ledger.as_mut().map(|ledger| ledger.begin(class, user, now));
-        Leave { budget: self.clone(), class, user, began: now, place }
+        // Written down before it is used.
+        let place = ledger.as_mut().map(|ledger| ledger.begin(class, user, now));
+        Ok(Leave { budget: self.clone(), class, user, began: now, place })
     }
 
     /// Hears what an answer says of the limit.
@@ -233,23 +216,16 @@ impl Budget {
 }
 
 impl Window {
-    fn leave(&mut self, now: Time) -> Result<(), Duration> {
-        if let Some(pause) = self.closed(now) {
-            return Err(pause);
+    /// Whether there is room for one more, or how long not.
+    fn room(&mut self, now: Time) -> Result<(), Duration> {
+        match self.closed(now) {
+            Some(pause) => Err(pause),
+            None => self.calls.room(now, self.most, self.length),
         }
-        let used = self.used(now);
-        if used < self.most {
-            self.in_flight += 1;
-            return Ok(());
-        }
-        let oldest = self.ended.front().map(|at| self.length.saturating_sub(now.since(*at)));
-        Err(oldest.map_or(IN_FLIGHT, |wait| wait.max(Duration::from_millis(1))))
     }
 
-    /// Forgets what is over, and counts what is not.
     fn used(&mut self, now: Time) -> usize {
-        forget(&mut self.ended, now, self.length);
-        self.ended.len() + self.in_flight
+        self.calls.used(now, self.length)
     }
 
     /// How long it is still closed, if it is. After a clock was set back, no longer than was asked for.
@@ -266,26 +242,31 @@ impl Window {
     }
 }
 
-impl Updates {
-    /// As [`Window::used`].
-    fn used(&mut self, now: Time) -> usize {
-        forget(&mut self.ended, now, MINUTE);
+impl Span {
+    /// Forgets what ended longer than `length` ago, and counts the rest. After a clock was set back, what ended "later" counts as having
+    /// ended now.
+    fn used(&mut self, now: Time, length: Duration) -> usize {
+        self.ended.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
+        while self.ended.front().is_some_and(|at| now.since(*at) >= length) {
+            self.ended.pop_front();
+        }
         self.ended.len() + self.in_flight
     }
-}
 
-/// Forgets what ended longer than `length` ago. After a clock was set back, what ended "later" counts as having ended now.
-fn forget(ended: &mut VecDeque<Time>, now: Time, length: Duration) {
-    ended.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
-    while ended.front().is_some_and(|at| now.since(*at) >= length) {
-        ended.pop_front();
+    /// Whether there are fewer than `most`, or how long to wait for that.
+    fn room(&mut self, now: Time, most: usize, length: Duration) -> Result<(), Duration> {
+        if self.used(now, length) < most {
+            return Ok(());
+        }
+        let oldest = self.ended.front().map(|at| length.saturating_sub(now.since(*at)));
+        Err(oldest.unwrap_or(IN_FLIGHT))
     }
-}
 
-/// Answers come in another order than calls, but they end in the order of the clock.
-fn ends(ended: &mut VecDeque<Time>, now: Time) {
-    let at = ended.back().map_or(now, |last| now.max(*last));
-    ended.push_back(at);
+    /// Answers come in another order than calls, but they end in the order of the clock.
+    fn end(&mut self, now: Time) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.ended.push_back(self.ended.back().map_or(now, |last| now.max(*last)));
+    }
 }
 
 impl Drop for Leave {
@@ -293,12 +274,10 @@ impl Drop for Leave {
         let now = self.budget.clock.now();
         let mut state = self.budget.lock();
         if let Some(window) = state.windows.get_mut(&self.class) {
-            window.in_flight = window.in_flight.saturating_sub(1);
-            ends(&mut window.ended, now);
+            window.calls.end(now);
         }
         if let Some(of) = self.user.and_then(|user| state.updates.get_mut(&user)) {
-            of.in_flight = of.in_flight.saturating_sub(1);
-            ends(&mut of.ended, now);
+            of.end(now);
         }
         if let Some((ledger, place)) = state.ledger.as_mut().zip(self.place) {
             ledger.write(place, Noted { class: self.class, user: self.user, began: self.began, ended: Some(now) });

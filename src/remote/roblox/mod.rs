@@ -35,8 +35,6 @@ pub use restrictions::{MAX_DISPLAY_REASON, MAX_PRIVATE_REASON, Restriction, Want
 pub use standing::Standing;
 pub use trouble::{Complaint, Cure, Trouble};
 
-use budget::Leave;
-
 /// Where Open Cloud answers.
 pub const API_URL: &str = "https://apis.roblox.com";
 
@@ -96,6 +94,8 @@ struct Call<'a> {
     query: Vec<(&'static str, String)>,
     headers: Vec<(&'static str, String)>,
     body: Option<String>,
+    /// Whose restriction it updates, if it is that: of one user only so many are taken.
+    user: Option<u64>,
     /// What the key has to be allowed for it; empty when any key will do.
     scope: &'static str,
     /// The setting to check when Roblox does not know what is asked for.
@@ -105,7 +105,7 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn new(class: Class, method: Method, path: Vec<&'a str>) -> Self {
         let (query, headers) = (Vec::new(), Vec::new());
-        Self { class, method, path, query, headers, body: None, scope: "", setting: "" }
+        Self { class, method, path, query, headers, body: None, user: None, scope: "", setting: "" }
     }
 
     fn get(class: Class, path: Vec<&'a str>) -> Self {
@@ -172,11 +172,7 @@ impl Roblox {
     }
 
     async fn ask(&self, call: Call<'_>) -> Result<Answer, Trouble> {
-        let leave = self.budget.leave(call.class).map_err(|wait| Trouble::Paced { wait })?;
-        self.send(call, leave).await
-    }
-
-    async fn send(&self, call: Call<'_>, leave: Leave) -> Result<Answer, Trouble> {
+        let leave = self.budget.leave(call.class, call.user).map_err(|wait| Trouble::Paced { wait })?;
         let url = self.client.address(&call.path, &call.query);
         let mut request = self.client.request(call.method, url).header(API_KEY, self.key.clone());
         for (name, value) in call.headers {

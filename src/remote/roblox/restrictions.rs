@@ -75,17 +75,17 @@ impl Roblox {
         wanted: &Wanted,
         (key, first_sent): (&str, Time),
     ) -> Result<(), Trouble> {
-        let leave = self.budget().leave_for_update(user).map_err(|wait| Trouble::Paced { wait })?;
-        let (universe, user) = (universe.to_string(), user.to_string());
-        let path = vec!["cloud", "v2", "universes", &universe, "user-restrictions", &user];
+        let (universe, id) = (universe.to_string(), user.to_string());
+        let path = vec!["cloud", "v2", "universes", &universe, "user-restrictions", &id];
         let body = json!({ "gameJoinRestriction": wire(wanted) });
-        let call = Call { method: Method::PATCH, ..Call::post(Class::RestrictionUpdates, path, &body) }
+        let call = Call::post(Class::RestrictionUpdates, path, &body);
+        let call = Call { method: Method::PATCH, user: Some(user), ..call }
             .scope(WRITE)
             .setting(SETTING)
             .query("updateMask", "game_join_restriction")
             .query("idempotencyKey.key", key)
             .query("idempotencyKey.firstSent", first_sent);
-        self.send(call, leave).await.map(drop)
+        self.ask(call).await.map(drop)
     }
 }
 

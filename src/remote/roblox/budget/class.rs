@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 macro_rules! classes {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $most:literal per $length:ident;)*) => {

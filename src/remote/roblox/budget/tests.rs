@@ -21,7 +21,7 @@ proptest! {
         let mut seen: Vec<i64> = Vec::new();
         for (there, back) in delays {
             let leave = loop {
-                match budget.leave(Class::EntryReads) {
+                match budget.leave(Class::EntryReads, None) {
                     Ok(leave) => break leave,
                     Err(wait) => clock.advance(wait),
                 }
@@ -43,7 +43,7 @@ fn the_whole_limit_is_used() {
     let budget = Budget::new(clock.clone(), 100);
     let mut sent = 0;
     while clock.now() < Time(600_000) {
-        match budget.leave(Class::EntryReads) {
+        match budget.leave(Class::EntryReads, None) {
             Ok(leave) => {
                 sent += 1;
                 drop(leave);
@@ -66,24 +66,24 @@ fn what_a_killed_process_used_counts_for_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let (path, clock) = (dir.path().join("calls"), Clock::fake(Time(1_000_000)));
     let before = kept(&path, &clock);
-    drop(before.leave(Class::Roles));
+    drop(before.leave(Class::Roles, None));
     clock.advance(Duration::from_secs(10));
-    let unanswered = before.leave(Class::Roles);
+    let unanswered = before.leave(Class::Roles, None);
     assert!(unanswered.is_ok());
     for _ in 0..UPDATES_OF_A_USER {
-        assert!(before.leave_for_update(7).is_ok());
+        assert!(before.leave(Class::RestrictionUpdates, Some(7)).is_ok());
         clock.advance(Duration::from_secs(5));
     }
     let next = kept(&path, &clock);
-    assert!(next.leave(Class::Roles).is_ok() && next.leave(Class::Assign).is_ok());
-    assert_eq!(next.leave(Class::Roles).err(), Some(Duration::from_secs(40)), "a minute after the first");
-    assert_eq!(next.leave_for_update(7).err(), Some(Duration::from_secs(50)));
+    assert!(next.leave(Class::Roles, None).is_ok() && next.leave(Class::Assign, None).is_ok());
+    assert_eq!(next.leave(Class::Roles, None).err(), Some(Duration::from_secs(40)), "a minute after the first");
+    assert_eq!(next.leave(Class::RestrictionUpdates, Some(7)).err(), Some(Duration::from_secs(50)));
     clock.advance(Duration::from_secs(40));
     // What nobody saw the end of may have reached Roblox until it would have been given up.
     let third = kept(&path, &clock);
-    assert!(third.leave(Class::Roles).is_ok());
-    assert_eq!(third.leave(Class::Roles).err(), Some(Duration::from_secs(20)));
-    assert!(kept(&path, &Clock::fake(Time(2_000_000))).leave(Class::Roles).is_ok());
+    assert!(third.leave(Class::Roles, None).is_ok());
+    assert_eq!(third.leave(Class::Roles, None).err(), Some(Duration::from_secs(20)));
+    assert!(kept(&path, &Clock::fake(Time(2_000_000))).leave(Class::Roles, None).is_ok());
 }
 
 #[test]
@@ -91,13 +91,13 @@ fn a_refusal_closes_its_class_and_no_other() {
     let clock = Clock::fake(Time(0));
     let budget = Budget::new(clock.clone(), 100);
     budget.heed(Class::Assign, &answer(429, &[("retry-after", "7")]));
-    assert_eq!(budget.leave(Class::Assign).err(), Some(Duration::from_secs(7)));
-    assert!(budget.leave(Class::Unassign).is_ok());
+    assert_eq!(budget.leave(Class::Assign, None).err(), Some(Duration::from_secs(7)));
+    assert!(budget.leave(Class::Unassign, None).is_ok());
     clock.advance(Duration::from_secs(7));
-    assert!(budget.leave(Class::Assign).is_ok());
+    assert!(budget.leave(Class::Assign, None).is_ok());
     for expected in [1, 2, 4] {
         budget.heed(Class::Roles, &answer(429, &[]));
-        assert_eq!(budget.leave(Class::Roles).err(), Some(Duration::from_secs(expected)));
+        assert_eq!(budget.leave(Class::Roles, None).err(), Some(Duration::from_secs(expected)));
         clock.advance(Duration::from_secs(expected));
     }
 }
@@ -111,7 +111,7 @@ fn a_refusal_that_asks_for_hardly_any_wait_is_not_followed_by_a_call_at_once() {
             for expected in [1, 2, 4] {
                 budget.heed(Class::Assign, &answer(429, &[(name, asked)]));
                 let pause = Duration::from_secs(expected);
-                assert_eq!(budget.leave(Class::Assign).err(), Some(pause), "{name}: {asked:?}");
+                assert_eq!(budget.leave(Class::Assign, None).err(), Some(pause), "{name}: {asked:?}");
                 clock.advance(pause);
             }
         }
@@ -125,7 +125,7 @@ fn what_was_under_way_together_is_refused_once() {
     for _ in 0..16 {
         budget.heed(Class::EntryReads, &answer(429, &[]));
     }
-    assert_eq!(budget.leave(Class::EntryReads).err(), Some(FIRST_PAUSE));
+    assert_eq!(budget.leave(Class::EntryReads, None).err(), Some(FIRST_PAUSE));
 }
 
 #[test]
@@ -134,9 +134,9 @@ fn what_others_used_up_is_heeded() {
     let budget = Budget::new(clock.clone(), 100);
     let left = |left, reset| answer(200, &[("x-ratelimit-remaining", left), ("x-ratelimit-reset", reset)]);
     budget.heed(Class::Assign, &left("12", "20"));
-    assert!(budget.leave(Class::Assign).is_ok());
+    assert!(budget.leave(Class::Assign, None).is_ok());
     budget.heed(Class::Assign, &left("0, 0;w=60", "20"));
-    assert_eq!(budget.leave(Class::Assign).err(), Some(Duration::from_secs(20)));
+    assert_eq!(budget.leave(Class::Assign, None).err(), Some(Duration::from_secs(20)));
     assert_eq!(budget.usage().len(), 1);
 }
 
@@ -144,30 +144,32 @@ fn what_others_used_up_is_heeded() {
 fn one_users_restriction_is_updated_twice_a_minute() {
     let clock = Clock::fake(Time(0));
     let budget = Budget::new(clock.clone(), 100);
-    assert!(budget.leave_for_update(7).is_ok());
+    let update = |user| budget.leave(Class::RestrictionUpdates, Some(user));
+    assert!(update(7).is_ok());
     clock.advance(Duration::from_secs(10));
-    assert!(budget.leave_for_update(7).is_ok());
-    assert_eq!(budget.leave_for_update(7).err(), Some(Duration::from_secs(50)));
-    assert!(budget.leave_for_update(8).is_ok());
+    assert!(update(7).is_ok());
+    assert_eq!(update(7).err(), Some(Duration::from_secs(50)));
+    assert!(update(8).is_ok());
     clock.advance(Duration::from_secs(50));
-    assert!(budget.leave_for_update(7).is_ok());
+    assert!(update(7).is_ok());
 }
 
 #[test]
 fn a_users_minute_begins_with_the_answer() {
     let clock = Clock::fake(Time(0));
     let budget = Budget::new(clock.clone(), 100);
-    let (first, second) = (budget.leave_for_update(7).unwrap_or_else(|_| panic!()), budget.leave_for_update(7));
+    let update = |user| budget.leave(Class::RestrictionUpdates, Some(user));
+    let (first, second) = (update(7).unwrap_or_else(|_| panic!()), update(7));
     clock.advance(Duration::from_secs(50));
-    assert_eq!(budget.leave_for_update(7).err(), Some(IN_FLIGHT), "both are under way");
+    assert_eq!(update(7).err(), Some(IN_FLIGHT), "both are under way");
     drop(first);
     clock.advance(Duration::from_secs(10));
     drop(second);
-    assert_eq!(budget.leave_for_update(7).err(), Some(Duration::from_secs(50)), "a minute after the first answer");
+    assert_eq!(update(7).err(), Some(Duration::from_secs(50)), "a minute after the first answer");
     clock.set_back(Duration::from_secs(3_600));
-    assert_eq!(budget.leave_for_update(7).err(), Some(MINUTE));
+    assert_eq!(update(7).err(), Some(MINUTE));
     clock.advance(MINUTE);
-    assert!(budget.leave_for_update(7).is_ok());
+    assert!(update(7).is_ok());
 }
 
 #[test]
@@ -175,12 +177,12 @@ fn no_answer_closes_a_class_for_longer_than_is_obeyed() {
     let clock = Clock::fake(Time(10_000_000));
     let budget = Budget::new(clock.clone(), 100);
     budget.heed(Class::Assign, &answer(429, &[("retry-after", "86400")]));
-    assert_eq!(budget.leave(Class::Assign).err(), Some(LONGEST_OBEYED));
+    assert_eq!(budget.leave(Class::Assign, None).err(), Some(LONGEST_OBEYED));
     budget.heed(Class::Roles, &answer(429, &[("retry-after", "7")]));
     clock.set_back(Duration::from_secs(3_600));
-    assert_eq!(budget.leave(Class::Roles).err(), Some(Duration::from_secs(7)), "as long as was asked for");
+    assert_eq!(budget.leave(Class::Roles, None).err(), Some(Duration::from_secs(7)), "as long as was asked for");
     budget.heed(Class::Roles, &answer(429, &[("retry-after", "3")]));
-    assert_eq!(budget.leave(Class::Roles).err(), Some(Duration::from_secs(7)), "the longer one holds");
+    assert_eq!(budget.leave(Class::Roles, None).err(), Some(Duration::from_secs(7)), "the longer one holds");
 }
 
 #[test]
@@ -188,9 +190,9 @@ fn a_clock_that_was_set_back_closes_nothing_for_long() {
     let clock = Clock::fake(Time(10_000_000));
     let budget = Budget::new(clock.clone(), 1); // 3 a minute
     for _ in 0..3 {
-        drop(budget.leave(Class::Roles));
+        drop(budget.leave(Class::Roles, None));
     }
     clock.set_back(Duration::from_secs(3_600));
-    let wait = budget.leave(Class::Roles).err();
+    let wait = budget.leave(Class::Roles, None).err();
     assert!(wait.is_some_and(|wait| wait <= MINUTE), "{wait:?}");
 }
