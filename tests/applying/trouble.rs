@@ -112,7 +112,7 @@ async fn a_role_that_is_gone_or_not_one_of_a_kind_fails_with_its_name() {
     scene.work().await;
     assert_eq!((scene.status(7, id).await, scene.roles(7)), (Status::Failed, vec![SPECIALIST]));
     let gone = why(&scene, 7, id).await;
-    assert!(gone.contains("40"), "{gone}");
+    assert!(gone.contains("the group has no role with the rank number 40"), "{gone}");
 
     let by_name = Setup::new().policy("policy.ranks.json", |ranks| {
         ranks["ranks"][2].as_object_mut().unwrap().remove("robloxRank");

@@ -144,12 +144,16 @@ async fn roles_that_people_gave_on_roblox_are_not_taken_away() {
         assert_eq!(scene.status(user, id).await, Status::Failed);
         assert!(scene.roles(user).contains(&role) && scene.roles(user).contains(&SPECIALIST));
     }
+    assert_eq!(scene.fake.effects(), []);
+    let demotes = |file: &mut Value| file["warnings"]["thresholds"] = json!([{"at": 3, "action": "DEMOTE"}]);
+    let scene = Scene::with(Setup::new().policy("policy.punishments.json", demotes)).await;
     scene.fake.member(9, &[CORPORAL]);
-    let demotion = scene.decide(9, specialist(json!({"warnings": 5, "rankPoints": 900}))).await;
+    let demotion = scene.decide(9, specialist(json!({"warnings": 3}))).await;
     scene.work().await;
     let why = scene.decision(9, demotion).await;
-    assert!(why.status == Status::Failed || why.action != Action::Demote, "{why:?}");
-    assert_eq!(scene.fake.effects().iter().filter(|effect| effect.user != 9).count(), 0);
+    assert_eq!((why.action, why.status), (Action::Demote, Status::Failed), "{why:?}");
+    assert!(why.failure.is_some_and(|why| why.contains("somebody gave it by hand")));
+    assert_eq!((scene.roles(9), scene.fake.effects()), (vec![CORPORAL], vec![]));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What is not carried out says why: a decision behind a hold, the check of Roblox in `/health/ready`, and one that failed for good.
 
-use grps::fakes::roblox::{BOT, Day, Key};
+use grps::fakes::roblox::{BOT, Class, Day, Key};
 
 use super::*;
 
@@ -50,7 +50,24 @@ async fn whoever_waits_behind_a_hold_says_why_and_no_row_is_written_for_it() {
 }
 
 #[tokio::test]
-async fn what_waits_for_the_breaker_or_for_another_decision_says_so() {
+async fn what_waits_for_another_decision_says_so() {
+    let scene = Scene::new().await;
+    let first = scene.promote(7, &[SPECIALIST]).await;
+    // Both roles are held when the next decision comes: that one waits until this is taken back. A conflict holds nobody else back.
+    scene.fake.days_for(Class::Unassign, &[Day::Aborted]);
+    scene.work().await;
+    let facts = json!({"rank": "Volt Specialist II", "rankPoints": 760, "warnings": 3});
+    let second = scene.decide(7, facts).await;
+    let one = shown(&scene, second).await;
+    let waiting = one["effect"]["waiting"].as_str().unwrap_or_default();
+    assert_eq!(waiting, format!("decision {first} about the same player comes first"), "{one}");
+    scene.run(5).await;
+    let one = shown(&scene, second).await;
+    assert_eq!((&one["status"], &one["effect"]["waiting"]), (&json!("applied"), &Value::Null), "{one}");
+}
+
+#[tokio::test]
+async fn what_waits_for_the_breaker_says_so() {
     let scene = Scene::strict(Setup::new()).await;
     (0..LARGE).for_each(|user| scene.fake.member(5_000_000 + user, &[]));
     scene.app.app.group_size.set(LARGE);
@@ -162,7 +179,7 @@ async fn a_role_deleted_since_it_was_read_is_told_once_with_what_to_do() {
 async fn a_change_that_roblox_refuses_for_good_is_told_once_with_its_words_at_the_end() {
     let scene = Scene::new().await;
     let id = scene.promote(7, &[SPECIALIST]).await;
-    scene.fake.days_for(grps::fakes::roblox::Class::Assign, &[Day::Invalid, Day::Invalid]);
+    scene.fake.days_for(Class::Assign, &[Day::Invalid, Day::Invalid]);
     scene.work().await;
     assert_eq!(scene.status(7, id).await, Status::Failed);
     let failure = scene.decision(7, id).await.failure.unwrap();
