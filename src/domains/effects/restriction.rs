@@ -143,4 +143,15 @@ mod tests {
         assert_eq!((display_reason.as_str(), exclude_alts), ("shown", true));
         assert_eq!(next_restriction(&end, &ours, Time(90_000)), Ok(Wanted::Free), "theirs would be over");
     }
+
+    #[test]
+    fn one_that_was_stored_without_a_word_of_other_accounts_is_still_read() {
+        // Beside something that follows it, as in an effect's row.
+        let row = rmp_serde::to_vec(&(Some(("cheated", "shown", Some(Time(5)))), 7)).unwrap();
+        let (theirs, next): (Option<Theirs>, u64) = rmp_serde::from_slice(&row).unwrap();
+        let (private_reason, display_reason) = ("cheated".to_owned(), "shown".to_owned());
+        let until = Some(Time(5));
+        assert_eq!(theirs, Some(Theirs { private_reason, display_reason, until, exclude_alts: false }));
+        assert_eq!(next, 7);
+    }
 }
