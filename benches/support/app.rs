@@ -7,6 +7,7 @@ use grps::app::App;
 use grps::base::Clock;
 use grps::config::{Config, Generated, Sources};
 use grps::domains::audit::Actor;
+use grps::domains::auth::Sender;
 use grps::domains::samples::Samples;
 use grps::http::{self, Server};
 use grps::store::{DataDir, Progress};
@@ -37,7 +38,7 @@ pub async fn fill(app: &App, players: u64) {
         clock: app.clock.clone(),
         ids: app.ids.clone(),
     };
-    samples.demo(0, players, &Actor::of("bench"), "bench").await.unwrap();
+    samples.demo(0, players, &Sender { actor: Actor::of("bench"), request_id: "bench".into() }).await.unwrap();
 }
 
 /// Serves it on a free port until the process ends.

@@ -221,15 +221,9 @@ impl Portion {
             "adjustment": self.id.to_string(),
             "reason": self.run.reason,
         });
-        let entry = audit::Entry {
-            at: self.now,
-            actor: self.run.actor.clone(),
-            action: "points.adjusted".into(),
-            subject: format!("player:{}", before.user_id),
-            before: Some(serde_json::json!({ "points": before.points }).to_string()),
-            after: Some(after.to_string()),
-            request_id: self.run.request_id.clone(),
-        };
-        audit::record(tx, self.audit_ids[number], &entry);
+        let (run, subject) = (&self.run, format!("player:{}", before.user_id));
+        let entry = audit::Entry::new(self.now, &run.actor, &run.request_id, "points.adjusted", subject)
+            .before(serde_json::json!({ "points": before.points }));
+        audit::record(tx, self.audit_ids[number], &entry.after(after));
     }
 }

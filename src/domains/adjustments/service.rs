@@ -151,7 +151,8 @@ impl Adjustments {
                 tx.put(&ADJUSTMENTS, &id, &run);
                 close(&tx, id).await?;
                 let after = serde_json::json!({ "rows": run.rows, "dealtWith": run.next });
-                audit::record(&tx, audit_id, &entry(now, asker, "adjustments.cancelled", id, &after));
+                let entry = asker.entry(now, "adjustments.cancelled", format!("adjustments:{id}"));
+                audit::record(&tx, audit_id, &entry.after(after));
                 Ok(run)
             })
             .await
@@ -266,7 +267,8 @@ impl Fresh {
         }
         let undoes = run.undoes.map(|id| id.to_string());
         let after = serde_json::json!({ "rows": run.rows, "reason": run.reason, "undoes": undoes });
-        audit::record(tx, self.audit_id, &entry(self.now, &self.asker, "adjustments.started", self.id, &after));
+        let entry = self.asker.entry(self.now, "adjustments.started", format!("adjustments:{}", self.id));
+        audit::record(tx, self.audit_id, &entry.after(after));
         Ok(run)
     }
 }
@@ -305,18 +307,6 @@ pub(super) fn outcomes(
     bounds: Bounds,
 ) -> Vec<RowResult> {
     changes.zip(players).map(|(change, player)| change.apply(player.as_ref().map(|p| p.points), bounds)).collect()
-}
-
-fn entry(at: Time, asker: &Sender, action: &str, id: Id, after: &serde_json::Value) -> audit::Entry {
-    audit::Entry {
-        at,
-        actor: asker.actor.clone(),
-        action: action.to_owned(),
-        subject: format!("adjustments:{id}"),
-        before: None,
-        after: Some(after.to_string()),
-        request_id: asker.request_id.clone(),
-    }
 }
 
 fn print(wanted: &Wanted) -> u64 {

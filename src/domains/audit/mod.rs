@@ -27,6 +27,24 @@ impl Record for Entry {
     const VERSION: u8 = 1;
 }
 
+impl Entry {
+    /// What happened, with nothing said of the states before and after it.
+    pub fn new(at: Time, actor: &Actor, request_id: &str, action: &str, subject: impl Into<String>) -> Self {
+        let (actor, action, request_id) = (actor.clone(), action.to_owned(), request_id.to_owned());
+        Self { at, actor, action, subject: subject.into(), before: None, after: None, request_id }
+    }
+
+    #[must_use]
+    pub fn before(self, before: impl ToString) -> Self {
+        Self { before: Some(before.to_string()), ..self }
+    }
+
+    #[must_use]
+    pub fn after(self, after: impl ToString) -> Self {
+        Self { after: Some(after.to_string()), ..self }
+    }
+}
+
 /// Who acted: the credential that was proven, and beside it whom the caller claimed to act for, which proves nothing (requirement F4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {

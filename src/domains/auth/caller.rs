@@ -3,8 +3,8 @@
 use poem::{FromRequest, Request, RequestBody};
 
 use super::scope::{Scope, Scopes};
-use crate::base::{Error, Result};
-use crate::domains::audit::Actor;
+use crate::base::{Error, Result, Time};
+use crate::domains::audit::{Actor, Entry};
 use crate::http::Context;
 
 /// How a credential was proven, weakest first.
@@ -84,6 +84,13 @@ pub struct Sender {
     pub actor: Actor,
     /// Whoever asks without a request makes one up that says so.
     pub request_id: String,
+}
+
+impl Sender {
+    /// An audit row of what was done for them.
+    pub fn entry(&self, at: Time, action: &str, subject: impl Into<String>) -> Entry {
+        Entry::new(at, &self.actor, &self.request_id, action, subject)
+    }
 }
 
 impl<'a> FromRequest<'a> for Sender {

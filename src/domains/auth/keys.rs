@@ -343,16 +343,8 @@ struct Trail<'a> {
 impl Trail<'_> {
     fn leave(&self, tx: &Tx, verb: &str, kid: &str, key: &Key) {
         let shown = serde_json::json!({ "name": key.name, "scopes": key.scopes, "compat": key.compat });
-        let entry = audit::Entry {
-            at: self.at,
-            actor: self.actor.clone(),
-            action: verb.to_owned(),
-            subject: format!("key:{kid}"),
-            before: None,
-            after: Some(shown.to_string()),
-            request_id: self.request_id.to_owned(),
-        };
-        audit::record(tx, self.id, &entry);
+        let entry = audit::Entry::new(self.at, &self.actor, self.request_id, verb, format!("key:{kid}"));
+        audit::record(tx, self.id, &entry.after(shown));
     }
 }
 

@@ -253,14 +253,7 @@ fn record(tx: &Tx, verb: &str, trip: &Trip, counted: Counted<'_>) {
         "most": trip.most,
         "reason": trip.reason,
     });
-    let entry = audit::Entry {
-        at: counted.at,
-        actor: counted.actor.clone(),
-        action: format!("breaker.{verb}"),
-        subject: "breaker".to_owned(),
-        before: None,
-        after: Some(after.to_string()),
-        request_id: counted.request_id.to_owned(),
-    };
-    audit::record(tx, counted.audit, &entry);
+    let Counted { at, actor, request_id, .. } = counted;
+    let entry = audit::Entry::new(at, actor, request_id, &format!("breaker.{verb}"), "breaker");
+    audit::record(tx, counted.audit, &entry.after(after));
 }

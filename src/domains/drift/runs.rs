@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::check::{Finding, Ground, Live, check};
-use super::service::{Drift, end, entry, told};
+use super::service::{Drift, end, told};
 use super::tables::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS, Difference, Run, RunStatus, Seen};
 use crate::base::{Id, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
@@ -110,8 +110,8 @@ impl View<'_> {
         let user = met.user;
         let Some(player) = tx.get(&PLAYERS, &user).await? else { return Ok(()) };
         let row = tx.get(&DRIFTS, &user).await?;
-        let entry =
-            |action| entry(self.now, &Actor::of("drift"), &run_id.to_string(), action, format!("player:{user}"));
+        let (actor, request) = (Actor::of("drift"), run_id.to_string());
+        let entry = |action| audit::Entry::new(self.now, &actor, &request, action, format!("player:{user}"));
         let finding = match self.of(&player, met) {
             Finding::Adopt(live) if !run.counts.may_adopt() => {
                 run.counts.withheld += 1;
@@ -125,19 +125,14 @@ impl View<'_> {
                 if let Some(row) = row {
                     run.counts.cleared += 1;
                     tx.delete(&DRIFTS, &user);
-                    audit::record(
-                        tx,
-                        audit,
-                        &audit::Entry { before: Some(told(&row).to_string()), ..entry("drift.cleared") },
-                    );
+                    audit::record(tx, audit, &entry("drift.cleared").before(told(&row)));
                 }
             }
             Finding::Adopt(rank) => {
                 run.counts.adopted += 1;
                 tx.delete(&DRIFTS, &user);
-                let before = Some(json!({ "rank": player.rank }).to_string());
-                let after = Some(json!({ "rank": rank }).to_string());
-                audit::record(tx, audit, &audit::Entry { before, after, ..entry("player.rank_reported") });
+                let (before, after) = (json!({ "rank": player.rank }), json!({ "rank": rank }));
+                audit::record(tx, audit, &entry("player.rank_reported").before(before).after(after));
                 let rank_since = rank.is_some().then_some(self.now);
                 let adopted = Player { rank, rank_since, updated_at: self.now, ..player.clone() };
                 players::save(tx, Some(&player), &adopted);
@@ -151,8 +146,8 @@ impl View<'_> {
                 if row.as_ref().is_none_or(|row| !row.says(&found) || !row.holds(&player)) {
                     tx.put(&DRIFTS, &user, &found);
                     let before = row.map(|row| told(&row).to_string());
-                    let after = Some(told(&found).to_string());
-                    audit::record(tx, audit, &audit::Entry { before, after, ..entry("drift.found") });
+                    let entry = entry("drift.found").after(told(&found));
+                    audit::record(tx, audit, &audit::Entry { before, ..entry });
                 }
             }
         }

@@ -104,7 +104,7 @@ impl Drift {
             return Err(group::not_configured());
         }
         let (now, fresh, audit_id) = (self.clock.now(), self.ids.next(), self.ids.next());
-        let entry = &entry(now, by, request_id, "drift.started", format!("drift_run:{fresh}"));
+        let entry = &audit::Entry::new(now, by, request_id, "drift.started", format!("drift_run:{fresh}"));
         let started = self
             .store
             .transact(|tx| async move {
@@ -160,11 +160,8 @@ impl Drift {
                 let player = tx.get(&PLAYERS, &user).await?.ok_or_else(missing)?;
                 tx.delete(&DRIFTS, &user);
                 if !row.holds(&player) {
-                    let before = Some(told(&row).to_string());
-                    let after = Some(json!({ "rank": player.rank }).to_string());
-                    let entry =
-                        entry(now, &sender.actor, &sender.request_id, "drift.cleared", format!("player:{user}"));
-                    audit::record(&tx, audit_id, &audit::Entry { before, after, ..entry });
+                    let entry = sender.entry(now, "drift.cleared", format!("player:{user}")).before(told(&row));
+                    audit::record(&tx, audit_id, &entry.after(json!({ "rank": player.rank })));
                     return Ok(None);
                 }
                 let done = match how {
@@ -183,13 +180,10 @@ impl Drift {
                     Resolution::Accept => "drift.accepted",
                     Resolution::Restore => "drift.restored",
                 };
-                let entry = audit::Entry {
-                    before: Some(json!({ "rank": player.rank, "live": row.live, "left": row.left }).to_string()),
-                    after: Some(
-                        json!({ "rank": done.rank, "decision": done.decision.map(|id| id.to_string()) }).to_string(),
-                    ),
-                    ..entry(now, &sender.actor, &sender.request_id, verb, format!("player:{user}"))
-                };
+                let entry = sender
+                    .entry(now, verb, format!("player:{user}"))
+                    .before(json!({ "rank": player.rank, "live": row.live, "left": row.left }))
+                    .after(json!({ "rank": done.rank, "decision": done.decision.map(|id| id.to_string()) }));
                 audit::record(&tx, audit_id, &entry);
                 Ok(Some(done))
             })
@@ -248,19 +242,6 @@ fn resolved(ordered: Ordered, row: &Difference) -> Result<Resolved> {
         Ordered::Left(why) => {
             Err(Error::conflict("drift.protected", why).hint("change it on Roblox by hand, or accept it"))
         }
-    }
-}
-
-/// An audit row without states.
-pub(super) fn entry(at: Time, actor: &Actor, request_id: &str, action: &str, subject: String) -> audit::Entry {
-    audit::Entry {
-        at,
-        actor: actor.clone(),
-        action: action.to_owned(),
-        subject,
-        before: None,
-        after: None,
-        request_id: request_id.to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::rules::State;
 use super::service::{Jobs, missing};
 use super::tables::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use crate::base::{Error, Id, Result};
-use crate::domains::audit::{self, Entry};
+use crate::domains::audit;
 use crate::domains::auth::Sender;
 use crate::store::Tx;
 
@@ -76,16 +76,8 @@ impl Jobs {
             self.0.index.room(&job.queue, usize::from(job.phase.is_over()), self.0.config.queue_length)?;
             job.requeue(now)?;
             tx.put(&JOBS, &id, &job);
-            let entry = Entry {
-                at: now,
-                actor: asker.actor.clone(),
-                action: "job.requeued".into(),
-                subject: format!("job:{id}"),
-                before: Some(before.text().into()),
-                after: Some(job.state(now).text().into()),
-                request_id: asker.request_id.clone(),
-            };
-            audit::record(&tx, row, &entry);
+            let entry = asker.entry(now, "job.requeued", format!("job:{id}"));
+            audit::record(&tx, row, &entry.before(before.text()).after(job.state(now).text()));
             Ok(job)
         };
         let job = self.0.store.transact(work).await?;
@@ -139,17 +131,10 @@ impl Jobs {
                     }
                 }
             }
-            let entry = Entry {
-                at: now,
-                actor: asker.actor.clone(),
-                action: what.action().into(),
-                subject: format!("queue:{}", selection.queue),
-                before: Some(format!("{} {} jobs", meant.len(), selection.state.text())),
-                after: None,
-                request_id: asker.request_id.clone(),
-            };
             if !meant.is_empty() {
-                audit::record(&tx, row, &entry);
+                let entry = asker.entry(now, what.action(), format!("queue:{}", selection.queue));
+                let before = format!("{} {} jobs", meant.len(), selection.state.text());
+                audit::record(&tx, row, &entry.before(before));
             }
             Ok(meant.iter().map(|job| job.id).collect::<Vec<Id>>())
         };

@@ -254,16 +254,9 @@ impl JoinsWorker {
             }
             Outcome::Nothing => None,
         };
-        let entry = told.map(|(action, after)| audit::Entry {
-            at: self.clock.now(),
-            actor: Actor::of("joins"),
-            action: action.to_owned(),
-            subject: format!("player:{user}"),
-            before: None,
-            after: Some(after.to_string()),
-            request_id: String::new(),
-        });
-        let entry = &entry;
+        let (now, actor) = (self.clock.now(), Actor::of("joins"));
+        let entry = &told
+            .map(|(action, after)| audit::Entry::new(now, &actor, "", action, format!("player:{user}")).after(after));
         self.store
             .transact(|tx| async move {
                 // Told once: only whoever takes the row away tells.

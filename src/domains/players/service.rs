@@ -43,15 +43,9 @@ impl Players {
     /// `players.missing`; those of the store.
     pub async fn clear_flag(&self, id: RobloxId, actor: &Actor, request_id: &str) -> Result<Player> {
         let (now, audit_id) = (self.clock.now(), self.ids.next());
-        let entry = audit::Entry {
-            at: now,
-            actor: actor.clone(),
-            action: "player.flag_cleared".into(),
-            subject: format!("player:{id}"),
-            before: Some(r#"{"pointsFlagged":true}"#.into()),
-            after: Some(r#"{"pointsFlagged":false}"#.into()),
-            request_id: request_id.to_owned(),
-        };
+        let entry = audit::Entry::new(now, actor, request_id, "player.flag_cleared", format!("player:{id}"))
+            .before(r#"{"pointsFlagged":true}"#)
+            .after(r#"{"pointsFlagged":false}"#);
         let (id, entry) = (&id, &entry);
         self.store
             .transact(|tx| async move {

@@ -202,15 +202,8 @@ fn keep_audit(tx: &Tx, case: &Case<'_>, before: Option<&Player>, seen: &Seen) {
     let text = |map: serde_json::Map<String, serde_json::Value>| {
         (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string())
     };
-    let entry = audit::Entry {
-        at: case.now,
-        actor: case.sender.actor.clone(),
-        action: action.to_owned(),
-        subject: format!("player:{}", seen.player.user_id),
-        before: text(was),
-        after: text(after),
-        request_id: case.sender.request_id.clone(),
-    };
+    let entry = case.sender.entry(case.now, action, format!("player:{}", seen.player.user_id));
+    let entry = audit::Entry { before: text(was), after: text(after), ..entry };
     audit::record(tx, case.tracks.snapshot_audit, &entry);
 }
 

@@ -21,16 +21,9 @@ pub struct Stamp {
 impl Stamp {
     /// Adds the audit row: what was done (`decision.<verb>`) about `user`.
     pub(super) fn record(&self, tx: &Tx, user: RobloxId, verb: &str, (before, after): (Option<Value>, Value)) {
-        let entry = audit::Entry {
-            at: self.at,
-            actor: self.sender.actor.clone(),
-            action: format!("decision.{verb}"),
-            subject: format!("player:{user}"),
-            before: before.map(|before| before.to_string()),
-            after: Some(after.to_string()),
-            request_id: self.sender.request_id.clone(),
-        };
-        audit::record(tx, self.audit, &entry);
+        let entry = self.sender.entry(self.at, &format!("decision.{verb}"), format!("player:{user}")).after(after);
+        let before = before.map(|before| before.to_string());
+        audit::record(tx, self.audit, &audit::Entry { before, ..entry });
     }
 
     /// Ends the open decision about `user` as `verb`: it does not take effect any more, for this reason. One that a person has rejected

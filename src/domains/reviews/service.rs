@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::model::{Review, Status};
 use super::tables::{REVIEW_RUNNING, REVIEWS};
-use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result, RobloxId, Time};
+use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result, RobloxId};
 use crate::domains::audit;
 use crate::domains::players::PLAYERS;
 use crate::domains::ranks::{Ask, Outcome, Ranks, Sender};
@@ -72,7 +72,7 @@ impl Reviews {
                 tx.put(&REVIEWS, &id, fresh);
                 tx.put(&REVIEW_RUNNING, &(), &id);
                 let after = serde_json::json!({ "apply": apply, "players": fresh.total });
-                audit::record(&tx, audit_id, &entry(now, sender, "review.started", id, &after));
+                audit::record(&tx, audit_id, &sender.entry(now, "review.started", format!("review:{id}")).after(after));
                 Ok((id, fresh.clone()))
             })
             .await?;
@@ -100,7 +100,11 @@ impl Reviews {
                 tx.put(&REVIEWS, &id, &review);
                 tx.delete(&REVIEW_RUNNING, &());
                 let after = serde_json::json!({ "done": review.done });
-                audit::record(&tx, audit_id, &entry(now, sender, "review.cancelled", id, &after));
+                audit::record(
+                    &tx,
+                    audit_id,
+                    &sender.entry(now, "review.cancelled", format!("review:{id}")).after(after),
+                );
                 Ok(review)
             })
             .await
@@ -205,18 +209,6 @@ impl Reviews {
 async fn running(tx: &Tx) -> Result<Option<(Id, Review)>> {
     let Some(id) = tx.get(&REVIEW_RUNNING, &()).await? else { return Ok(None) };
     Ok(tx.get(&REVIEWS, &id).await?.map(|review| (id, review)))
-}
-
-fn entry(at: Time, sender: &Sender, action: &str, id: Id, after: &serde_json::Value) -> audit::Entry {
-    audit::Entry {
-        at,
-        actor: sender.actor.clone(),
-        action: action.to_owned(),
-        subject: format!("review:{id}"),
-        before: None,
-        after: Some(after.to_string()),
-        request_id: sender.request_id.clone(),
-    }
 }
 
 /// Another kind of review runs: answering with it would look as if what was asked for were done.

@@ -56,7 +56,7 @@ impl SamplesApi {
     /// Add the seed's bootstrap player
     #[oai(path = "/admin/api/bootstrap", method = "post", operation_id = "bootstrap")]
     async fn bootstrap(&self, sender: Sender) -> poem::Result<Json<Bootstrapped>> {
-        let added = self.samples.bootstrap(&sender.actor, &sender.request_id).await?;
+        let added = self.samples.bootstrap(&sender).await?;
         Ok(Json(Bootstrapped { added: added as u64 }))
     }
 
@@ -64,14 +64,14 @@ impl SamplesApi {
     #[oai(path = "/admin/api/demo", method = "post", operation_id = "loadDemo")]
     async fn load(&self, sender: Sender, wanted: Json<DemoRequest>) -> poem::Result<Json<DemoAnswer>> {
         let DemoRequest { from, players } = wanted.0;
-        self.samples.demo(from, players, &sender.actor, &sender.request_id).await?;
+        self.samples.demo(from, players, &sender).await?;
         Ok(Json(DemoAnswer { loaded: players, removed: 0, more: false }))
     }
 
     /// Remove the invented group, a slice at a time
     #[oai(path = "/admin/api/demo", method = "delete", operation_id = "removeDemo")]
     async fn remove(&self, sender: Sender) -> poem::Result<Json<DemoAnswer>> {
-        let removed = self.samples.remove_demo(REMOVED_PER_REQUEST, &sender.actor, &sender.request_id).await?;
+        let removed = self.samples.remove_demo(REMOVED_PER_REQUEST, &sender).await?;
         Ok(Json(DemoAnswer { loaded: 0, removed: removed as u64, more: removed == REMOVED_PER_REQUEST }))
     }
 }

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::demo::{self, DEMO_BASE, MAX_DEMO_PLAYERS};
 use crate::base::{Clock, Error, Ids, Result, RobloxId};
-use crate::domains::audit::{self, Actor};
+use crate::domains::audit;
+use crate::domains::auth::Sender;
 use crate::domains::players::{self, Observation, PLAYERS, Player, SNAPSHOTS};
 use crate::domains::policy::PolicyStore;
 use crate::domains::ranks::{DECISIONS, forget};
@@ -45,13 +46,14 @@ impl Samples {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn bootstrap(&self, actor: &Actor, request_id: &str) -> Result<usize> {
+    pub async fn bootstrap(&self, sender: &Sender) -> Result<usize> {
         let samples: Vec<SamplePlayer> =
             serde_json::from_str(BOOTSTRAP).map_err(|error| Error::broken("samples.unreadable", error))?;
         let mut added = 0;
         for sample in samples {
             let player = Player::first_seen(&sample.observation()?, self.clock.now());
-            let entry = self.entry(actor, request_id, "player.bootstrapped", &format!("player:{}", player.user_id));
+            let subject = format!("player:{}", player.user_id);
+            let entry = sender.entry(self.clock.now(), "player.bootstrapped", subject);
             let (player, entry, id) = (&player, &entry, self.ids.next());
             let new = self
                 .store
@@ -73,7 +75,7 @@ impl Samples {
     ///
     /// # Errors
     /// `samples.too_many` past [`MAX_DEMO_PLAYERS`].
-    pub async fn demo(&self, from: u64, count: u64, actor: &Actor, request_id: &str) -> Result<()> {
+    pub async fn demo(&self, from: u64, count: u64, sender: &Sender) -> Result<()> {
         let end = from.saturating_add(count);
         if end > MAX_DEMO_PLAYERS {
             return Err(Error::invalid(
@@ -88,7 +90,7 @@ impl Samples {
                 .map(|index| demo::invent(index, &policy, now))
                 .collect::<Result<_>>()?;
             let subject = format!("demo:{start}-{}", start + batch.len() as u64);
-            let entry = self.entry(actor, request_id, "demo.loaded", &subject);
+            let entry = sender.entry(self.clock.now(), "demo.loaded", subject);
             let (batch, entry, id) = (&batch, &entry, self.ids.next());
             self.store
                 .transact(|tx| async move {
@@ -104,7 +106,7 @@ impl Samples {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn remove_demo(&self, limit: usize, actor: &Actor, request_id: &str) -> Result<usize> {
+    pub async fn remove_demo(&self, limit: usize, sender: &Sender) -> Result<usize> {
         let first = RobloxId::new(DEMO_BASE)?;
         let last = RobloxId::new(DEMO_BASE + MAX_DEMO_PLAYERS)?;
         let (mut doomed, mut after) = (Vec::new(), None);
@@ -120,7 +122,7 @@ impl Samples {
         for player in &doomed {
             self.remove(player).await?;
         }
-        self.note(self.entry(actor, request_id, "demo.removed", &format!("demo:{}", doomed.len()))).await?;
+        self.note(sender.entry(self.clock.now(), "demo.removed", format!("demo:{}", doomed.len()))).await?;
         Ok(doomed.len())
     }
 
@@ -159,18 +161,6 @@ impl Samples {
                 Ok(())
             })
             .await
-    }
-
-    fn entry(&self, actor: &Actor, request_id: &str, action: &str, subject: &str) -> audit::Entry {
-        audit::Entry {
-            at: self.clock.now(),
-            actor: actor.clone(),
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            before: None,
-            after: None,
-            request_id: request_id.to_owned(),
-        }
     }
 }
 

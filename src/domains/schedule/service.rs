@@ -192,7 +192,8 @@ impl Schedules {
             state.started(now, told);
             tx.put(&SCHEDULES, key, &state);
             if let Ok(text) = told {
-                audit::record(&tx, audit_id, &entry(now, sender, name, text));
+                let entry = sender.entry(now, "schedule.run", format!("schedule:{name}"));
+                audit::record(&tx, audit_id, &entry.after(serde_json::json!({ "started": text })));
             }
             Ok(state)
         };
@@ -242,17 +243,5 @@ impl State {
             Ok(text) => Outcome { started: true, text: text.clone() },
             Err(error) => Outcome { started: false, text: format!("{}: {}", error.code(), error.detail()) },
         });
-    }
-}
-
-fn entry(at: Time, sender: &Sender, name: &str, started: &str) -> audit::Entry {
-    audit::Entry {
-        at,
-        actor: sender.actor.clone(),
-        action: "schedule.run".into(),
-        subject: format!("schedule:{name}"),
-        before: None,
-        after: Some(serde_json::json!({ "started": started }).to_string()),
-        request_id: sender.request_id.clone(),
     }
 }

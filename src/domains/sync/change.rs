@@ -113,15 +113,8 @@ pub fn told(before: Option<&Player>, player: &Player, flags: &[Flag], now: Time,
         is.insert("flags".into(), flags.iter().map(|flag| Value::from(flag.to_string())).collect());
     }
     let text = |fields: Map<String, Value>| (!fields.is_empty()).then(|| Value::Object(fields).to_string());
-    Entry {
-        at: now,
-        actor: Actor::of(ACTOR),
-        action: "player.synced".into(),
-        subject: format!("player:{}", player.user_id),
-        before: text(was),
-        after: text(is),
-        request_id: request_id.to_owned(),
-    }
+    let entry = Entry::new(now, &Actor::of(ACTOR), request_id, "player.synced", format!("player:{}", player.user_id));
+    Entry { before: text(was), after: text(is), ..entry }
 }
 
 #[cfg(test)]

@@ -334,16 +334,9 @@ pub(super) fn record(tx: &Tx, id: Id, run: &Run, audit: Id, action: &str) {
         "failed": tally.failed,
         "reason": run.failure.as_ref().map(|failure| &failure.what),
     });
-    let entry = audit::Entry {
-        at: run.updated_at,
-        actor: Actor::of(run.started_by.clone()),
-        action: action.to_owned(),
-        subject: format!("sync:{id}"),
-        before: None,
-        after: Some(after.to_string()),
-        request_id: run.request_id.clone(),
-    };
-    audit::record(tx, audit, &entry);
+    let actor = Actor::of(run.started_by.clone());
+    let entry = audit::Entry::new(run.updated_at, &actor, &run.request_id, action, format!("sync:{id}"));
+    audit::record(tx, audit, &entry.after(after));
 }
 
 /// Whether one more reason is kept. Read a second time, a key has its row already; a walk begun anew is a walk, and counts from nothing.

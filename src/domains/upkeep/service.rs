@@ -310,16 +310,8 @@ impl Caretaker {
     }
 
     async fn note(&self, action: &str, subject: &str, after: &Value, asker: &Sender) -> Result<()> {
-        let entry = audit::Entry {
-            at: self.0.clock.now(),
-            actor: asker.actor.clone(),
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            before: None,
-            after: Some(after.to_string()),
-            request_id: asker.request_id.clone(),
-        };
-        let (entry, id) = (&entry, self.0.ids.next());
+        let entry = &asker.entry(self.0.clock.now(), action, subject).after(after);
+        let id = self.0.ids.next();
         self.0
             .store
             .transact(|tx| async move {
