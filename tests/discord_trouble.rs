@@ -238,7 +238,7 @@ async fn who_does_not_answer_in_time_is_asked_again_later() {
     assert_eq!(poller.tick().await.unwrap(), Next::After(SECOND));
     let status = feed.status();
     assert_eq!(
-        (status.phase, status.failing.unwrap().what),
+        (status.phase, status.failing.unwrap().0.what),
         (Phase::Waiting, "Discord did not answer within 3s".into())
     );
     scene.app.advance(1);
@@ -262,7 +262,7 @@ async fn told_of(answer: Vec<u8>) -> String {
     let feed = feed(&scene, &url);
     feed.poller().unwrap().tick().await.unwrap();
     vendor.join().unwrap();
-    feed.status().failing.unwrap().what
+    feed.status().failing.unwrap().0.what
 }
 
 #[tokio::test]
@@ -280,8 +280,8 @@ async fn an_address_where_nobody_is_says_so() {
     let scene = Scene::begun().await;
     let feed = feed(&scene, "http://127.0.0.1:1/api/v10");
     feed.poller().unwrap().tick().await.unwrap();
-    let failing = feed.status().failing.unwrap();
-    assert_eq!((failing.what.as_str(), failing.since), ("Discord cannot be reached", Time(scene.app.clock.now().0)));
+    let (failing, since) = feed.status().failing.unwrap();
+    assert_eq!((failing.what.as_str(), since), ("Discord cannot be reached", Time(scene.app.clock.now().0)));
 }
 
 /// What is logged, in memory.

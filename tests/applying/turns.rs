@@ -235,7 +235,7 @@ async fn a_missing_scope_for_restrictions_does_not_hold_promotions_back() {
     scene.run(10).await;
     assert_eq!((scene.status(8, id).await, scene.status(7, suspension).await), (Status::Applied, Status::Queued));
     let held = scene.app.app.applying.held().unwrap();
-    assert!(held.hint.unwrap().contains("universe.user-restriction:write"));
+    assert!(held.failing.hint.unwrap().contains("universe.user-restriction:write"));
 }
 
 #[tokio::test]
@@ -382,7 +382,7 @@ async fn a_bot_that_lost_its_rights_fails_nothing() {
     for (user, id) in ids {
         assert_eq!(scene.status(user, id).await, Status::Queued);
     }
-    assert!(scene.app.app.applying.held().unwrap().hint.unwrap().contains("permission"));
+    assert!(scene.app.app.applying.held().unwrap().failing.hint.unwrap().contains("permission"));
 }
 
 #[tokio::test]

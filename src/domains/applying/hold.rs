@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::base::{Clock, Time};
+use crate::base::{Clock, Failing, Time};
 use crate::remote::roblox::{Cure, Trouble};
 use crate::workers::backoff;
 
@@ -33,9 +33,7 @@ const AREAS: usize = 3;
 /// Why something is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    pub what: String,
-    /// What to do about it.
-    pub hint: Option<String>,
+    pub failing: Failing,
     until: Time,
     /// When one was last let through to find out.
     tried: Option<Time>,
@@ -43,12 +41,10 @@ pub struct Held {
     for_owner: bool,
 }
 
-/// What is in the way of a call, in words.
+/// What is in the way of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Illness {
-    pub what: String,
-    /// What somebody can do about it.
-    pub hint: Option<String>,
+    pub failing: Failing,
     /// How long Roblox wants us to wait.
     pub wait: Option<Duration>,
     /// Only an owner can cure it.
@@ -59,20 +55,21 @@ pub struct Illness {
 
 impl Illness {
     pub fn of_owner(what: &str, hint: &str) -> Self {
-        Self { hint: Some(hint.to_owned()), for_owner: true, ..Self::passing(what) }
+        let failing = Failing { what: what.to_owned(), hint: Some(hint.to_owned()) };
+        Self { failing, wait: None, for_owner: true, away: false }
     }
 
     /// Something that passes by itself.
     pub fn passing(what: &str) -> Self {
-        Self { what: what.to_owned(), hint: None, wait: None, for_owner: false, away: false }
+        let failing = Failing { what: what.to_owned(), hint: None };
+        Self { failing, wait: None, for_owner: false, away: false }
     }
 }
 
 impl From<&Trouble> for Illness {
     fn from(trouble: &Trouble) -> Self {
         Self {
-            what: trouble.what(),
-            hint: trouble.hint().map(String::from),
+            failing: trouble.into(),
             wait: trouble.wait(),
             for_owner: trouble.cure() == Cure::Owner,
             away: matches!(trouble, Trouble::Down { .. } | Trouble::Unanswered(_)),
@@ -134,11 +131,11 @@ impl Holds {
         let before = areas[area as usize].take();
         let failures = before.as_ref().map_or(0, |held| held.failures).saturating_add(1);
         let pause = if for_owner { FOR_OWNER } else { backoff(failures - 1).min(FOR_OWNER) };
-        let (what, hint) = (illness.what.clone(), illness.hint.clone());
-        let held = Held { what, hint, until: now + pause, tried: None, failures, for_owner };
-        if held.is_news() && before.is_none_or(|before| !before.is_news() || before.what != held.what) {
-            let hint = held.hint.as_deref().unwrap_or("it is tried again and again");
-            tracing::warn!(?area, hint, "decisions are not carried out: {}", held.what);
+        let held = Held { failing: illness.failing.clone(), until: now + pause, tried: None, failures, for_owner };
+        let Failing { what, hint } = &held.failing;
+        if held.is_news() && before.is_none_or(|before| !before.is_news() || before.failing.what != *what) {
+            let hint = hint.as_deref().unwrap_or("it is tried again and again");
+            tracing::warn!(?area, hint, "decisions are not carried out: {what}");
         }
         areas[area as usize] = Some(held);
     }
@@ -185,7 +182,7 @@ mod tests {
         let holds = Holds::new(clock.clone());
         holds.failed(Area::Roles, &Illness::from(&Trouble::Unauthenticated(Complaint::default())));
         assert_eq!((holds.enter(Area::Roles), holds.enter(Area::Group)), (Err(FOR_OWNER), Ok(())));
-        assert!(holds.news().is_some_and(|held| held.hint.is_some()));
+        assert!(holds.news().is_some_and(|held| held.failing.hint.is_some()));
         clock.advance(FOR_OWNER);
         assert_eq!((holds.enter(Area::Roles), holds.enter(Area::Roles)), (Ok(()), Err(TRIAL)));
         clock.advance(FOR_OWNER);

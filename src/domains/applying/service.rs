@@ -9,7 +9,7 @@ use super::hold::{Area, Held, Holds};
 use super::open::Open;
 use super::worker::Applier;
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Id, Ids, Result};
+use crate::base::{Clock, Failing, Id, Ids, Result};
 use crate::domains::brakes::Brakes;
 use crate::domains::effects::Effect;
 use crate::domains::group::Group;
@@ -17,7 +17,7 @@ use crate::domains::jobs::Events;
 use crate::domains::mirrors::Mirrors;
 use crate::domains::players::Status;
 use crate::domains::policy::{Action, PolicyStore};
-use crate::domains::ranks::{Decision, Obstacle, Obstacles, Ranks};
+use crate::domains::ranks::{Decision, Obstacles, Ranks};
 use crate::store::Store;
 
 /// Carries queued decisions out. Cheap to clone; all clones are one.
@@ -97,7 +97,7 @@ impl Applying {
         Arc::new(move |id, decision, effect| applying.obstacle(id, decision, effect))
     }
 
-    fn obstacle(&self, id: Id, decision: &Decision, effect: Option<&Effect>) -> Option<Obstacle> {
+    fn obstacle(&self, id: Id, decision: &Decision, effect: Option<&Effect>) -> Option<Failing> {
         if decision.status != Status::Queued || !self.is_on() {
             return None;
         }
@@ -105,17 +105,17 @@ impl Applying {
         if !begun.is_some_and(|effect| effect.touched) && self.is_stopped(Some(decision)) {
             let what = self.brakes.open()?.text();
             let hint = "`grps decisions breaker --close` lets decisions through again".to_owned();
-            return Some(Obstacle { what, hint: Some(hint) });
+            return Some(Failing { what, hint: Some(hint) });
         }
         let areas: &[Area] = match decision.action {
             Action::Suspend | Action::Ban => &[Area::Group, Area::Roles, Area::Experience],
             _ => &[Area::Group, Area::Roles],
         };
-        if let Some(Held { what, hint, .. }) = self.holds.in_the_way(areas) {
-            return Some(Obstacle { what, hint });
+        if let Some(held) = self.holds.in_the_way(areas) {
+            return Some(held.failing);
         }
         // Its own attempts have said more than that.
         let first = self.open.before(id).filter(|_| begun.is_none_or(|effect| effect.waiting.is_none()))?;
-        Some(Obstacle { what: format!("decision {first} about the same player comes first"), hint: None })
+        Some(Failing { what: format!("decision {first} about the same player comes first"), hint: None })
     }
 }

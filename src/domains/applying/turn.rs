@@ -11,7 +11,7 @@ use super::hold::{Area, Illness};
 use super::open::Ticket;
 use super::punished::{PUNISHED, Punished};
 use super::service::Applying;
-use crate::base::{Id, Result, RobloxId};
+use crate::base::{Failing, Id, Result, RobloxId};
 use crate::domains::audit::Actor;
 use crate::domains::effects::{self, EFFECTS, Effect, Kind, StepKind};
 use crate::domains::group::{Access, ROLES_AGE};
@@ -254,7 +254,7 @@ impl Applying {
 
     async fn trouble(&self, id: Id, mut effect: Effect, illness: Illness) -> Result<Turn> {
         self.meters.troubles.inc();
-        let Illness { what, hint, wait, .. } = illness;
+        let Illness { failing: Failing { what, hint }, wait, .. } = illness;
         effect.note(self.clock.now(), StepKind::Trouble, what.clone());
         effect.failures = effect.failures.saturating_add(1);
         (effect.waiting, effect.hint) = (Some(what), hint);

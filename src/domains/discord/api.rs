@@ -6,7 +6,7 @@ use poem_openapi::{Enum, Object, OpenApi};
 use super::service::DiscordFeed;
 use super::status::{Phase, Status};
 use super::tables::Rejection;
-use crate::base::Result;
+use crate::base::{Failing, Result};
 use crate::domains::auth::Caller;
 use crate::http::wire::Timestamp;
 use crate::http::{Area, Json};
@@ -128,10 +128,10 @@ impl DiscordApi {
                 remaining: limits.remaining,
                 reset_after_seconds: limits.reset_after.map(|wait| wait.as_secs_f64()),
             },
-            failing: failing.map(|failing| PollerFailure {
-                detail: failing.what,
-                hint: failing.hint,
-                since: Timestamp(failing.since),
+            failing: failing.map(|(Failing { what, hint }, since)| PollerFailure {
+                detail: what,
+                hint,
+                since: Timestamp(since),
             }),
             warning,
             polls: counts.polls,

@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::base::metrics::Metrics;
-use crate::base::{Error, Time};
+use crate::base::{Error, Failing, Time};
 use crate::remote::discord::{Limits, Snowflake, Trouble};
 
 /// How far this machine's clock may be from Discord's before that is worth a word.
@@ -29,14 +29,6 @@ pub enum Phase {
     Stopped,
 }
 
-/// Why it is not polling as it should.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failing {
-    pub what: String,
-    pub hint: Option<String>,
-    pub since: Time,
-}
-
 /// The poller's state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
@@ -50,7 +42,8 @@ pub struct Status {
     pub last_message: Option<Snowflake>,
     /// What Discord said last about the bucket.
     pub limits: Limits,
-    pub failing: Option<Failing>,
+    /// Why it is not polling as it should, and since when.
+    pub failing: Option<(Failing, Time)>,
     /// Something looks wrong with what the bot is shown.
     pub warning: Option<&'static str>,
     /// Milliseconds by which this machine's clock is ahead of Discord's, when that is more than [`MAX_DRIFT`] either way.
@@ -178,7 +171,7 @@ impl Board {
     /// Discord is in the way; `pause` is none when that is the end. Whether this is news.
     pub(super) fn trouble(&self, now: Time, trouble: &Trouble, pause: Option<Duration>) -> bool {
         let phase = if pause.is_some() { Phase::Waiting } else { Phase::Stopped };
-        let news = self.failing(now, phase, trouble.what(), trouble.hint().map(str::to_owned));
+        let news = self.failing(now, phase, Failing { what: trouble.what(), hint: trouble.hint().map(str::to_owned) });
         self.change(|status| {
             status.interval = pause.unwrap_or_default();
             status.next_poll = pause.map(|pause| now + pause);
@@ -189,17 +182,17 @@ impl Board {
     /// We are in the way ourselves, with a full queue, a full disk, until `next`.
     pub(super) fn fault(&self, now: Time, error: &Error, next: Time) {
         let hint = error.hint_text().map(str::to_owned);
-        self.failing(now, Phase::Waiting, error.detail().to_owned(), hint);
+        self.failing(now, Phase::Waiting, Failing { what: error.detail().to_owned(), hint });
         self.change(|status| status.next_poll = Some(next));
     }
 
-    fn failing(&self, now: Time, phase: Phase, what: String, hint: Option<String>) -> bool {
+    fn failing(&self, now: Time, phase: Phase, failing: Failing) -> bool {
         let mut news = true;
         self.change(|status| {
-            news = status.failing.as_ref().is_none_or(|old| old.what != what);
-            let since = status.failing.as_ref().map_or(now, |old| old.since);
+            let old = status.failing.take();
+            news = old.as_ref().is_none_or(|(old, _)| old.what != failing.what);
             status.phase = phase;
-            status.failing = Some(Failing { what, hint, since });
+            status.failing = Some((failing, old.map_or(now, |(_, since)| since)));
         });
         news
     }

@@ -9,5 +9,5 @@ mod service;
 mod worker;
 
 pub use bell::{BUDGET_PER_MINUTE, BURST, GAP, REFUSED, REMINDER};
-pub use service::{Config, Doorbell, Failing, MAX_QUEUES, PATIENCE};
+pub use service::{Config, Doorbell, MAX_QUEUES, PATIENCE};
 pub use worker::Ringer;

@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::worker::{Ear, Ringer};
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Error, Result};
+use crate::base::{Clock, Error, Failing, Result};
 use crate::domains::jobs::{JOBS, Jobs, QueueName};
 use crate::remote::Roblox;
 use crate::remote::roblox::{MAX_TOPIC, Trouble};
@@ -95,14 +95,6 @@ pub struct Doorbell {
     failing: Arc<Mutex<Option<Failing>>>,
 }
 
-/// Why the last ring failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failing {
-    pub what: String,
-    /// What to do about it; none where waiting is all there is.
-    pub hint: Option<String>,
-}
-
 #[derive(Clone)]
 pub(super) struct Meters {
     pub rings: Counter,
@@ -157,7 +149,7 @@ impl Doorbell {
     /// Notes a failure; whether it is news.
     pub(super) fn trouble(&self, trouble: &Trouble) -> bool {
         self.meters.silent.set(1);
-        let failing = Failing { what: trouble.what(), hint: trouble.hint().map(String::from) };
+        let failing = Failing::from(trouble);
         self.lock().replace(failing.clone()) != Some(failing)
     }
 

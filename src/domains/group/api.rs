@@ -5,7 +5,7 @@ use poem_openapi::OpenApi;
 use super::probe::{Uses, examine};
 use super::service::{Access, Group, KEY_AGE, ROLES_AGE, not_configured, refused};
 use super::wire::{GroupView, ProbeReport, RobloxKeyView, RobloxView, RoleView, RolesView, matches};
-use crate::base::Result;
+use crate::base::{Failing, Result};
 use crate::domains::auth::Caller;
 use crate::http::{Area, Json};
 
@@ -24,7 +24,7 @@ impl GroupApi {
         let roles = self.group.roles(ROLES_AGE).await;
         let key = self.group.key(KEY_AGE).await;
         let trouble = roles.as_ref().err().or(key.as_ref().err());
-        let failing = self.group.failing().or(trouble.map(super::service::Failing::of));
+        let failing = self.group.failing().or(trouble.map(Failing::from));
         let roles = roles.ok();
         let owner_rank = roles.as_ref().and_then(|roles| roles.key_owner_rank);
         Ok(Json(RobloxView {

@@ -15,5 +15,5 @@ pub use api::GroupApi;
 pub use keys::WARN_BEFORE;
 pub use mapping::{Mapping, MappingTrouble, Problem, Roles};
 pub use probe::Uses;
-pub use service::{Access, Failing, Group, ROLES_AGE, not_configured, refused};
+pub use service::{Access, Group, ROLES_AGE, not_configured, refused};
 pub use watch::{EVERY, GroupWatch};

@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::keys::KeyFault;
 use super::mapping::{Mapping, Roles};
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Error, Time};
+use crate::base::{Clock, Error, Failing, Time};
 use crate::domains::policy::{GroupSize, Policy, PolicyStore};
 use crate::remote::Roblox;
 use crate::remote::roblox::{Complaint, Cure, GroupInfo, KeyInfo, MAX_PAGES, Role, Settings, Trouble};
@@ -44,20 +44,6 @@ impl Access {
     pub fn new(roblox: Option<&Roblox>, settings: Option<&Settings>) -> Option<Self> {
         let (roblox, settings) = roblox.zip(settings)?;
         Some(Self { roblox: roblox.clone(), group: settings.group?, universe: settings.universe })
-    }
-}
-
-/// What is wrong with the group or the key, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failing {
-    pub what: String,
-    /// None where waiting is all there is.
-    pub hint: Option<String>,
-}
-
-impl Failing {
-    pub(super) fn of(trouble: &Trouble) -> Self {
-        Self { what: trouble.what(), hint: trouble.hint().map(String::from) }
     }
 }
 
@@ -214,7 +200,7 @@ impl Group {
         let now = self.clock.now();
         // Who is dead is refused, and introspection has the better words for it; any other fault is the smaller one.
         let dead = key.as_ref().is_some_and(|(_, key)| KeyFault::is_dead(key, now));
-        let refused = access.roblox.standing().refused().filter(|_| !dead).map(|trouble| Failing::of(&trouble));
+        let refused = access.roblox.standing().refused().filter(|_| !dead).map(|trouble| Failing::from(&trouble));
         let key = key.and_then(|(_, key)| KeyFault::of(&key, access.group, now));
         let key = key.map(|fault| Failing { what: fault.to_string(), hint: Some(fault.fix()) });
         refused.or(key).or(failing).or_else(|| mismatch(&roles?.map(&self.policy.current())))

@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::keys::{KeyFault, days_left};
-use super::service::{Access, Failing, Group, KEY_AGE};
-use crate::base::Result;
+use super::service::{Access, Group, KEY_AGE};
+use crate::base::{Failing, Result};
 use crate::remote::roblox::Trouble;
 use crate::workers::{Next, Worker};
 
@@ -47,7 +47,7 @@ impl GroupWatch {
             // Our own budget is used up: nothing is wrong.
             Err(Trouble::Paced { wait }) => Next::After(wait),
             Err(trouble) => {
-                if self.group.note(Some(Failing::of(&trouble))) {
+                if self.group.note(Some(Failing::from(&trouble))) {
                     let hint = trouble.hint();
                     tracing::warn!(
                         hint = hint.as_deref().unwrap_or("it will be tried again"),

@@ -4,7 +4,7 @@ use poem_openapi::{Enum, Object};
 
 use super::mapping::{Mapping, Roles};
 use super::probe::{Line, Verdict};
-use super::service::Failing;
+use crate::base::Failing;
 use crate::http::wire::Timestamp;
 use crate::remote::roblox::{KeyInfo, Role, Usage};
 

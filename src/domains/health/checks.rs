@@ -87,18 +87,14 @@ impl Checks {
             detail,
         };
         let status = self.discord.status();
-        let with_hint = |what: String, hint: Option<String>| match hint {
-            Some(hint) => format!("{what}; {hint}"),
-            None => what,
-        };
         let warnings = status.warnings();
-        let discord = status.failing.map(|failing| with_hint(failing.what, failing.hint)).or(warnings);
-        let doorbell = self.doorbell.failing().map(|failing| with_hint(failing.what, failing.hint));
+        let discord = status.failing.map(|(failing, _)| failing.to_string()).or(warnings);
+        let doorbell = self.doorbell.failing().map(|failing| failing.to_string());
         let held = self.applying.held();
-        let of_owner = held.clone().filter(Held::is_for_owner).map(|held| with_hint(held.what, held.hint));
-        let held = held.map(|held| with_hint(held.what, held.hint));
+        let of_owner = held.clone().filter(Held::is_for_owner).map(|held| held.failing.to_string());
+        let held = held.map(|held| held.failing.to_string());
         // What decisions wait for the owner to mend is wrong with Roblox, too, whether the watch has come across it or not.
-        let group = self.group.failing().map(|failing| with_hint(failing.what, failing.hint)).or(of_owner);
+        let group = self.group.failing().map(|failing| failing.to_string()).or(of_owner);
         let mut out = Vec::new();
         out.extend(self.group.access().map(|_| check("roblox", group)));
         out.extend(self.drift.is_on().then(|| check("drift", self.drift.failing())));

@@ -13,7 +13,7 @@ use super::run::{Extent, Failure, Plan, Run, State};
 use super::tables::{EntryFailure, SYNC_ACTIVE, SYNC_FAILURES, SYNC_JOBS, SYNC_PAGES};
 use super::worker::{SyncWorker, Turns};
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result};
+use crate::base::{Clock, Cursor, Error, Failing, Id, Ids, Page, Result};
 use crate::domains::auth::Sender;
 use crate::domains::policy::{Policy, PolicyStore};
 use crate::remote::Roblox;
@@ -303,8 +303,7 @@ impl Sync {
     pub fn failing(&self) -> Option<String> {
         let (id, run) = self.board().failing()?;
         let Failure { what, hint, .. } = run.failure?;
-        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-        Some(format!("run {id} ({}) stopped: {what}{hint}; what it read is kept", run.activity))
+        Some(format!("run {id} ({}) stopped: {}; what it read is kept", run.activity, Failing { what, hint }))
     }
 
     /// The server stops: whoever waits is answered.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::budget::{FIRST_PAUSE, LONGEST_OBEYED};
-use crate::base::Secret;
+use crate::base::{Failing, Secret};
 use crate::remote::{Answer, Unanswered, words};
 
 /// What Roblox says is wrong, whichever of its shapes it came in.
@@ -127,6 +127,12 @@ impl Trouble {
             Self::Missing { setting, .. } if !setting.is_empty() => Cure::Owner,
             Self::Missing { .. } | Self::Refused { .. } => Cure::Nothing,
         }
+    }
+}
+
+impl From<&Trouble> for Failing {
+    fn from(trouble: &Trouble) -> Self {
+        Self { what: trouble.what(), hint: trouble.hint().map(String::from) }
     }
 }
 

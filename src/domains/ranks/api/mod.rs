@@ -10,4 +10,4 @@ mod wire;
 pub use decide::RanksApi;
 pub use decisions::DecisionsApi;
 pub use revert::RevertApi;
-pub use shown::{Obstacle, Obstacles};
+pub use shown::Obstacles;

@@ -5,24 +5,16 @@ use std::sync::Arc;
 use poem_openapi::{Enum, Object};
 
 use super::wire::{ActionView, RuleView, StatusView};
-use crate::base::{Id, RobloxId};
+use crate::base::{Failing, Id, RobloxId};
 use crate::domains::effects::{Effect, EffectView};
 use crate::domains::players::{Origin, Status};
 use crate::domains::policy::Action;
 use crate::domains::ranks::history::Decision;
 use crate::http::wire::{RobloxIdOut, Timestamp};
 
-/// What a queued decision waits for, beyond what its own row says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
-    pub what: String,
-    /// What somebody can do about it.
-    pub hint: Option<String>,
-}
-
-/// Tells what is in the way of a decision, whose row of effect is given where there is one. Asked for each decision that is shown, so it
-/// must not ask the store.
-pub type Obstacles = Arc<dyn Fn(Id, &Decision, Option<&Effect>) -> Option<Obstacle> + Send + Sync>;
+/// Tells what a queued decision waits for, beyond what its own row of effect says, which is given where there is one. Asked for each
+/// decision that is shown, so it must not ask the store.
+pub type Obstacles = Arc<dyn Fn(Id, &Decision, Option<&Effect>) -> Option<Failing> + Send + Sync>;
 
 /// Where a decision comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -107,7 +99,7 @@ impl DecisionDetail {
     ) -> Self {
         let obstacle = obstacles(id, &decision, effect.as_ref());
         let mut effect = effect.map(EffectView::from);
-        if let Some(Obstacle { what, hint }) = obstacle {
+        if let Some(Failing { what, hint }) = obstacle {
             let shown = effect.get_or_insert_with(EffectView::not_begun);
             (shown.waiting, shown.hint) = (Some(what), hint);
         }
