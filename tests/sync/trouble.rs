@@ -67,6 +67,7 @@ async fn what_only_the_owner_can_cure_stops_at_once_and_says_how() {
         let failed = scene.answered(scene.call(json!({"activity": "nightly"}))).await;
         assert_eq!((failed.status.as_u16(), failed.code().as_str()), (502, UNAVAILABLE), "{day:?}");
         assert!(failed.hint().contains(hint), "{day:?}: {}", failed.hint());
+        assert!(failed.hint().contains("the same call goes on there"), "{day:?}: {}", failed.hint());
         assert_eq!(scene.fake.asked().len(), 1, "{day:?}: asking again is pointless");
         let ready = scene.app.get("/health/ready").expect(200).await.json();
         let check = ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "sync").unwrap().clone();
@@ -225,6 +226,24 @@ async fn a_place_that_is_lost_at_once_again_ends_the_run_and_lets_another_begin(
     scene.settle().await;
     let run = scene.run(&next).await;
     assert_eq!((counts(&run)[0], &run["status"]), (700, &json!("done")), "{run:#}");
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_to_start_again_where_the_place_is_lost() {
+    let scene = Scene::new().await;
+    scene.entries(700);
+    // The second page is refused, and again when the walk that has begun anew comes to it.
+    scene.fake.days_for(Class::StoreList, &[Day::Short(256), Day::Invalid, Day::Short(256), Day::Invalid]);
+    let call = || scene.call(json!({"activity": "nightly", "limit": 500}));
+    let failed = scene.answered(call()).await;
+    assert_eq!((failed.status.as_u16(), failed.code().as_str()), (502, UNAVAILABLE), "{}", failed.text);
+    let hint = failed.hint();
+    assert!(hint.starts_with("start it again: ") && hint.contains("what was read is kept; run "), "{hint}");
+    let lost = scene.runs().await[0].clone();
+    assert_eq!((&lost["status"], counts(&lost)[0]), (&json!("failed"), 256), "{lost:#}");
+    let begun = scene.answered(call()).await;
+    assert_eq!((begun.status.as_u16(), begun.header("x-grps-unchanged")), (200, "256"), "{}", begun.text);
+    assert_ne!(begun.header("x-grps-job-id"), lost["id"].as_str().unwrap());
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ enum Synced {
         #[oai(header = "x-grps-unchanged")]
         u64,
     ),
-    /// Roblox failed; what was read is kept.
+    /// Roblox failed; what was read is kept, and the hint says how to go on.
     #[oai(status = 502)]
     #[allow(dead_code)] // answered as every failure is; here it is only announced
     Unavailable,
@@ -55,7 +55,7 @@ impl SyncApi {
     /// Take in what the experience's data store says about players
     ///
     /// Waits, 20 seconds at most, until `limit` entries have been read; the run then goes on to the end by itself. Asked for again while it is
-    /// under way, the same run answers; after a failure it goes on where it stopped.
+    /// under way, the same run answers; after a failure it goes on where it stopped, as long as Roblox knows the place.
     #[oai(path = "/sync/roblox", method = "post", operation_id = "syncRoblox")]
     async fn start(
         &self,
@@ -69,7 +69,7 @@ impl SyncApi {
         let id = self.sync.start(body.0.ask(extent)?, &sender).await?;
         let run = self.sync.wait(id).await?;
         if let Some(failure) = run.failure.as_ref().filter(|_| run.state == State::Failed && run.lap.failed) {
-            return Err(unavailable(id, failure).into());
+            return Err(unavailable(id, &run, failure).into());
         }
         Ok(synced(id, &run))
     }
@@ -141,13 +141,15 @@ fn synced(id: Id, run: &Run) -> Synced {
 }
 
 /// Roblox failed while somebody waited (requirement G6).
-fn unavailable(id: Id, failure: &Failure) -> Error {
+fn unavailable(id: Id, run: &Run, failure: &Failure) -> Error {
     if failure.cursor_refused {
         let message = "not a cursor of this list; leave it out to start over";
         return Error::field(&["body", "cursor"], "cursor_invalid", message);
     }
     let what = failure.what.trim_end_matches('.');
-    let again = format!("what was read is kept, and the same call goes on there; run {id}: {what}");
+    // Of a run that lost its place, the hint says how to go on.
+    let there = if run.resumable() { ", and the same call goes on there" } else { "" };
+    let again = format!("what was read is kept{there}; run {id}: {what}");
     let hint = failure.hint.as_ref().map_or_else(|| again.clone(), |hint| format!("{hint}; {again}"));
     Error::remote("sync.roblox_unavailable", "Roblox API unavailable").hint(hint).context(&failure.what)
 }

@@ -368,7 +368,7 @@ fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
         _ => return None,
     };
     // Going on there would fail for ever.
-    Some(Failure { over: true, ..Failure::new(what, Some("start it again later; what was read is kept".into())) })
+    Some(Failure { over: true, ..Failure::new(what, Some("start it again later".into())) })
 }
 
 /// Bytes of the keys on a page.

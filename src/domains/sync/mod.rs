@@ -5,7 +5,8 @@
 //! entries moves the players, the counts, the keys left of the page and the audit rows in one commit, so that a stop at any moment neither
 //! misses an entry nor counts one twice; whoever asks for a run never asks Roblox, only the worker does.
 //!
-//! A run that stopped because of Roblox keeps its place: the next call for the same thing goes on there.
+//! A run that stopped because of Roblox keeps its place: the next call for the same thing goes on there. One whose place Roblox no longer
+//! takes is over, and the next call begins another.
 
 mod api;
 mod board;

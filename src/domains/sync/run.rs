@@ -22,7 +22,7 @@ pub enum State {
     Running,
     /// All was read, and all of it was taken in.
     Done,
-    /// It stopped, and may be resumed.
+    /// It stopped, and may be resumed unless its place is lost: [`Run::resumable`].
     Failed,
     /// It is over, and something was left out: entries that could not be taken in, or what it had not come to when it was cancelled.
     Partial,

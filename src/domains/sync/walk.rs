@@ -98,7 +98,7 @@ impl Sync {
             // Its place is lost for good. Going on there would fail for ever, and keep others of its kind from beginning.
             Err(Trouble::Refused { status: 400, complaint }) if asked.is_some() => {
                 let what = Trouble::Refused { status: 400, complaint }.what();
-                let hint = Some("start it again: what was read is kept, and shows as unchanged".to_owned());
+                let hint = Some("start it again: what was read shows as unchanged".to_owned());
                 self.fail(id, Failure { over: true, ..Failure::new(what, hint) }).await?;
                 Ok(Step::Went)
             }

@@ -69,7 +69,7 @@ pub enum SyncState {
     Pending,
     Running,
     Done,
-    /// It stopped; the same call again goes on where it did.
+    /// It stopped. The same call again goes on where it did, or begins anew where Roblox no longer knows the place: see `hint`.
     Failed,
     /// It is over, and something was left out: see `failed` and `reason`.
     Partial,
