@@ -82,7 +82,7 @@ pub struct Ask {
 }
 
 impl Sync {
-    /// Calls of the process before us still count with Roblox, so they are charged to the budget.
+    /// Knows the runs that are stored, and hears of every change to them.
     ///
     /// # Errors
     /// Those of reading the runs.
