@@ -23,9 +23,6 @@ pub const MAX_FAILURES: u64 = 10_000;
 /// Pages in a row with nothing on them, after which a list is not believed to end.
 const MAX_EMPTY_PAGES: u32 = 1_000;
 
-/// Longest page token that is kept, in bytes.
-const MAX_TOKEN: usize = 16 << 10;
-
 /// Longest keys of a page together, in bytes: a page is a row, and those have a bound.
 const MAX_KEYS_LENGTH: usize = 512 << 10;
 
@@ -352,9 +349,6 @@ fn endless(run: &Run, page: &SyncPage) -> Option<Failure> {
         }
         Some(next) if Some(next) == run.mark.as_ref() && Some(next) != run.cursor.as_ref() => {
             "Roblox's list goes in a circle: it names a page as the next one that was read before".to_owned()
-        }
-        Some(next) if next.len() > MAX_TOKEN => {
-            format!("Roblox's page token has {} bytes; at most {MAX_TOKEN} are kept", next.len())
         }
         Some(_) if run.empty_pages > MAX_EMPTY_PAGES => {
             format!("Roblox's list has {MAX_EMPTY_PAGES} empty pages in a row and does not end")

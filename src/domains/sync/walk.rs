@@ -84,26 +84,29 @@ impl Sync {
                 self.turns().turn(id).failures = 0;
                 Ok(Step::Went)
             }
-            Err(Trouble::Refused { status: 400, .. }) if asked.is_some() && run.from.is_none() && !run.restarted => {
-                tracing::warn!(run = %id, "Roblox no longer takes the page token of a sync; the walk begins anew");
-                self.restart(id).await?;
-                Ok(Step::Went)
-            }
-            Err(Trouble::Refused { status: 400, complaint }) if asked.is_some() && asked == run.from.as_deref() => {
-                let what = Trouble::Refused { status: 400, complaint }.what();
-                let failure = Failure { cursor_refused: true, ..Failure::new(what, None) };
-                self.fail(id, failure).await?;
-                Ok(Step::Went)
-            }
-            // Its place is lost for good. Going on there would fail for ever, and keep others of its kind from beginning.
-            Err(Trouble::Refused { status: 400, complaint }) if asked.is_some() => {
-                let what = Trouble::Refused { status: 400, complaint }.what();
-                let hint = Some("start it again: what was read shows as unchanged".to_owned());
-                self.fail(id, Failure { over: true, ..Failure::new(what, hint) }).await?;
-                Ok(Step::Went)
+            Err(trouble @ Trouble::Refused { status: 400, .. }) if asked.is_some() => {
+                self.lost(id, run, &trouble).await
             }
             Err(trouble) => self.trouble(id, run, &trouble, false).await,
         }
+    }
+
+    /// Roblox does not take the page token that `run` has come to, or was given.
+    async fn lost(&self, id: Id, run: &Run, trouble: &Trouble) -> Result<Step> {
+        if run.from.is_none() && !run.restarted {
+            tracing::warn!(run = %id, "Roblox no longer takes the page token of a sync; the walk begins anew");
+            self.restart(id).await?;
+            return Ok(Step::Went);
+        }
+        let failure = if run.cursor == run.from {
+            Failure { cursor_refused: true, ..Failure::new(trouble.what(), None) }
+        } else {
+            // Going on there would fail for ever, and keep others of its kind from beginning.
+            let hint = Some("start it again: what was read shows as unchanged".to_owned());
+            Failure { over: true, ..Failure::new(trouble.what(), hint) }
+        };
+        self.fail(id, failure).await?;
+        Ok(Step::Went)
     }
 
     /// The next keys to read a second time.

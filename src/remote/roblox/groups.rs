@@ -13,6 +13,9 @@ use crate::base::Time;
 /// Members a page; Roblox's own bound.
 pub const MEMBERS_PAGE: usize = 100;
 
+/// The same where the filter leaves one.
+const ONE_MEMBER_PAGE: usize = 10;
+
 /// Roles a page; Roblox's own bound.
 const ROLES_PAGE: usize = 20;
 
@@ -127,7 +130,7 @@ impl Roblox {
         for _ in 0..MAX_PAGES {
             let call = Call::get(Class::Memberships, vec!["cloud", "v2", "groups", &id, "memberships"])
                 .setting(SETTING)
-                .query("maxPageSize", 10)
+                .query("maxPageSize", ONE_MEMBER_PAGE)
                 .query("filter", format!("user == 'users/{user}'"))
                 .maybe("pageToken", page.as_deref());
             let read = |row: &Value| Some((last_id(&row["user"]), membership(row)));

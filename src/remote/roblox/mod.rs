@@ -41,8 +41,8 @@ pub const API_URL: &str = "https://apis.roblox.com";
 /// Pages of one list that are followed when all of it is wanted; groups have at most 255 roles, 20 a page.
 pub const MAX_PAGES: usize = 64;
 
-/// Longest page token that is taken, in bytes: it is kept in rows, whose size has a bound.
-const MAX_TOKEN: usize = 64 << 10;
+/// Longest page token that is taken, in bytes: it is kept in rows and travels in headers, whose sizes have bounds.
+const MAX_TOKEN: usize = 16 << 10;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
