@@ -110,6 +110,14 @@ impl Id {
     pub fn created_at(self) -> Time {
         Time((self.0 >> Self::LOW_BITS) as i64)
     }
+
+    /// The id in an address.
+    ///
+    /// # Errors
+    /// `code`, as for an id that nothing has.
+    pub fn read(text: &str, code: &'static str) -> Result<Self> {
+        text.parse().map_err(|error: Error| Error::missing(code, error.detail()))
+    }
 }
 
 impl fmt::Display for Id {

@@ -76,7 +76,7 @@ impl AdjustmentsApi {
     /// How far a run is
     #[oai(path = "/automation/adjustments/:id", method = "get", operation_id = "getAdjustments")]
     async fn show(&self, _caller: Caller, id: Path<String>) -> poem::Result<Json<AdjustmentRun>> {
-        let id = read_id(&id.0)?;
+        let id = Id::read(&id.0, "adjustments.missing")?;
         Ok(Json(AdjustmentRun::new(id, self.adjustments.find(id).await?)))
     }
 
@@ -94,7 +94,7 @@ impl AdjustmentsApi {
         /// `nextCursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> poem::Result<Json<AdjustmentRows>> {
-        let id = read_id(&id.0)?;
+        let id = Id::read(&id.0, "adjustments.missing")?;
         let from = cursor.0.as_deref().map(place).transpose()?.unwrap_or(0);
         let run = self.adjustments.find(id).await?;
         let wanted = |row: &_| status.0.is_none_or(|status| AdjustmentRowStatus::of(row, &run) == status);
@@ -109,7 +109,7 @@ impl AdjustmentsApi {
     /// `undo` takes that back.
     #[oai(path = "/automation/adjustments/:id/cancel", method = "post", operation_id = "cancelAdjustments")]
     async fn cancel(&self, sender: Sender, id: Path<String>) -> poem::Result<Json<AdjustmentRun>> {
-        let id = read_id(&id.0)?;
+        let id = Id::read(&id.0, "adjustments.missing")?;
         Ok(Json(AdjustmentRun::new(id, self.adjustments.cancel(id, &sender).await?)))
     }
 
@@ -119,14 +119,9 @@ impl AdjustmentsApi {
     /// that was cancelled, with a new one for the players it did not reach; that run can be undone in turn.
     #[oai(path = "/automation/adjustments/:id/undo", method = "post", operation_id = "undoAdjustments")]
     async fn undo(&self, sender: Sender, id: Path<String>) -> poem::Result<Started> {
-        let (id, run) = self.adjustments.undo(read_id(&id.0)?, &sender).await?;
+        let (id, run) = self.adjustments.undo(Id::read(&id.0, "adjustments.missing")?, &sender).await?;
         Ok(Started::Accepted(Json(AdjustmentRun::new(id, run))))
     }
-}
-
-fn read_id(text: &str) -> Result<Id> {
-    let missing = |_| Error::missing("adjustments.missing", "a run's id is 16 hexadecimal characters");
-    text.parse().map_err(missing)
 }
 
 /// The number of a row, as a cursor.

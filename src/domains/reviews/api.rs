@@ -8,7 +8,7 @@ use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 
 use super::model::{Review, Status};
 use super::service::Reviews;
-use crate::base::{Cursor, Error, Id, Result};
+use crate::base::{Cursor, Id};
 use crate::domains::auth::{Caller, Scope, Sender};
 use crate::http::wire::Timestamp;
 use crate::http::{Area, Json};
@@ -138,7 +138,7 @@ impl ReviewsApi {
     /// How far a review is
     #[oai(path = "/automation/reviews/:id", method = "get", operation_id = "getReview")]
     async fn show(&self, _caller: Caller, id: Path<String>) -> poem::Result<Json<ReviewView>> {
-        let id = read_id(&id.0)?;
+        let id = Id::read(&id.0, "reviews.missing")?;
         Ok(Json(ReviewView::new(id, self.reviews.find(id).await?)))
     }
 
@@ -147,13 +147,9 @@ impl ReviewsApi {
     /// What it has decided stands.
     #[oai(path = "/automation/reviews/:id/cancel", method = "post", operation_id = "cancelReview")]
     async fn cancel(&self, sender: Sender, id: Path<String>) -> poem::Result<Json<ReviewView>> {
-        let id = read_id(&id.0)?;
+        let id = Id::read(&id.0, "reviews.missing")?;
         Ok(Json(ReviewView::new(id, self.reviews.cancel(id, &sender).await?)))
     }
-}
-
-fn read_id(text: &str) -> Result<Id> {
-    text.parse().map_err(|_| Error::missing("reviews.missing", "a review's id is 16 hexadecimal characters"))
 }
 
 fn usual_limit() -> u32 {

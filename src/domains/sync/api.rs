@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 use super::run::{Extent, Failure, Run, State};
 use super::service::Sync;
 use super::wire::{SyncCounts, SyncFailurePage, SyncMode, SyncRequest, SyncRunPage, SyncRunView};
-use crate::base::{Cursor, Error, Id, Result};
+use crate::base::{Cursor, Error, Id};
 use crate::domains::auth::{Caller, Sender};
 use crate::http::{Area, Json};
 
@@ -93,7 +93,7 @@ impl SyncApi {
     /// How far a run is, and how long the rest takes
     #[oai(path = "/sync/jobs/:id", method = "get", operation_id = "getSyncRun")]
     async fn find(&self, _caller: Caller, id: Path<String>) -> poem::Result<Json<SyncRunView>> {
-        let id = read_id(&id.0)?;
+        let id = Id::read(&id.0, "sync.missing")?;
         Ok(Json(SyncRunView::new(&self.sync, id, self.sync.find(id)?)))
     }
 
@@ -108,7 +108,7 @@ impl SyncApi {
         cursor: Query<Option<String>>,
     ) -> poem::Result<Json<SyncFailurePage>> {
         let after = cursor.0.as_deref().map(Cursor::decode).transpose()?;
-        let page = self.sync.failures(read_id(&id.0)?, after.as_ref(), limit.0 as usize).await?;
+        let page = self.sync.failures(Id::read(&id.0, "sync.missing")?, after.as_ref(), limit.0 as usize).await?;
         let next_cursor = page.next.as_ref().map(Cursor::encode);
         Ok(Json(SyncFailurePage { failures: page.items.into_iter().map(Into::into).collect(), next_cursor }))
     }
@@ -118,7 +118,7 @@ impl SyncApi {
     /// Of a run that stopped, the rest; of one that is over, the entries it could not take in, and only those.
     #[oai(path = "/sync/jobs/:id/retry", method = "post", operation_id = "retrySyncRun")]
     async fn retry(&self, sender: Sender, id: Path<String>) -> poem::Result<Retried> {
-        let id = read_id(&id.0)?;
+        let id = Id::read(&id.0, "sync.missing")?;
         let run = self.sync.retry(id, &sender).await?;
         Ok(Retried::Accepted(Json(SyncRunView::new(&self.sync, id, run))))
     }
@@ -126,7 +126,7 @@ impl SyncApi {
     /// End a run; what it has taken in stays
     #[oai(path = "/sync/jobs/:id/cancel", method = "post", operation_id = "cancelSyncRun")]
     async fn cancel(&self, sender: Sender, id: Path<String>) -> poem::Result<Json<SyncRunView>> {
-        let id = read_id(&id.0)?;
+        let id = Id::read(&id.0, "sync.missing")?;
         let run = self.sync.cancel(id, &sender).await?;
         Ok(Json(SyncRunView::new(&self.sync, id, run)))
     }
@@ -152,13 +152,6 @@ fn unavailable(id: Id, run: &Run, failure: &Failure) -> Error {
     let again = format!("what was read is kept{there}; run {id}: {what}");
     let hint = failure.hint.as_ref().map_or_else(|| again.clone(), |hint| format!("{hint}; {again}"));
     Error::remote("sync.roblox_unavailable", "Roblox API unavailable").hint(hint).context(&failure.what)
-}
-
-fn read_id(text: &str) -> Result<Id> {
-    text.parse().map_err(|_| {
-        Error::missing("sync.missing", "a run's id is 16 lower-case hexadecimal characters")
-            .hint("`grps sync status` lists the runs")
-    })
 }
 
 fn usual_list() -> u32 {

@@ -83,8 +83,7 @@ impl UpkeepApi {
     /// How far a task is, or what came of it
     #[oai(path = "/admin/api/store/tasks/:id", method = "get", operation_id = "getTask")]
     async fn task(&self, _caller: Caller, id: Path<String>) -> poem::Result<Json<TaskView>> {
-        let missing = || Error::missing("upkeep.task_missing", "a task's id is 16 hexadecimal characters");
-        let id: Id = id.0.parse().map_err(|_| missing())?;
+        let id = Id::read(&id.0, "upkeep.task_missing")?;
         Ok(Json(self.caretaker.task(id)?.into()))
     }
 
