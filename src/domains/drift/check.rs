@@ -10,9 +10,6 @@ use crate::domains::policy::Policy;
 /// How long after a decision the group and the game may still show what was before it.
 pub const JUST_DECIDED: Duration = Duration::from_secs(600);
 
-/// The rank of the role that every member holds.
-const BASE_RANK: u8 = 1;
-
 /// Somebody's place on Roblox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Live<'a> {
@@ -46,8 +43,7 @@ pub struct Ground<'a> {
 
 impl<'a> Ground<'a> {
     pub fn new(policy: &'a Policy, roles: &Roles) -> Self {
-        let base = roles.list.iter().find(|role| role.rank == BASE_RANK).map(|role| role.id);
-        Self { policy, mapping: roles.map(policy), base }
+        Self { policy, mapping: roles.map(policy), base: roles.base() }
     }
 
     /// Whether all of `roles` are ones that say what somebody's rank is: the base role says that they have none.

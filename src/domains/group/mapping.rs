@@ -11,11 +11,11 @@ use crate::base::Time;
 use crate::domains::policy::{Policy, Rank};
 use crate::remote::roblox::{GroupInfo, Role};
 
-/// The base role that every member holds and nobody can be taken from.
+/// The rank of the base role, which every member holds and which cannot be taken from anybody.
 const BASE_RANK: u8 = 1;
 
 /// The owner's, which cannot be given.
-const OWNER_RANK: u8 = 255;
+pub(super) const OWNER_RANK: u8 = 255;
 
 /// The roles of the live group as they were at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,11 @@ impl Roles {
     /// The role with this id.
     pub fn role(&self, id: u64) -> Option<&Role> {
         self.list.iter().find(|role| role.id == id)
+    }
+
+    /// The role that every member holds.
+    pub fn base(&self) -> Option<u64> {
+        self.list.iter().find(|role| role.rank == BASE_RANK).map(|role| role.id)
     }
 
     /// Whether the group has this role, and it is none of those that come and go by themselves.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::keys::KeyFault;
-use super::mapping::{Mapping, Roles};
+use super::mapping::{Mapping, OWNER_RANK, Roles};
 use crate::base::metrics::Metrics;
 use crate::base::{Clock, Error, Failing, Time};
 use crate::domains::policy::{GroupSize, Policy, PolicyStore};
@@ -25,9 +25,6 @@ const PAGES_AGE: Duration = Duration::from_secs(600);
 
 /// How long a failed question answers those who waited for it: each would wait its own time-out otherwise, one after the other.
 const FAILURE_AGE: Duration = Duration::from_secs(5);
-
-/// The owner's rank in every group.
-const OWNER_RANK: u8 = 255;
 
 /// What a call about the group needs.
 #[derive(Clone)]
