@@ -30,7 +30,7 @@ impl Cursor {
     }
 
     /// # Errors
-    /// `page.cursor_invalid` when the text was not made by [`Cursor::encode`].
+    /// `request.invalid` when the text was not made by [`Cursor::encode`].
     pub fn decode(text: &str) -> Result<Self> {
         let bytes = (text.len() <= Self::MAX_TEXT).then(|| BASE64URL_NOPAD.decode(text.as_bytes()).ok()).flatten();
         bytes.map(Cursor).ok_or_else(|| {

@@ -135,7 +135,7 @@ impl Drift {
     /// A page of differences, by player.
     ///
     /// # Errors
-    /// `page.cursor_invalid`; those of the store.
+    /// `request.invalid` for a cursor of another list; those of the store.
     pub async fn differences(&self, after: Option<&Cursor>, limit: usize) -> Result<Page<(RobloxId, Difference)>> {
         self.store.scan(DRIFTS.all().after(after), limit).await
     }
@@ -143,8 +143,8 @@ impl Drift {
     /// Settles a difference for good.
     ///
     /// # Errors
-    /// `drift.missing`; `drift.stale` when the player was moved since, and then the difference is gone; `drift.on_its_way` while a decision is being carried out; `drift.left` and `drift.protected` where nothing can be
-    /// restored; those of the store.
+    /// `drift.missing`; `drift.stale` when the player was moved since, and then the difference is gone; `drift.on_its_way` while a decision
+    /// is being carried out; `drift.left` and `drift.protected` where nothing can be restored; those of the store.
     pub async fn resolve(&self, user: RobloxId, how: Resolution, sender: &Sender) -> Result<Resolved> {
         let (now, audit_id, ids) = (self.clock.now(), self.ids.next(), OrderIds::new(&self.ids));
         let policy = self.group.policy();

@@ -29,7 +29,7 @@ impl Players {
     /// A page of one player's snapshots, newest first.
     ///
     /// # Errors
-    /// `players.missing` for someone we have never seen, `page.cursor_invalid`.
+    /// `players.missing` for someone we have never seen; `request.invalid` for a cursor of another list; those of the store.
     pub async fn snapshots(&self, id: RobloxId, after: Option<&Cursor>, limit: usize) -> Result<Page<(Id, Snapshot)>> {
         self.find(id).await?;
         let page = self.store.scan(SNAPSHOTS.under(&id).newest_first().after(after), limit).await?;

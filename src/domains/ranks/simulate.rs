@@ -37,7 +37,7 @@ impl Ranks {
     /// Decides about one page of players by `policy`; nothing is written.
     ///
     /// # Errors
-    /// `page.cursor_invalid`; those of the store.
+    /// `request.invalid` for a cursor of another list; those of the store.
     pub async fn simulate(&self, policy: &Policy, after: Option<&Cursor>, limit: usize) -> Result<Simulation> {
         let now = self.clock.now();
         let page = self.store.scan(PLAYERS.all().after(after), limit).await?;

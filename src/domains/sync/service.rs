@@ -224,7 +224,7 @@ impl Sync {
     /// Entries of a run that could not be taken in, by key.
     ///
     /// # Errors
-    /// `sync.missing`, `request.invalid` for a cursor of another list.
+    /// `sync.missing`; `request.invalid` for a cursor of another list; those of the store.
     pub async fn failures(&self, id: Id, after: Option<&Cursor>, limit: usize) -> Result<Page<(String, EntryFailure)>> {
         self.find(id)?;
         let page = self.store().scan(SYNC_FAILURES.under(&id).after(after), limit).await?;
