@@ -11,7 +11,7 @@ use super::check::Ground;
 use super::runs::{Met, Step};
 use super::service::Drift;
 use super::tables::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, Run, Seen};
-use crate::base::{Id, Result, RobloxId};
+use crate::base::{Failing, Id, Result, RobloxId};
 use crate::domains::group::{Access, ROLES_AGE};
 use crate::domains::players::PLAYERS;
 use crate::remote::roblox::{Class, Cure, ODD_MEMBER, Trouble};
@@ -122,9 +122,8 @@ impl DriftWalk {
 
     async fn failed(&mut self, id: Id, trouble: &Trouble) -> Result<Next> {
         self.failures += 1;
-        let hint = trouble.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         if trouble.cure() != Cure::Time || self.failures >= MAX_FAILURES {
-            return self.give_up(id, &format!("{}{hint}", trouble.what())).await;
+            return self.give_up(id, &Failing::from(trouble).to_string()).await;
         }
         tracing::debug!(failures = self.failures, "a drift run waits: {}", trouble.what());
         Ok(Next::After(trouble.wait().unwrap_or_default().max(backoff(self.failures - 1))))
