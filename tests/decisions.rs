@@ -4,6 +4,7 @@ use grps::domains::players::{PLAYERS, Status};
 use grps::domains::ranks::DECISIONS;
 use serde_json::{Value, json};
 
+use crate::effects::carry_out;
 use crate::harness::TestApp;
 use crate::state::{audits, dump, rows};
 
@@ -235,4 +236,27 @@ async fn one_player_is_simulated_with_the_decision_in_full() {
     let answer = app.post(SIMULATE, both).key().refused(422, "request.invalid").await;
     assert_eq!(answer.complaints(), ["body.cursor"]);
     assert_eq!(dump(&app).await, before);
+}
+
+#[tokio::test]
+async fn a_rank_that_was_reported_before_our_decision_is_no_drift() {
+    let app = TestApp::new().await;
+    let low = |user: u64| json!({ "userId": user, "username": "A", "rank": "Shock Trooper II", "rankPoints": 2_000 });
+    for user in 1..=3 {
+        assert_eq!(app.apply(low(user)).await["targetRank"], "Volt Specialist II");
+    }
+    assert_eq!(carry_out(&app).await, 3);
+    app.advance(601);
+    // One plays no more, the next one's game says nothing of ranks, and the last one's still says the old one.
+    app.ingest(json!({ "userId": 2, "username": "A" }).to_string()).expect(200).await;
+    app.ingest(low(3).to_string()).expect(200).await;
+    for (user, status) in [(1, "queued"), (2, "queued"), (3, "proposed")] {
+        let page = decide(&app, json!({ "userId": user, "apply": true })).await;
+        let decision = &page["decisions"][0];
+        assert_eq!(
+            (&decision["targetRank"], &decision["status"]),
+            (&json!("Storm Corporal I"), &json!(status)),
+            "player {user}: {decision:#}"
+        );
+    }
 }

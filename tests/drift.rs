@@ -16,7 +16,7 @@ use crate::process::Home;
 use crate::state::{audits, rows};
 
 const RUNS: &str = "/automation/drift/runs";
-const TROOPER: u64 = ROLES[0];
+pub const TROOPER: u64 = ROLES[0];
 const VOLT: u64 = ROLES[1];
 const CORPORAL: u64 = ROLES[2];
 
@@ -26,7 +26,7 @@ async fn report(app: &TestApp, user: u64, rank: Option<&str>) {
 }
 
 /// A player whom a decision of ours moved from Volt Specialist II to Storm Corporal I, and who holds that on Roblox.
-async fn promoted(app: &TestApp, fake: &FakeRoblox, user: u64) {
+pub async fn promoted(app: &TestApp, fake: &FakeRoblox, user: u64) {
     let body =
         json!({ "userId": user, "username": format!("P{user}"), "rank": "Volt Specialist II", "rankPoints": 800 });
     assert_eq!(app.apply(body).await["action"], "PROMOTE");
@@ -52,7 +52,7 @@ async fn walk(app: &TestApp) -> Value {
     panic!("the run does not end");
 }
 
-async fn run(app: &TestApp) -> Value {
+pub async fn run(app: &TestApp) -> Value {
     start(app).await;
     let run = walk(app).await;
     assert_eq!(run["state"], "done", "{run}");

@@ -3,8 +3,10 @@
 use grps::fakes::roblox::{Class, Day};
 use serde_json::json;
 
-use super::{Scene, counts};
-use crate::harness::Setup;
+use super::{STORE, Scene, counts};
+use crate::group::{ROLES, live};
+use crate::harness::{Setup, snapshot};
+use crate::{drift, effects};
 
 #[tokio::test]
 async fn what_an_entry_does_not_say_stays() {
@@ -141,4 +143,25 @@ async fn what_was_written_before_the_last_snapshot_overwrites_nothing() {
     scene.entry("player:7", json!({"points": 130}));
     assert_eq!(counts(&scene.walk().await), [1, 0, 1, 0, 0, 0]);
     assert_eq!(scene.player(7).await["rankPoints"], 130);
+}
+
+#[tokio::test]
+async fn a_rank_that_was_written_before_our_decision_is_no_drift_however_late_it_is_read() {
+    let (app, fake) = live(Setup::new().set("ROBLOX_DATASTORE_NAME", STORE)).await;
+    let scene = Scene { app, fake };
+    scene.fake.member(7, &[ROLES[2]]);
+    let told = |points: u64| json!({"username": "A", "rank": "Volt Specialist II", "points": points});
+    assert_eq!(scene.app.apply(snapshot(7, 800, 0)).await["targetRank"], "Storm Corporal I");
+    scene.app.advance(1);
+    scene.entry("player:7", told(810));
+    scene.app.advance(1);
+    assert_eq!(effects::carry_out(&scene.app).await, 1);
+    for (points, drifted) in [(810, 0), (820, 1)] {
+        scene.app.advance(3_600);
+        scene.walk().await;
+        assert_eq!(scene.player(7).await["rankPoints"], points, "it was taken in");
+        assert_eq!(drift::run(&scene.app).await["drifted"], drifted);
+        scene.entry("player:7", told(820));
+    }
+    scene.end();
 }

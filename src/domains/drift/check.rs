@@ -116,7 +116,7 @@ fn unmatched(player: &Player, live: Option<&str>, mapping: &Mapping) -> bool {
 
 /// The game told its rank when it could have known of ours.
 fn reported_late(player: &Player) -> bool {
-    player.acted.as_ref().is_some_and(|acted| player.last_synced_at.since(acted.at) >= JUST_DECIDED)
+    player.acted.as_ref().is_some_and(|acted| player.rank_reported_at().since(acted.at) >= JUST_DECIDED)
 }
 
 #[cfg(test)]
@@ -252,9 +252,10 @@ mod tests {
     fn what_the_game_reports_long_after_our_decision_counts_too() {
         let mut ours = promoted("Corporal");
         ours.reported_rank = Some("Private".into());
-        ours.last_synced_at = Time(0) + (JUST_DECIDED - Duration::from_secs(1));
+        ours.last_synced_at = NOW;
+        ours.reported_at = Some(Time(0) + (JUST_DECIDED - Duration::from_secs(1)));
         assert_eq!(found(&ours, Live::Member(&[20])), Finding::Same);
-        ours.last_synced_at = Time(0) + JUST_DECIDED;
+        ours.reported_at = Some(Time(0) + JUST_DECIDED);
         let reported = Some("Private".to_owned());
         let both = Finding::Differs { live: Some("Corporal".into()), reported, left: false };
         assert_eq!(found(&ours, Live::Member(&[20])), both);

@@ -58,6 +58,9 @@ pub struct Player {
     /// What people said no to lately, oldest first.
     #[serde(default)]
     pub refused: Vec<Refused>,
+    /// When `reported_rank` was told: as `said_at`, but only by what carried a rank. None in rows from before this was kept.
+    #[serde(default)]
+    pub reported_at: Option<Time>,
 }
 
 /// What a snapshot says about one person. `None` means: not said, keep what is stored.
@@ -126,7 +129,13 @@ impl Player {
             synced_revision: None,
             said_at: Some(now),
             refused: Vec::new(),
+            reported_at: Some(now),
         }
+    }
+
+    /// When the game last told a rank; of a row that does not say, the latest that it can have been.
+    pub fn rank_reported_at(&self) -> Time {
+        self.reported_at.or(self.said_at).unwrap_or(self.last_synced_at)
     }
 
     /// Takes over what `seen` says. The rank only until a decision of ours has taken effect: from then on ours counts and a report that
@@ -146,6 +155,7 @@ impl Player {
         if seen.experience.is_some() {
             self.experience = seen.experience.clone();
         }
+        self.reported_at = Some(if seen.rank.is_some() { now } else { self.rank_reported_at() });
         self.last_synced_at = now;
         self.said_at = Some(now);
         self.updated_at = now;
@@ -185,6 +195,20 @@ mod tests {
         assert_eq!(player.observe(&Observation { points: None, ..seen(None) }, Time(2)), None);
         assert_eq!((player.points, player.kos, player.rank.as_deref()), (520, 9, Some("A")));
         assert_eq!((player.created_at, player.updated_at), (Time(1), Time(2)));
+    }
+
+    #[test]
+    fn a_rank_is_as_old_as_what_told_it() {
+        let mut player = Player::first_seen(&seen(Some(Some("A"))), Time(1));
+        player.observe(&seen(None), Time(2));
+        assert_eq!((player.rank_reported_at(), player.said_at), (Time(1), Some(Time(2))));
+        player.observe(&seen(Some(None)), Time(3));
+        assert_eq!(player.rank_reported_at(), Time(3));
+        // A row from before this was kept: what is said later without a rank makes it no newer.
+        (player.reported_at, player.said_at) = (None, Some(Time(4)));
+        assert_eq!(player.rank_reported_at(), Time(4));
+        player.observe(&seen(None), Time(5));
+        assert_eq!(player.rank_reported_at(), Time(4));
     }
 
     #[test]

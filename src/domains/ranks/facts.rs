@@ -22,6 +22,7 @@ pub fn subject(player: &Player, now: Time) -> Subject<'_> {
     Subject {
         rank: player.rank.as_deref(),
         reported_rank: player.reported_rank.as_deref(),
+        reported_at: Some(player.rank_reported_at()),
         points: player.points,
         points_flagged: player.flagged,
         kos: player.kos,

@@ -79,9 +79,13 @@ pub fn apply(
     // Not when it was read: the game may have written again before that was committed.
     let said_at = written_at.map(|at| at.min(now));
     player.said_at = said_at.max(before.and_then(|before| before.said_at));
+    if seen.rank.is_some() {
+        player.reported_at = said_at.or(player.reported_at);
+    }
     let Some(before) = before else { return (Change::Created(player), flags) };
-    let only_revision =
-        Player { synced_revision: player.synced_revision.clone(), said_at: player.said_at, ..before.clone() };
+    let Player { said_at, reported_at, .. } = player;
+    let synced_revision = player.synced_revision.clone();
+    let only_revision = Player { synced_revision, said_at, reported_at, ..before.clone() };
     let timeless = Player { updated_at: before.updated_at, last_synced_at: before.last_synced_at, ..player.clone() };
     if timeless != only_revision {
         return (Change::Updated(player), flags);
@@ -178,6 +182,14 @@ mod tests {
         // Written after what was said, though before that was taken in: it is news.
         let Change::Updated(newer) = at(&known, "r2", 61_000) else { panic!("nothing changed") };
         assert_eq!((newer.points, newer.said_at, newer.last_synced_at), (9, Some(Time(61_000)), Time(100_000)));
+        assert_eq!(newer.reported_at, known.reported_at, "it said nothing of ranks");
+        let ranked = reading(json!({"points": 520, "rank": "A"}));
+        let (Change::Updated(newer), _) =
+            apply(Some(&known), &ranked, &revision("r3", Some(Time(62_000))), policy, Time(100_000))
+        else {
+            panic!("nothing changed")
+        };
+        assert_eq!(newer.reported_at, Some(Time(62_000)), "told when it was written");
         let from_before = Player { said_at: None, ..known };
         assert!(matches!(at(&from_before, "r2", 61_000), Change::Unchanged(Some(_))));
         assert!(matches!(at(&from_before, "r2", 90_000), Change::Updated(_)));

@@ -129,7 +129,7 @@ impl<'a> Case<'a> {
             RankReport::Stale => self.rule(Rule::flag(
                 "rankReport",
                 true,
-                format!("The game still reports {reported}; {stored} was decided a moment ago"),
+                format!("The game reported {reported} before it could know of {stored}, which was decided since"),
             )),
             RankReport::Drift => self.rule(Rule::flag(
                 "rankReport",

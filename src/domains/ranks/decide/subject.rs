@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{RobloxId, Time};
 use crate::domains::policy::{Action, Ladder, Penalty};
 
-/// How long after an applied decision a snapshot with another rank is taken for an old one (requirement R8).
+/// How long after an applied decision what a snapshot says of the rank is taken for what was before it (requirement R8).
 pub const STALE_RANK: Duration = Duration::from_secs(600);
 
 /// The facts about one player. Everything but the user may be left at its default.
@@ -19,6 +19,8 @@ pub struct Subject<'a> {
     pub rank: Option<&'a str>,
     /// The rank the latest snapshot carried, if any.
     pub reported_rank: Option<&'a str>,
+    /// When it was told; none for now.
+    pub reported_at: Option<Time>,
     /// Rank points.
     pub points: i64,
     /// Whether the points were flagged by [`crate::domains::policy::PointsFile::observe`] and nobody has looked yet. A promotion then
@@ -54,6 +56,7 @@ impl Subject<'_> {
             user,
             rank: None,
             reported_rank: None,
+            reported_at: None,
             points: 0,
             points_flagged: false,
             kos: 0,
@@ -78,8 +81,10 @@ impl Subject<'_> {
         if reported == stored || same_rank() {
             return RankReport::Agrees;
         }
+        // However long ago that is by now: a report from before our decision says nothing of what came after it.
+        let reported_at = self.reported_at.unwrap_or(now);
         match &self.last_decision {
-            Some(last) if now.since(last.at) < STALE_RANK => RankReport::Stale,
+            Some(last) if reported_at.since(last.at) < STALE_RANK => RankReport::Stale,
             _ => RankReport::Drift,
         }
     }
@@ -115,7 +120,7 @@ pub struct LastDecision<'a> {
 pub enum RankReport {
     /// The same, or only one of them is known.
     Agrees,
-    /// Different, but within ten minutes of our own decision: the game has not caught up. Ignored.
+    /// Different, but told before our own decision or within ten minutes of it: the game has not caught up. Ignored.
     Stale,
     /// Different for no reason of ours: somebody changed it elsewhere. Moves on the ladder wait for a person.
     Drift,

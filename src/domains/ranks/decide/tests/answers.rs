@@ -253,6 +253,17 @@ fn a_stale_rank_is_ignored_and_a_drifted_one_waits_for_a_person() {
     let drift = decide(&policy, &Subject { last_decision: decided(600), ..player.clone() }, NOW);
     assert_eq!((drift.rank_report, drift.action, drift.requires_approval), (RankReport::Drift, Action::Promote, true));
     assert!(!drift.applies_itself());
+    let ago = |seconds: u64| Some(NOW - Duration::from_secs(seconds));
+    for (reported_at, report) in [
+        (ago(5_000), RankReport::Stale),
+        (ago(4_000), RankReport::Stale),
+        (ago(3_401), RankReport::Stale),
+        (ago(3_400), RankReport::Drift),
+        (ago(0), RankReport::Drift),
+    ] {
+        let old = Subject { last_decision: decided(4_000), reported_at, ..player.clone() };
+        assert_eq!(decide(&policy, &old, NOW).rank_report, report, "{reported_at:?}");
+    }
     let alias =
         Subject { rank: Some("Shock Trooper II"), reported_rank: Some("Trooper"), last_decision: None, ..player };
     assert_eq!(decide(&policy, &alias, NOW).rank_report, RankReport::Agrees);
