@@ -5,10 +5,13 @@ use grps::domains::brakes::{BREAKER, MAX_UNTOLD};
 use grps::domains::jobs::JOBS;
 use grps::domains::players::Status;
 use grps::domains::ranks::{DECISIONS, OPEN_EFFECTS};
+use grps::fakes::roblox::FakeRoblox;
 use grps::workers::Next;
 use serde_json::{Value, json};
 
+use crate::drift;
 use crate::effects;
+use crate::group::live;
 use crate::harness::{Setup, TestApp};
 use crate::state::{audits, rows};
 
@@ -238,6 +241,50 @@ async fn keys_have_a_role_and_the_operator_has_none() {
     let all = json!({ "all": true, "apply": true }).to_string();
     app.post("/automation/decisions", all).operator().expect(200).await;
     assert_eq!(rows(&app, &OPEN_EFFECTS).await.len(), 3);
+}
+
+/// Player `user` as one whose rank was changed by hand on Roblox.
+async fn drifted(app: &TestApp, fake: &FakeRoblox, user: u64) {
+    drift::promoted(app, fake, user).await;
+    fake.rank_by_hand(user, drift::TROOPER);
+}
+
+#[tokio::test]
+async fn who_restores_a_rank_is_held_to_the_limits_of_their_role() {
+    for (limits, why) in [
+        (json!({ "appliesPerHour": 1 }), "1 applied decisions an hour"),
+        (json!({ "highestTargetRank": "Volt Specialist II" }), "Volt Specialist II"),
+        (json!({ "mustOutrankTarget": true }), "must outrank"),
+    ] {
+        let once = limits["appliesPerHour"] == 1;
+        let setup = moderated(json!({ "mod": limits }));
+        let (app, fake) = live(setup).await;
+        for user in [7, 8] {
+            drifted(&app, &fake, user).await;
+        }
+        app.advance(601);
+        assert_eq!(drift::run(&app).await["drifted"], 2);
+        let settle = |user: u64, how: &str| {
+            let body = json!({ "resolution": how }).to_string();
+            app.post(&format!("/automation/drift/{user}"), body).operator()
+        };
+        let restore = |user: u64| settle(user, "restore");
+        if once {
+            restore(7).header("x-grps-actor", "500").expect(200).await;
+        }
+        let refused = restore(8).header("x-grps-actor", "500").refused(403, "decisions.actor_limited").await;
+        assert!(refused.detail().contains(why), "{}", refused.text);
+        assert_eq!(rows(&app, &OPEN_EFFECTS).await.len(), usize::from(once), "nothing came of it");
+        restore(8).header("x-grps-actor", "x").refused(422, "request.invalid").await;
+        restore(8).expect(200).await;
+        if !once {
+            settle(7, "accept").header("x-grps-actor", "500").expect(200).await;
+        }
+        let rows = audits(&app).await;
+        let claimed =
+            rows.iter().filter(|entry| entry.action.starts_with("drift.") && entry.actor.claimed == Some(500));
+        assert_eq!(claimed.count(), 1, "the trail says for whom it was done");
+    }
 }
 
 /// The whole story: a stolen key, the breaker, the alert, and everything back.

@@ -5,7 +5,7 @@
 
 use super::tables::ACTOR_USES;
 use super::window::{HOUR, Window};
-use crate::base::{Result, RobloxId, Time};
+use crate::base::{Error, Result, RobloxId, Time};
 use crate::domains::audit::Actor;
 use crate::domains::auth;
 use crate::domains::players::{PLAYERS, Player};
@@ -43,6 +43,11 @@ impl Admitted {
     pub fn record(&self, tx: &Tx) {
         self.0.iter().for_each(|(key, window)| tx.put(&ACTOR_USES, key, window));
     }
+}
+
+/// As a person is told whom the limits keep from it.
+pub fn limited(why: String) -> Error {
+    Error::denied("decisions.actor_limited", why).hint("limits are those of permissions.json for the actor's role")
 }
 
 impl<'a> Doer<'a> {

@@ -15,7 +15,7 @@ mod window;
 
 pub use alert::Alerts;
 pub use api::BrakesApi;
-pub use limits::{Admitted, Deed, Doer};
+pub use limits::{Admitted, Deed, Doer, limited};
 pub use rules::{Allowance, LEAST_SHARE};
 pub use service::{Brakes, Counted, Fittings, State, count, give_back};
 pub use tables::{ACTOR_USES, BREAKER, Breaker, Count, Limit, MAX_UNTOLD, Trip};

@@ -7,6 +7,7 @@ use super::service::Drift;
 use super::wire::{DriftPage, DriftRunList, DriftRunView, ResolutionRequest, ResolutionView};
 use crate::base::Cursor;
 use crate::domains::auth::{Caller, Sender};
+use crate::domains::ranks::Claimant;
 use crate::http::wire::RobloxIdIn;
 use crate::http::{Area, Json};
 
@@ -69,12 +70,14 @@ impl DriftApi {
     #[oai(path = "/automation/drift/:userId", method = "post", operation_id = "resolveDrift")]
     async fn resolve(
         &self,
-        sender: Sender,
         #[oai(name = "userId")] user: Path<RobloxIdIn>,
+        /// Roblox id of whoever settles it; recorded as claimed, and held to their limits where a rank is given.
+        #[oai(name = "x-grps-actor")]
+        sender: Claimant,
         wanted: Json<ResolutionRequest>,
     ) -> poem::Result<Json<ResolutionView>> {
         let user = user.0.0;
-        let resolved = self.drift.resolve(user, wanted.0.resolution.into(), &sender).await?;
+        let resolved = self.drift.resolve(user, wanted.0.resolution.into(), &sender.0).await?;
         Ok(Json(ResolutionView::new(user, resolved)))
     }
 }

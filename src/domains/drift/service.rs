@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use super::tables::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFTS, Difference, Run, RunStatus};
 use crate::base::{Clock, Cursor, Error, Id, Ids, Page, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
+use crate::domains::brakes::{self, Deed, Doer};
 use crate::domains::group::{self, Group};
 use crate::domains::mirrors::Mirrors;
 use crate::domains::players::{self, Origin, PLAYERS, Player};
@@ -144,7 +145,8 @@ impl Drift {
     ///
     /// # Errors
     /// `drift.missing`; `drift.stale` when the player was moved since, and then the difference is gone; `drift.on_its_way` while a decision
-    /// is being carried out; `drift.left` and `drift.protected` where nothing can be restored; those of the store.
+    /// is being carried out; `drift.left` and `drift.protected` where nothing can be restored; `decisions.actor_limited` where they may not;
+    /// those of the store.
     pub async fn resolve(&self, user: RobloxId, how: Resolution, sender: &Sender) -> Result<Resolved> {
         let (now, audit_id, ids) = (self.clock.now(), self.ids.next(), OrderIds::new(&self.ids));
         let policy = self.group.policy();
@@ -171,10 +173,7 @@ impl Drift {
                         self.mirrors.note(&tx, user, policy.integrations().features.mirror_datastore, now);
                         accepted
                     }
-                    Resolution::Restore => {
-                        let order = order(policy, &row)?;
-                        resolved(self.ranks.order(&tx, user, &order, ids, (sender, now)).await?, &row)?
-                    }
+                    Resolution::Restore => self.restore(&tx, user, (policy, &row), (ids, sender, now)).await?,
                 };
                 let verb = match how {
                     Resolution::Accept => "drift.accepted",
@@ -189,6 +188,24 @@ impl Drift {
             })
             .await?;
         settled.ok_or_else(|| stale(user))
+    }
+
+    /// Orders our rank again. Whoever does is held to the limits that hold them when they approve.
+    async fn restore(
+        &self,
+        tx: &Tx,
+        user: RobloxId,
+        (policy, row): (&Policy, &Difference),
+        (ids, sender, now): (OrderIds, &Sender, Time),
+    ) -> Result<Resolved> {
+        let order = order(policy, row)?;
+        let deed = Deed { user, rank: row.live.as_deref(), target_rank: order.target_rank.as_deref() };
+        let admitted = Doer::new(&sender.actor, now).admit(tx, policy, &deed).await?.map_err(brakes::limited)?;
+        let ordered = self.ranks.order(tx, user, &order, ids, (sender, now)).await?;
+        if matches!(ordered, Ordered::Queued(_)) {
+            admitted.record(tx);
+        }
+        resolved(ordered, row)
     }
 }
 

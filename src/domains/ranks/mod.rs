@@ -18,7 +18,7 @@ mod settle;
 mod simulate;
 mod trail;
 
-pub use api::{DecisionsApi, Obstacles, RanksApi, RevertApi};
+pub use api::{Claimant, DecisionsApi, Obstacles, RanksApi, RevertApi};
 pub use carry::{End, Ended, Order, OrderIds, Ordered, Settled};
 pub use history::{APPLIED, DECIDED, DECISIONS, DECISIONS_INDEXED, Decision, HistoryRetention, OPEN_EFFECTS, forget};
 pub use listing::{Filter, Found, MAX_LOOKED_AT};

@@ -7,6 +7,7 @@ mod revert;
 mod shown;
 mod wire;
 
+pub use asker::Claimant;
 pub use decide::RanksApi;
 pub use decisions::DecisionsApi;
 pub use revert::RevertApi;

@@ -79,11 +79,7 @@ impl Ranks {
         let doer = Doer::new(&stamp.sender.actor, stamp.at);
         let (rank, target_rank) = (before.rank.as_deref(), decision.target_rank.as_deref());
         let admitted = doer.admit(tx, &policy, &Deed { user: key.0, rank, target_rank }).await?;
-        let admitted = admitted.map_err(|why| {
-            Error::denied("decisions.actor_limited", why)
-                .hint("limits are those of permissions.json for the actor's role")
-        })?;
-        admitted.record(tx);
+        admitted.map_err(brakes::limited)?.record(tx);
         // What a person lets through is not counted; another try of what the policy did is, as its first may not count any more.
         decision.counted = match decision.counted.filter(|_| *say == Say::Retry) {
             Some(_) => Some(brakes::count(tx, stamp.at).await?),
