@@ -11,6 +11,7 @@ use crate::harness::{Setup, TestApp, snapshot};
 use crate::state::{audits, dump, rows};
 
 const REVERT: &str = "/automation/revert";
+const DECISIONS_PATH: &str = "/automation/decisions";
 
 /// A program whose breaker nothing here reaches.
 async fn unbraked() -> TestApp {
@@ -413,4 +414,40 @@ async fn who_reverts_is_held_to_the_limits_of_their_role() {
     );
     body["since"] = json!("2025-03-01T00:00:00Z");
     assert_eq!(revert_all(&app, body).await, (2, 0), "whoever acts for nobody has no limits here");
+}
+
+#[tokio::test]
+async fn of_many_steps_taken_back_the_first_stays_refused_and_so_does_what_a_person_rejected() {
+    let ranks: Vec<Value> =
+        (0..12).map(|step| json!({ "name": format!("Step {step}"), "requiredPoints": 10 * (step + 1) })).collect();
+    let app = Setup::new()
+        .policy("policy.ranks.json", move |file| {
+            file["ranks"] = json!(ranks);
+            file["settings"]["breaker"] =
+                json!({ "appliesPerMinute": 1000, "appliesPerHour": 1000, "percentOfGroupPerHour": 100 });
+        })
+        .policy("permissions.json", |file| file["limits"] = json!({}))
+        .start()
+        .await;
+    let player = |points: i64, warnings: u32| json!({ "userId": 7, "username": "A", "rank": "Step 0", "rankPoints": points, "warnings": warnings });
+    let suspension = app.evaluate(player(900, 3)).await["decision"].take();
+    assert_eq!(suspension["action"], "SUSPEND");
+    let reject = format!("{DECISIONS_PATH}/{}/reject", suspension["requestId"].as_str().unwrap());
+    app.post(&reject, "{}").operator().expect(200).await;
+    app.advance(1);
+    let body = since(&app);
+    for step in 1..=9 {
+        assert_eq!(app.apply(player(900, 0)).await["targetRank"], format!("Step {step}"));
+        effects::carry_out(&app).await;
+        app.advance(1);
+    }
+    assert_eq!(revert_all(&app, body).await, (1, 0));
+    assert_eq!(rank(&app, 7).await.as_deref(), Some("Step 0"));
+    app.advance(1);
+    let again = app.apply(player(900, 0)).await;
+    assert_eq!((&again["targetRank"], &again["status"]), (&json!("Step 1"), &json!("blocked")), "{again:#}");
+    let rejected = app.apply(player(900, 3)).await;
+    assert_eq!((&rejected["action"], &rejected["status"]), (&json!("SUSPEND"), &json!("blocked")), "{rejected:#}");
+    app.advance(86_401);
+    assert_eq!(app.apply(player(900, 0)).await["status"], "queued", "a day later it may be decided again");
 }

@@ -12,7 +12,8 @@ use crate::domains::policy::Action;
 /// How long the same is not decided again after a person said no.
 pub const REJECTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Refusals remembered of one player, at most; the oldest makes room.
+/// Refusals remembered of one player, at most. The oldest makes room, and of those that a person spoke only where there is no other: what
+/// a revert takes back is many steps of one way, of which the first is what would be decided next.
 pub const MAX_REFUSED: usize = 8;
 
 /// One thing that is not decided again until its time is over. It has a place of its own on the player, so that no later verdict and no
@@ -44,8 +45,10 @@ impl Player {
     /// Remembers a refusal, in the place of an older one of the same.
     pub fn refuse(&mut self, refused: Refused, now: Time) {
         self.refused.retain(|older| now < older.until && !older.is(refused.what()));
-        let old = (self.refused.len() + 1).saturating_sub(MAX_REFUSED);
-        self.refused.drain(..old);
+        while self.refused.len() >= MAX_REFUSED {
+            let reverted = self.refused.iter().position(|older| older.by.is_some());
+            self.refused.remove(reverted.unwrap_or(0));
+        }
         self.refused.push(refused);
     }
 
@@ -92,17 +95,39 @@ mod tests {
     use crate::base::RobloxId;
     use crate::domains::players::Observation;
 
+    fn promotion(id: u64, to: u64, by: Option<Id>) -> Refused {
+        let (action, target_rank, until) = (Action::Promote, Some(format!("R{to}")), Time(1_000));
+        Refused { id: Id(id), action, target_rank, suspend_seconds: None, until, by }
+    }
+
+    fn ids(player: &Player) -> Vec<u64> {
+        player.refused.iter().map(|refused| refused.id.0).collect()
+    }
+
+    #[test]
+    fn what_a_person_refused_is_the_last_to_make_room() {
+        let mut player = Player::first_seen(&Observation::of(RobloxId::EXAMPLE, "Arc"), Time(0));
+        for (id, by) in [(0, None), (1, None)].into_iter().chain((2..20).map(|id| (id, Some(Id(99))))) {
+            player.refuse(promotion(id, id, by), Time(0));
+        }
+        assert_eq!(ids(&player), [0, 1, 14, 15, 16, 17, 18, 19]);
+        for id in 20..27 {
+            player.refuse(promotion(id, id, None), Time(0));
+        }
+        assert_eq!(ids(&player), [1, 20, 21, 22, 23, 24, 25, 26]);
+        for id in 27..30 {
+            player.refuse(promotion(id, id, Some(Id(99))), Time(0));
+        }
+        assert_eq!(ids(&player), [20, 21, 22, 23, 24, 25, 26, 29], "the last of a revert has a place all the same");
+    }
+
     #[test]
     fn refusals_are_few_and_end() {
         let mut player = Player::first_seen(&Observation::of(RobloxId::EXAMPLE, "Arc"), Time(0));
         for id in 0..20 {
-            let (target_rank, until) = (Some(format!("R{}", id / 2)), Time(1_000));
-            let refused =
-                Refused { id: Id(id), action: Action::Promote, target_rank, suspend_seconds: None, until, by: None };
-            player.refuse(refused, Time(0));
+            player.refuse(promotion(id, id / 2, None), Time(0));
         }
-        let ids: Vec<u64> = player.refused.iter().map(|refused| refused.id.0).collect();
-        assert_eq!(ids, [5, 7, 9, 11, 13, 15, 17, 19], "the newest of each, and the newest eight");
+        assert_eq!(ids(&player), [5, 7, 9, 11, 13, 15, 17, 19], "the newest of each, and the newest eight");
         let last = (Action::Promote, Some("R9"), None);
         assert_eq!(player.refusal(last, Time(999)).map(|refused| refused.id), Some(Id(19)));
         assert_eq!(player.refusal(last, Time(1_000)), None);

@@ -333,7 +333,8 @@ async fn mark(tx: &Tx, user: RobloxId, taken: &[Id], (by, now): (Id, Time)) -> R
     let keys: Vec<(RobloxId, Id)> = taken.iter().map(|id| (user, *id)).collect();
     let Some(before) = tx.get(&PLAYERS, &user).await? else { return Ok(()) };
     let mut player = before.clone();
-    for (key, decision) in keys.iter().zip(tx.get_many(&DECISIONS, &keys).await?) {
+    // Newest first: where not all can be remembered, the first step stays refused, which is what the policy would decide next.
+    for (key, decision) in keys.iter().zip(tx.get_many(&DECISIONS, &keys).await?).rev() {
         let Some(decision) = decision else { continue };
         if decision.origin == Origin::Policy {
             let Decision { action, target_rank, suspend_seconds, .. } = decision.clone();
