@@ -5,7 +5,7 @@ use grps::domains::brakes::{BREAKER, MAX_UNTOLD};
 use grps::domains::jobs::JOBS;
 use grps::domains::players::Status;
 use grps::domains::ranks::{DECISIONS, OPEN_EFFECTS};
-use grps::fakes::roblox::FakeRoblox;
+use grps::fakes::roblox::{Day, FakeRoblox, GROUP};
 use grps::workers::Next;
 use serde_json::{Value, json};
 
@@ -106,6 +106,35 @@ async fn a_share_of_the_group_is_of_those_stored_or_of_its_members() {
     }
     assert_eq!(breaker(&app).await["share"]["most"], 12, "who is made up makes no room");
     assert_eq!(apply(&app, 20..40).await, 12);
+}
+
+#[tokio::test]
+async fn while_roblox_is_away_a_share_is_of_the_members_counted_last() {
+    let (app, fake) = live(limited(1_000, 1_000, 10)).await;
+    (1..=118).for_each(|user| fake.member(user, &[]));
+    app.tick("group").await;
+    assert_eq!(breaker(&app).await["share"]["most"], 12, "120 with the owner and the bot");
+    for user in 1_000..1_200 {
+        app.ingest(json!({ "userId": user, "username": "X" }).to_string()).expect(200).await;
+    }
+    fake.climate(Some(Day::Down));
+    let app = app.restart().await;
+    app.tick("group").await;
+    assert_eq!(breaker(&app).await["share"]["most"], 12, "who is made up makes no room");
+    let set = |group: Option<u64>| {
+        move |config: &mut grps::config::Config| config.roblox.iter_mut().for_each(|roblox| roblox.group = group)
+    };
+    let app = app.restart_with(set(Some(4_711))).await;
+    assert_eq!(breaker(&app).await["share"]["most"], 20, "those were another group's");
+    let app = app.restart_with(set(Some(GROUP))).await;
+    fake.climate(None);
+    (200..=279).for_each(|user| fake.member(user, &[]));
+    app.tick("group").await;
+    let app = app.restart().await;
+    assert_eq!(breaker(&app).await["share"]["most"], 20, "200 by now");
+    (300..=399).for_each(|user| fake.member(user, &[]));
+    app.tick("group").await;
+    assert_eq!(breaker(&app).await["share"]["most"], 30, "what is counted anew goes first");
 }
 
 #[tokio::test]

@@ -158,10 +158,16 @@ impl TestApp {
 
     /// The program started again on the same store: what was only in memory is gone.
     pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same, with other settings.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
         let Self { app, clock, contract, dir, .. } = self;
         // No start is within the millisecond of the one before: what begins with the time would meet.
         clock.advance(Duration::from_millis(1));
-        let config = Config::clone(&app.config);
+        let mut config = Config::clone(&app.config);
+        change(&mut config);
         let app = App::build(config, app.store.clone(), clock.clone(), Metrics::default()).await.unwrap();
         Self { app, clock, contract, endpoint: OnceLock::new(), dir }
     }

@@ -11,6 +11,7 @@ use grps::domains::brakes::{ACTOR_USES, BREAKER};
 use grps::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS};
 use grps::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS};
 use grps::domains::effects::{EFFECTS, EFFECTS_OPEN};
+use grps::domains::group::GROUP_SIZES;
 use grps::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use grps::domains::joins::JOINS_ANSWERING;
 use grps::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
@@ -37,6 +38,7 @@ const DUMPED: &[&str] = &[
     "audits",
     "breaker",
     "actor_uses",
+    "group_sizes",
     "keys",
     "ranked",
     "boards",
@@ -102,6 +104,7 @@ pub async fn dump(app: &TestApp) -> Vec<String> {
     out.extend(shown(app, &AUDITS).await);
     out.extend(shown(app, &BREAKER).await);
     out.extend(shown(app, &ACTOR_USES).await);
+    out.extend(shown(app, &GROUP_SIZES).await);
     out.extend(shown(app, &KEYS).await);
     out.extend(shown(app, &RANKED).await);
     out.extend(shown(app, &BOARDS).await);

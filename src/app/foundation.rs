@@ -48,7 +48,7 @@ impl Foundation {
             remember_calls(roblox, &config.data_dir);
         }
         let access = Access::new(roblox.as_ref(), config.roblox.as_ref());
-        let (group, group_size) = Group::new(clock.clone(), access, policy.clone(), &metrics);
+        let (group, group_size) = Group::open(store.clone(), clock.clone(), access, policy.clone(), &metrics).await?;
         let jobs = Jobs::open(&store, clock.clone(), ids.clone(), config.jobs.clone(), &metrics).await?;
         Ok(Self { config, store, clock, metrics, ids, auth, policy, standings, roblox, group, group_size, jobs })
     }

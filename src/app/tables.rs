@@ -8,6 +8,7 @@ use crate::domains::brakes::{ACTOR_USES, BREAKER};
 use crate::domains::discord::{DISCORD_CURSORS, DISCORD_REJECTED, DISCORD_REJECTIONS};
 use crate::domains::drift::{DRIFT_ACTIVE, DRIFT_RUNS, DRIFT_SEEN, DRIFTS};
 use crate::domains::effects::{EFFECTS, EFFECTS_OPEN};
+use crate::domains::group::GROUP_SIZES;
 use crate::domains::jobs::{JOB_KEY_ENDS, JOB_KEYS, JOBS, JOBS_FORGOTTEN};
 use crate::domains::joins::JOINS_ANSWERING;
 use crate::domains::leaderboards::{BOARD_COUNT, BOARDS, ENTRIES};
@@ -68,5 +69,6 @@ pub fn tables() -> Vec<TableInfo> {
         AUDITS.info(),
         BREAKER.info(),
         ACTOR_USES.info(),
+        GROUP_SIZES.info(),
     ]
 }

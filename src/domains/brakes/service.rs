@@ -230,7 +230,7 @@ impl Brakes {
         }
     }
 
-    /// The people a share is of: the group's members once they were counted, those stored before. A game server's key makes players up as
+    /// The people a share is of: the group's members as they were counted last, those stored where they never were. A game server's key makes players up as
     /// it likes, and must not make room for itself that way.
     fn people(&self) -> u64 {
         match self.0.fittings.size.get() {

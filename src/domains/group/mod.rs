@@ -8,6 +8,7 @@ mod keys;
 mod mapping;
 mod probe;
 mod service;
+mod tables;
 mod watch;
 mod wire;
 
@@ -16,4 +17,5 @@ pub use keys::WARN_BEFORE;
 pub use mapping::{Mapping, MappingTrouble, Problem, Roles};
 pub use probe::Uses;
 pub use service::{Access, Group, ROLES_AGE, not_configured, refused};
+pub use tables::{Counted, GROUP_SIZES};
 pub use watch::{EVERY, GroupWatch};

@@ -8,11 +8,13 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::keys::KeyFault;
 use super::mapping::{Mapping, OWNER_RANK, Roles};
+use super::tables::{Counted, GROUP_SIZES};
 use crate::base::metrics::Metrics;
-use crate::base::{Clock, Error, Failing, Time};
+use crate::base::{Clock, Error, Failing, Result as Done, Time};
 use crate::domains::policy::{GroupSize, Policy, PolicyStore};
 use crate::remote::Roblox;
 use crate::remote::roblox::{Complaint, Cure, GroupInfo, KeyInfo, MAX_PAGES, Role, Settings, Trouble};
+use crate::store::Store;
 
 /// How old roles may be for ordinary work.
 pub const ROLES_AGE: Duration = Duration::from_secs(300);
@@ -53,6 +55,7 @@ pub(super) struct Meters {
 #[derive(Clone)]
 pub struct Group {
     pub(super) meters: Meters,
+    store: Store,
     pub(super) clock: Clock,
     access: Option<Access>,
     policy: Arc<PolicyStore>,
@@ -93,14 +96,28 @@ struct Pages {
 }
 
 impl Group {
-    /// The group, and what it will tell of its size.
-    pub fn new(clock: Clock, access: Option<Access>, policy: Arc<PolicyStore>, metrics: &Metrics) -> (Self, GroupSize) {
+    /// The group, and what it tells of its size: until it is read, what it was when that was last done.
+    ///
+    /// # Errors
+    /// Those of reading the store.
+    pub async fn open(
+        store: Store,
+        clock: Clock,
+        access: Option<Access>,
+        policy: Arc<PolicyStore>,
+        metrics: &Metrics,
+    ) -> Done<(Self, GroupSize)> {
         let days = "Days until the Open Cloud key expires; -1 while that is not known, and for a key that does not";
         let meters = Meters { key_days: metrics.register("open_cloud_key_days", days, Gauge::default()) };
         meters.key_days.set(-1);
         let size = GroupSize::default();
+        if let Some(access) = &access
+            && let Some(counted) = store.get(&GROUP_SIZES, &access.group).await?
+        {
+            size.set(counted.members);
+        }
         let (known, asking) = (Arc::default(), Arc::default());
-        (Self { meters, clock, access, policy, size: size.clone(), known, asking }, size)
+        Ok((Self { meters, store, clock, access, policy, size: size.clone(), known, asking }, size))
     }
 
     /// None while `ROBLOX_GROUP_ID` or the key is missing.
@@ -132,12 +149,33 @@ impl Group {
                 return Err(trouble);
             }
         };
-        self.size.set(roles.group.members);
-        let mut known = self.lock();
-        known.answers += 1;
-        // What was forgotten while the answer was under way may be what it says.
-        known.roles = Some(roles.clone()).filter(|_| known.forgotten == forgotten);
+        {
+            let mut known = self.lock();
+            known.answers += 1;
+            // What was forgotten while the answer was under way may be what it says.
+            known.roles = Some(roles.clone()).filter(|_| known.forgotten == forgotten);
+        }
+        self.count(access.group, roles.group.members).await;
         Ok(roles)
+    }
+
+    /// How many members there are now. Written down: what goes by shares of the group must not go by the players stored after a restart,
+    /// whom a game server's key can make up, while Roblox is away.
+    async fn count(&self, group: u64, members: u64) {
+        if members == 0 {
+            return;
+        }
+        self.size.set(members);
+        let counted = &Counted { members, at: self.clock.now() };
+        let write = self.store.transact(|tx| async move {
+            if tx.get(&GROUP_SIZES, &group).await?.is_none_or(|before| before.members != members) {
+                tx.put(&GROUP_SIZES, &group, counted);
+            }
+            Ok(())
+        });
+        if let Err(error) = write.await {
+            tracing::warn!(?error, "how many members the group has is not written down");
+        }
     }
 
     /// How many questions were answered, and how many failed.

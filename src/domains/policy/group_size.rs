@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The members of the group on Roblox: told by whoever asks Roblox, read by what goes by shares of the group. Zero until then. Cheap to
+/// The members of the group on Roblox: told by whoever asks Roblox, read by what goes by shares of the group. Zero where nobody ever was. Cheap to
 /// clone; all clones are one.
 #[derive(Debug, Clone, Default)]
 pub struct GroupSize(Arc<AtomicU64>);
