@@ -1,6 +1,7 @@
 //! Join requests: whoever the policy wants is let in, once, with an audit row, whatever happens on the way.
 
-use grps::domains::joins::{EVERY, FAILED_PAUSE, JOINS_ANSWERING, MAX_FAILURES, REFUSED_PAUSE};
+use grps::base::RobloxId;
+use grps::domains::joins::{Answering, EVERY, FAILED_PAUSE, JOINS_ANSWERING, MAX_FAILURES, REFUSED_PAUSE};
 use grps::fakes::roblox::{Change, Class, Day, FakeRoblox};
 use grps::workers::{Next, Worker};
 use serde_json::{Value, json};
@@ -198,4 +199,68 @@ async fn more_than_the_budget_allows_comes_later() {
     }
     assert_eq!((fake.joins().len(), told(&app).await.0.len()), (0, 130));
     end(&fake);
+}
+
+/// `count` requests of people whom nobody knows, and behind all of them one of somebody who may join. `percent` is our share of the budget.
+async fn crowded(count: u64, percent: u64) -> (TestApp, FakeRoblox) {
+    let rules = json!({ "accept": true, "declineBanned": true });
+    let setup = Setup::new().set("ROBLOX_BUDGET_PERCENT", percent.to_string());
+    let (app, fake) = live(setup.policy("policy.ranks.json", |file| file["settings"]["joinRequests"] = rules)).await;
+    known(&app, count + 1, 500, None).await;
+    (1..=count + 1).for_each(|user| fake.join_request(user));
+    (app, fake)
+}
+
+/// Looks this often, with the pauses that are asked for.
+async fn look(app: &TestApp, joins: &mut Box<dyn Worker>, times: usize) {
+    for _ in 0..times {
+        if let Next::After(pause) = joins.tick().await.unwrap() {
+            app.clock.advance(pause);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_too_long_for_one_look_is_read_on_by_the_next() {
+    // More pages than a look reads, and more than the budget has for a minute.
+    for (count, percent, looks) in [(4_050, 100, 2), (1_000, 10, 4)] {
+        let (app, fake) = crowded(count, percent).await;
+        let mut joins = worker(&app);
+        look(&app, &mut joins, looks).await;
+        assert_eq!(told(&app).await.0, [(count + 1).to_string()]);
+        // And then from the start again.
+        known(&app, 1, 500, None).await;
+        look(&app, &mut joins, looks).await;
+        assert_eq!(told(&app).await.0.last().map(String::as_str), Some("1"));
+        end(&fake);
+    }
+}
+
+#[tokio::test]
+async fn only_who_is_nowhere_in_the_whole_list_was_turned_away() {
+    let (app, _fake) = crowded(1_000, 10).await;
+    let declining = &Answering { accept: false, why: "banned".into(), at: app.clock.now() };
+    let write = |tx: grps::store::Tx| async move {
+        for user in [5, 2_000] {
+            tx.put(&JOINS_ANSWERING, &RobloxId::new(user).unwrap(), declining);
+        }
+        Ok(())
+    };
+    app.app.store.transact(write).await.unwrap();
+    let mut joins = worker(&app);
+    look(&app, &mut joins, 1).await;
+    assert_eq!((told(&app).await.1, rows(&app, &JOINS_ANSWERING).await.len()), (vec![], 2), "not all was seen yet");
+    look(&app, &mut joins, 3).await;
+    assert_eq!(told(&app).await.1, ["2000"], "the other one still asks, on the first page");
+    assert_eq!(rows(&app, &JOINS_ANSWERING).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_place_in_the_list_that_roblox_does_not_know_any_more_begins_it_anew() {
+    let (app, fake) = crowded(1_000, 10).await;
+    let mut joins = worker(&app);
+    look(&app, &mut joins, 1).await;
+    fake.days_for(Class::Joins, &[Day::Invalid]);
+    look(&app, &mut joins, 5).await;
+    assert_eq!(told(&app).await.0, ["1001"]);
 }

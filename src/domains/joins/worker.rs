@@ -12,15 +12,18 @@ use crate::base::{Clock, Error, Ids, Result, RobloxId, Time};
 use crate::domains::audit::{self, Actor};
 use crate::domains::group::{Access, Group};
 use crate::domains::players::PLAYERS;
-use crate::remote::roblox::{Cure, Trouble};
+use crate::remote::roblox::{Cure, JoinRequest, Listed, Trouble};
 use crate::store::Store;
 use crate::workers::{Next, Worker};
 
 /// How often requests are looked at.
 pub const EVERY: Duration = Duration::from_secs(60);
 
-/// Pages of requests that are read in one look, of 20 each.
+/// Pages of requests that are read in one look, of 20 each. The next look goes on behind them.
 const MAX_PAGES: usize = 200;
+
+/// People who ask that are remembered of one walk over the list. Of a longer list nobody can say who is not on it.
+const MAX_ASKING: usize = 200_000;
 
 /// Answers of before a crash that are cleared up in one look.
 const MAX_LEFT_OVER: usize = 100;
@@ -64,6 +67,29 @@ pub struct JoinsWorker {
     access: Access,
     /// Requests that are left alone for a while, so that they hold up nobody else.
     aside: BTreeMap<RobloxId, Aside>,
+    /// How far the list was read.
+    walk: Walk,
+}
+
+/// One walk over the list of requests, from its start: it may take several looks.
+#[derive(Default)]
+struct Walk {
+    /// The page that comes next; none for the first.
+    page: Option<String>,
+    /// Who asks, as far as it has come.
+    asking: BTreeSet<RobloxId>,
+    /// They are too many to be remembered.
+    crowded: bool,
+}
+
+impl Walk {
+    fn meet(&mut self, users: &[RobloxId]) {
+        self.crowded |= self.asking.len() + users.len() > MAX_ASKING;
+        match self.crowded {
+            true => self.asking.clear(),
+            false => self.asking.extend(users),
+        }
+    }
 }
 
 struct Aside {
@@ -86,11 +112,12 @@ impl JoinsWorker {
     /// None without a group.
     pub fn new((store, clock, ids): (Store, Clock, Ids), group: Group) -> Option<Self> {
         let access = group.access()?;
-        Some(Self { store, clock, ids, group, access, aside: BTreeMap::new() })
+        Some(Self { store, clock, ids, group, access, aside: BTreeMap::new(), walk: Walk::default() })
     }
 
     async fn look(&mut self) -> Result<Next> {
         if !self.group.policy().settings().join_requests.is_on() {
+            self.walk = Walk::default();
             return Ok(Next::After(EVERY));
         }
         match self.answer_all().await {
@@ -110,13 +137,12 @@ impl JoinsWorker {
     async fn answer_all(&mut self) -> Result<(), Stop> {
         // Whoever was let in asks no more; of whoever was turned away only the whole list tells.
         let mut failed = self.clear_up(&BTreeSet::new(), true).await?;
-        let (mut page, mut asking): (Option<String>, BTreeSet<RobloxId>) = (None, BTreeSet::new());
         let mut failures = 0;
         for _ in 0..MAX_PAGES {
-            let listed = self.access.roblox.join_requests(self.access.group, page.as_deref()).await?;
+            let listed = self.list().await?;
             let users: Vec<RobloxId> =
                 listed.items.iter().filter_map(|request| RobloxId::new(request.user).ok()).collect();
-            asking.extend(&users);
+            self.walk.meet(&users);
             for user in self.wanted(users).await? {
                 let Some(trouble) = self.answer(user).await? else { continue };
                 failures += 1;
@@ -125,14 +151,34 @@ impl JoinsWorker {
                     return failed.map_or(Ok(()), |trouble| Err(trouble.into()));
                 }
             }
-            page = listed.next;
-            if page.is_none() {
-                self.aside.retain(|user, _| asking.contains(user));
-                failed = failed.or(self.clear_up(&asking, false).await?);
+            if listed.next.is_none() {
+                let Walk { asking, crowded, .. } = std::mem::take(&mut self.walk);
+                if !crowded {
+                    self.aside.retain(|user, _| asking.contains(user));
+                    failed = failed.or(self.clear_up(&asking, false).await?);
+                }
                 break;
             }
+            if listed.next == self.walk.page && !listed.items.is_empty() {
+                // A page that says it comes next itself leads to no end: what is behind it may be reached from the start.
+                self.walk = Walk::default();
+                break;
+            }
+            self.walk.page = listed.next;
         }
         failed.map_or(Ok(()), |trouble| Err(trouble.into()))
+    }
+
+    /// The page that comes next: the first one where Roblox does not know the place any more.
+    async fn list(&mut self) -> Result<Listed<JoinRequest>, Trouble> {
+        let (roblox, group) = (&self.access.roblox, self.access.group);
+        match roblox.join_requests(group, self.walk.page.as_deref()).await {
+            Err(Trouble::Refused { status: 400, .. }) if self.walk.page.is_some() => {
+                self.walk = Walk::default();
+                roblox.join_requests(group, None).await
+            }
+            listed => listed,
+        }
     }
 
     /// Those of `users` whose request is to be answered now, as far as can be told without a transaction.
