@@ -1,5 +1,6 @@
 //! The policy, or the group's roles, change while something is under way or a punishment lasts: what we gave is still ours to take.
 
+use grps::domains::applying::PUNISHED;
 use grps::domains::audit::Actor;
 use grps::domains::players::Origin;
 use grps::domains::policy::Action;
@@ -113,4 +114,51 @@ async fn a_lift_that_falls_midway_leaves_the_member_kept_out() {
     scene.app.tick("releases").await;
     scene.run(60).await;
     assert_eq!((scene.roles(7), kept_out(&scene)), (vec![TROOPER], false), "and its end is as any other");
+}
+
+/// The program with another experience to look after.
+async fn elsewhere(scene: Scene, universe: u64) -> Scene {
+    let Scene { app, fake } = scene;
+    let change = |config: &mut grps::config::Config| {
+        config.roblox.iter_mut().for_each(|roblox| roblox.universe = Some(universe));
+    };
+    let app = app.restart_with(change).await;
+    app.app.group_size.set(LARGE);
+    Scene { app, fake }
+}
+
+#[tokio::test]
+async fn a_ban_of_another_experience_is_not_taken_for_lifted() {
+    let unasked = |file: &mut Value| file["approval"]["BAN"] = false.into();
+    let scene = Scene::with(Setup::new().policy("policy.punishments.json", unasked)).await;
+    scene.fake.member(7, &[SPECIALIST]);
+    let ban = scene.decide(7, json!({"rank": "Volt Specialist II", "punishmentStatus": "banned"})).await;
+    scene.work().await;
+    assert!(scene.fake.restriction_of(7).unwrap().active);
+    let scene = elsewhere(scene, 4_711).await;
+    let lift = scene.demand(7, Order::lift(Origin::Revert(ban), Action::Ban, Some("banned".into()), "sorry")).await;
+    scene.work().await;
+    assert_eq!(scene.status(7, lift).await, Status::Failed);
+    let why = scene.decision(7, lift).await.failure.unwrap();
+    assert!(why.contains("4711") && why.contains(&UNIVERSE.to_string()) && why.contains("ROBLOX_UNIVERSE_ID"), "{why}");
+    assert_eq!(state::rows(&scene.app, &PUNISHED).await.len(), 1, "it is not forgotten");
+    let scene = elsewhere(scene, UNIVERSE).await;
+    scene.app.post(&format!("/automation/decisions/{lift}/retry"), "{}").operator().expect(200).await;
+    scene.work().await;
+    assert_eq!((scene.status(7, lift).await, scene.fake.restriction_of(7).unwrap().active), (Status::Applied, false));
+    assert_eq!(state::rows(&scene.app, &PUNISHED).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_suspension_of_another_experience_ends_with_its_time() {
+    let scene = Scene::new().await;
+    scene.fake.member(7, &[SPECIALIST]);
+    scene.decide(7, warned()).await;
+    scene.work().await;
+    assert_eq!(scene.roles(7), [SUSPENDED]);
+    let scene = elsewhere(scene, 4_711).await;
+    scene.app.advance(86_401);
+    scene.app.tick("releases").await;
+    scene.work().await;
+    assert_eq!((scene.roles(7), state::rows(&scene.app, &PUNISHED).await.len()), (vec![SPECIALIST], 0));
 }

@@ -21,6 +21,8 @@ pub struct Facts<'a> {
     pub policy: &'a Policy,
     pub roles: &'a Roles,
     pub mapping: &'a Mapping,
+    /// The experience looked after.
+    pub universe: Option<u64>,
 }
 
 /// The ladder as role ids.
@@ -46,9 +48,9 @@ impl Facts<'_> {
     ///
     /// # Errors
     /// Why it cannot be done, for people.
-    pub fn aim(&self, decision: &Decision) -> Result<Goal, String> {
+    pub fn aim(&self, decision: &Decision, now: Time) -> Result<Goal, String> {
         if decision.lifts {
-            return self.release(decision);
+            return self.release(decision, now);
         }
         let subject = Subject {
             id: self.id,
@@ -67,7 +69,7 @@ impl Facts<'_> {
     }
 
     /// The end of a punishment: by what was done, or, where nothing is known of that, by what the policy says.
-    fn release(&self, decision: &Decision) -> Result<Goal, String> {
+    fn release(&self, decision: &Decision, now: Time) -> Result<Goal, String> {
         let stored = self.player.and_then(|player| player.rank.as_deref());
         let stored = || stored.map(|rank| Ladder(self.mapping).rank(rank)).transpose();
         if let Some(held) = self.punished {
@@ -76,7 +78,8 @@ impl Facts<'_> {
                 (Some(_), false) => Some(None),
                 (Some(_), true) => Some(stored()?.or_else(|| held.former.first().copied())),
             };
-            return Ok(Goal { role: back, restriction: held.release(), kind: Kind::Return });
+            let restriction = held.release(self.universe, now)?;
+            return Ok(Goal { role: back, restriction, kind: Kind::Return });
         }
         let statuses = &self.policy.punishments().statuses;
         let status = decision.standing.as_deref().and_then(|name| statuses.get(name));

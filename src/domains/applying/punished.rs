@@ -39,6 +39,9 @@ pub struct Punished {
     pub exclude_alts: bool,
     /// The restriction of somebody else that ours replaced.
     pub theirs: Option<Theirs>,
+    /// The experience that the restriction is of. None in rows from before this was kept: the one there is.
+    #[serde(default)]
+    pub universe: Option<u64>,
 }
 
 impl Record for Punished {
@@ -46,13 +49,14 @@ impl Record for Punished {
 }
 
 impl Punished {
-    /// What holds after `decision` took effect, if it punishes or lifts. A ban that gives no role leaves that of the suspension before it.
+    /// What holds after `decision` took effect at `now` in the experience `here`, if it punishes or lifts. A ban that gives no role leaves
+    /// that of the suspension before it.
     pub fn after(
         before: Option<Self>,
         (id, decision): (Id, &Decision),
         effect: &Effect,
         punishments: &PunishmentsFile,
-        now: Time,
+        (here, now): (Option<u64>, Time),
     ) -> Option<Self> {
         if decision.lifts {
             return None;
@@ -75,14 +79,28 @@ impl Punished {
             reason: decision.reason.clone(),
             display_reason: punishments.display_reason.clone(),
             exclude_alts: punishments.exclude_alt_accounts,
+            universe: if restricts { here } else { before.as_ref().and_then(|before| before.universe) },
             theirs: effect.replaced.clone().or_else(|| before.and_then(|before| before.theirs)),
         })
     }
 
-    /// What ends its restriction; none when it made none.
-    pub fn release(&self) -> Option<Restrict> {
-        let by = self.restricted_by?;
-        Some(Restrict::End { signature: signature(by), back: self.theirs.clone() })
+    /// What ends its restriction, for who looks after the experience `here`; none when it made none, or one that has run out elsewhere.
+    ///
+    /// # Errors
+    /// Why nobody can end it from here, for people.
+    pub fn release(&self, here: Option<u64>, now: Time) -> Result<Option<Restrict>, String> {
+        let Some(by) = self.restricted_by else { return Ok(None) };
+        match self.universe.filter(|made| Some(*made) != here) {
+            None => Ok(Some(Restrict::End { signature: signature(by), back: self.theirs.clone() })),
+            Some(_) if self.until.is_some_and(|until| until <= now) => Ok(None),
+            Some(made) => {
+                let is = here.map_or_else(|| "is not set any more".to_owned(), |here| format!("is {here} by now"));
+                Err(format!(
+                    "the player is kept out of the experience {made}, but ROBLOX_UNIVERSE_ID {is}; set it to {made} until this is \
+                     carried out, restart, and retry the decision"
+                ))
+            }
+        }
     }
 
     /// The restriction as it has to come back when one that replaced it ends; none when it made none.
@@ -121,10 +139,9 @@ mod tests {
     use super::*;
     use crate::domains::players::Observation;
 
-    #[test]
-    fn a_suspension_is_over_with_its_time_or_with_its_status_and_a_ban_is_not() {
-        let mut player = Player::first_seen(&Observation::of(RobloxId::EXAMPLE, "Arc"), Time(0));
-        let mut held = Punished {
+    /// A suspension that made no restriction.
+    fn held() -> Punished {
+        Punished {
             decision: Id(1),
             action: Action::Suspend,
             since: Time(0),
@@ -139,7 +156,14 @@ mod tests {
             display_reason: String::new(),
             exclude_alts: false,
             theirs: None,
-        };
+            universe: None,
+        }
+    }
+
+    #[test]
+    fn a_suspension_is_over_with_its_time_or_with_its_status_and_a_ban_is_not() {
+        let mut player = Player::first_seen(&Observation::of(RobloxId::EXAMPLE, "Arc"), Time(0));
+        let mut held = held();
         assert_eq!(held.over(&player, Time(99)), None);
         assert!(held.over(&player, Time(100)).is_some());
         (held.until, held.rests_on) = (None, Some("suspended".into()));
@@ -149,5 +173,24 @@ mod tests {
         assert!(held.over(&player, Time(0)).is_some());
         held.action = Action::Ban;
         assert_eq!(held.over(&player, Time(0)), None);
+    }
+
+    #[test]
+    fn a_restriction_is_ended_where_it_was_made() {
+        let mut held = held();
+        (held.action, held.restricted_by, held.until) = (Action::Ban, Some(Id(1)), None);
+        let ends = |held: &Punished, here, at| held.release(here, Time(at)).map(|asked| asked.is_some());
+        assert_eq!(ends(&held, Some(5), 0), Ok(true), "nobody knows where it was made");
+        held.universe = Some(5);
+        assert_eq!(ends(&held, Some(5), 0), Ok(true));
+        for (here, is) in [(Some(6), "is 6"), (None, "is not set")] {
+            let why = ends(&held, here, 0).unwrap_err();
+            assert!(why.contains("experience 5") && why.contains(is), "{why}");
+        }
+        held.until = Some(Time(100));
+        assert!(ends(&held, Some(6), 99).is_err());
+        assert_eq!(ends(&held, Some(6), 100), Ok(false), "it has run out");
+        held.restricted_by = None;
+        assert_eq!(ends(&held, Some(6), 0), Ok(false));
     }
 }

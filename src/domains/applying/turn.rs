@@ -126,11 +126,12 @@ impl Applying {
             policy: &policy,
             roles: &roles,
             mapping: &mapping,
+            universe: case.access.universe,
         };
         let aimed = decision.filter(|_| !case.back);
         let goal = match aimed {
             // The roles may have been put in order since they were read.
-            Some(decision) => facts.aim(decision).map_err(Stop::Refresh)?,
+            Some(decision) => facts.aim(decision, case.now()).map_err(Stop::Refresh)?,
             None => facts.back(effect, case.now()),
         };
         let objection = |held: &[u64]| aimed.and_then(|decision| facts.objection(decision, &goal, held));
@@ -205,6 +206,7 @@ impl Applying {
     async fn end(&self, id: Id, effect: &Effect, end: &End, policy: &Policy) -> Result<Option<Turn>> {
         let now = self.clock.now();
         let ended = Effect { ended_at: Some(now), waiting: None, hint: None, failures: 0, ..effect.clone() };
+        let universe = self.group.access().and_then(|access| access.universe);
         // One that failed may be retried and end again: that is another event.
         let event = self.events.prepare(&format!("decision:{id}:{}", now.0), &event(id, effect.user, end))?;
         let sender = Sender { actor: Actor::of(ACTOR), request_id: id.to_string() };
@@ -216,7 +218,7 @@ impl Applying {
                 let Ended::Done(decision) = self.ranks.end(&tx, *key, end, stamp).await? else { return Ok(false) };
                 effects::keep(&tx, id, ended);
                 if decision.status == Status::Applied {
-                    punish(&tx, *key, &decision, ended, policy).await?;
+                    punish(&tx, *key, &decision, ended, (policy, universe)).await?;
                     self.mirrors.note(&tx, key.0, policy.integrations().features.mirror_datastore, now);
                 }
                 self.events.add(&tx, shared).await?;
@@ -278,7 +280,7 @@ async fn punish(
     (user, id): (RobloxId, Id),
     decision: &Decision,
     effect: &Effect,
-    policy: &Policy,
+    (policy, universe): (&Policy, Option<u64>),
 ) -> Result<()> {
     if !matches!(decision.action, Action::Suspend | Action::Ban) {
         return Ok(());
@@ -286,7 +288,7 @@ async fn punish(
     let before = tx.get(&PUNISHED, &user).await?;
     let gone = decision.lifts && before.as_ref().is_some_and(|held| held.role.is_some() && !held.restores);
     let now = effect.ended_at.unwrap_or(decision.at);
-    match Punished::after(before, (id, decision), effect, policy.punishments(), now) {
+    match Punished::after(before, (id, decision), effect, policy.punishments(), (universe, now)) {
         Some(held) => tx.put(&PUNISHED, &user, &held),
         None => tx.delete(&PUNISHED, &user),
     }
