@@ -261,6 +261,7 @@ async fn a_place_in_the_list_that_roblox_does_not_know_any_more_begins_it_anew()
     let mut joins = worker(&app);
     look(&app, &mut joins, 1).await;
     fake.days_for(Class::Joins, &[Day::Invalid]);
+    assert_eq!(joins.tick().await.unwrap_err().code(), "joins.failed");
     look(&app, &mut joins, 5).await;
     assert_eq!(told(&app).await.0, ["1001"]);
 }

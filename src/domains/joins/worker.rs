@@ -22,8 +22,11 @@ pub const EVERY: Duration = Duration::from_secs(60);
 /// Pages of requests that are read in one look, of 20 each. The next look goes on behind them.
 const MAX_PAGES: usize = 200;
 
-/// People who ask that are remembered of one walk over the list. Of a longer list nobody can say who is not on it.
+/// People who ask that are remembered of one walk over the list. A longer one is begun anew.
 const MAX_ASKING: usize = 200_000;
+
+/// Pages in a row that bring nobody new before a walk is begun anew: they lead in a circle.
+const MAX_IDLE: usize = 20;
 
 /// Answers of before a crash that are cleared up in one look.
 const MAX_LEFT_OVER: usize = 100;
@@ -78,17 +81,17 @@ struct Walk {
     page: Option<String>,
     /// Who asks, as far as it has come.
     asking: BTreeSet<RobloxId>,
-    /// They are too many to be remembered.
-    crowded: bool,
+    /// Pages in a row that brought nobody new.
+    idle: usize,
 }
 
 impl Walk {
-    fn meet(&mut self, users: &[RobloxId]) {
-        self.crowded |= self.asking.len() + users.len() > MAX_ASKING;
-        match self.crowded {
-            true => self.asking.clear(),
-            false => self.asking.extend(users),
-        }
+    /// Takes in a page; whether it is worth going on behind it.
+    fn meet(&mut self, users: &[RobloxId]) -> bool {
+        let before = self.asking.len();
+        self.asking.extend(users);
+        self.idle = if self.asking.len() > before { 0 } else { self.idle + 1 };
+        self.idle < MAX_IDLE && self.asking.len() <= MAX_ASKING
     }
 }
 
@@ -142,7 +145,7 @@ impl JoinsWorker {
             let listed = self.list().await?;
             let users: Vec<RobloxId> =
                 listed.items.iter().filter_map(|request| RobloxId::new(request.user).ok()).collect();
-            self.walk.meet(&users);
+            let on = self.walk.meet(&users);
             for user in self.wanted(users).await? {
                 let Some(trouble) = self.answer(user).await? else { continue };
                 failures += 1;
@@ -152,15 +155,12 @@ impl JoinsWorker {
                 }
             }
             if listed.next.is_none() {
-                let Walk { asking, crowded, .. } = std::mem::take(&mut self.walk);
-                if !crowded {
-                    self.aside.retain(|user, _| asking.contains(user));
-                    failed = failed.or(self.clear_up(&asking, false).await?);
-                }
+                let Walk { asking, .. } = std::mem::take(&mut self.walk);
+                self.aside.retain(|user, _| asking.contains(user));
+                failed = failed.or(self.clear_up(&asking, false).await?);
                 break;
             }
-            if listed.next == self.walk.page && !listed.items.is_empty() {
-                // A page that says it comes next itself leads to no end: what is behind it may be reached from the start.
+            if !on {
                 self.walk = Walk::default();
                 break;
             }
@@ -169,16 +169,14 @@ impl JoinsWorker {
         failed.map_or(Ok(()), |trouble| Err(trouble.into()))
     }
 
-    /// The page that comes next: the first one where Roblox does not know the place any more.
+    /// The page that comes next. Where it does not come, the next look begins at the start: it may be one that never does, or a place that
+    /// Roblox does not know any more, and whoever is new stands on the first page.
     async fn list(&mut self) -> Result<Listed<JoinRequest>, Trouble> {
-        let (roblox, group) = (&self.access.roblox, self.access.group);
-        match roblox.join_requests(group, self.walk.page.as_deref()).await {
-            Err(Trouble::Refused { status: 400, .. }) if self.walk.page.is_some() => {
-                self.walk = Walk::default();
-                roblox.join_requests(group, None).await
-            }
-            listed => listed,
+        let listed = self.access.roblox.join_requests(self.access.group, self.walk.page.as_deref()).await;
+        if listed.as_ref().is_err_and(|trouble| !matches!(trouble, Trouble::Paced { .. })) {
+            self.walk = Walk::default();
         }
+        listed
     }
 
     /// Those of `users` whose request is to be answered now, as far as can be told without a transaction.
@@ -326,5 +324,22 @@ impl Worker for JoinsWorker {
 
     fn tick(&mut self) -> BoxFuture<'_, Result<Next>> {
         Box::pin(self.look())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_that_leads_in_a_circle_or_has_no_end_is_begun_anew() {
+        let users = |from: u64| (from..from + 20).filter_map(|user| RobloxId::new(user).ok()).collect::<Vec<_>>();
+        let mut walk = Walk::default();
+        assert!((0..10_000).all(|page| walk.meet(&users(1 + 20 * page))), "as many as are remembered");
+        assert!(!walk.meet(&users(500_000)));
+        let mut walk = Walk::default();
+        assert!(walk.meet(&users(1)));
+        assert!((1..MAX_IDLE).all(|_| walk.meet(&users(1))));
+        assert!(!walk.meet(&[]));
     }
 }
