@@ -56,6 +56,17 @@ async fn a_change_that_somebody_undid_is_made_again_once_it_cannot_be_late() {
 }
 
 #[tokio::test]
+async fn a_change_that_never_shows_is_given_up() {
+    let scene = Scene::new().await;
+    scene.fake.lag(Duration::from_secs(86_400));
+    let id = scene.promote(7, &[SPECIALIST]).await;
+    scene.run(900).await;
+    let why = scene.decision(7, id).await.failure.unwrap_or_default();
+    assert!(why.contains("do not stay as they are set") && why.contains("look at the member's roles"), "{why}");
+    assert_eq!((scene.status(7, id).await, scene.fake.limits().served(Class::Assign)), (Status::Failed, 10));
+}
+
+#[tokio::test]
 async fn a_privileged_role_that_is_given_midway_stays() {
     let scene = Scene::new().await;
     scene.fake.days_for(Class::Unassign, &[Day::Unavailable]);

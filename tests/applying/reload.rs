@@ -162,3 +162,28 @@ async fn a_suspension_of_another_experience_ends_with_its_time() {
     scene.work().await;
     assert_eq!((scene.roles(7), state::rows(&scene.app, &PUNISHED).await.len()), (vec![SPECIALIST], 0));
 }
+
+#[tokio::test]
+async fn a_suspension_that_was_begun_in_another_experience_is_not_begun_again_here() {
+    let scene = Scene::new().await;
+    scene.fake.member(7, &[SPECIALIST]);
+    scene.fake.days_for(Class::Assign, &[Day::Down]);
+    let id = scene.decide(7, json!({"rank": "Volt Specialist II", "rankPoints": 500, "warnings": 3})).await;
+    scene.work().await;
+    assert!(scene.fake.restriction_of(7).unwrap().active);
+    let scene = elsewhere(scene, 4_711).await;
+    scene.run(61).await;
+    let decision = scene.decision(7, id).await;
+    let why = decision.failure.unwrap();
+    assert!(decision.status == Status::Failed && why.contains(&UNIVERSE.to_string()) && why.contains("4711"), "{why}");
+    let scene = elsewhere(scene, UNIVERSE).await;
+    scene.app.post(&format!("/automation/decisions/{id}/retry"), "{}").operator().expect(200).await;
+    scene.work().await;
+    assert_eq!((scene.status(7, id).await, scene.roles(7)), (Status::Applied, vec![SUSPENDED]));
+    // What the retry only found there is its own all the same.
+    let lift = Order::lift(Origin::Revert(id), Action::Suspend, Some("suspended".into()), "taken back");
+    let lift = scene.demand(7, lift).await;
+    scene.run(61).await;
+    assert_eq!((scene.status(7, lift).await, scene.roles(7)), (Status::Applied, vec![SPECIALIST]));
+    assert!(!scene.fake.restriction_of(7).unwrap().active);
+}

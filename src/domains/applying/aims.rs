@@ -104,16 +104,18 @@ impl Facts<'_> {
             [one] => Some(*one),
             [first, ..] => stored.filter(|role| former.contains(role)).or(Some(*first)),
         });
-        let restricted = effect.restricted_at.is_some();
+        let restricted = effect.restricts();
+        // What another experience keeps the member out of is not made here.
+        let held = self.punished.filter(|held| held.universe.is_none() || held.universe == self.universe);
         if self.decision.is_some_and(|decision| decision.lifts) {
             // What it was to end holds on.
-            let restriction = self.punished.filter(|_| restricted).and_then(|held| held.again(now));
+            let restriction = held.filter(|_| restricted).and_then(|held| held.again(now));
             return Goal { role, restriction, kind: Kind::Return };
         }
         // Another punishment of the member is on its way and sets the restriction anew: no moment to let them in between.
         let next = self.player.and_then(|player| player.decided.as_ref());
         let next = next.is_some_and(|next| next.id != self.id && next.is_queued() && next.punishes());
-        let before = self.punished.filter(|held| held.decision != self.id).and_then(Punished::as_theirs);
+        let before = held.filter(|held| held.decision != self.id).and_then(Punished::as_theirs);
         let back = before.or_else(|| effect.replaced.clone());
         let restriction = (restricted && !next).then(|| Restrict::End { signature: signature(self.id), back });
         Goal { role, restriction, kind: Kind::Return }

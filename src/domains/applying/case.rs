@@ -7,13 +7,16 @@ use super::hold::{Area, Illness};
 use super::service::Applying;
 use crate::base::{Error, Id, RobloxId, Time};
 use crate::domains::effects::{
-    Effect, Goal, Kind, Move, Moved, Restrict, StepKind, Theirs, next_move, next_restriction, signature,
+    Effect, Goal, Kind, Move, Restrict, StepKind, Theirs, next_move, next_restriction, signature,
 };
 use crate::domains::group::{Access, Mapping, Roles};
 use crate::remote::roblox::{Cure, Membership, Restriction, Trouble, Wanted};
 
 /// Changes of roles in one turn at most: one of each role there can be, and some to spare.
 const MAX_MOVES: usize = 64;
+
+/// How often Roblox takes the same change before it is plain that it does not last.
+const MAX_TIMES: u8 = 10;
 
 /// How old what is known of the key may be when a refusal is judged.
 const KEY_AGE: Duration = Duration::from_secs(60);
@@ -114,7 +117,7 @@ impl Case<'_> {
     /// not in the group holds no role that could stand against it.
     pub async fn look_first(&self, effect: &Effect, objection: impl Fn(&[u64]) -> Option<String>) -> Result<(), Stop> {
         // A restriction that was about to be sent may have waited for long since.
-        if effect.steps.iter().any(|step| step.kind == StepKind::Restrict) {
+        if effect.kept_since.is_some() || effect.steps.iter().any(|step| step.kind == StepKind::Restrict) {
             return Ok(());
         }
         match self.member().await?.and_then(|member| objection(&member.roles)) {
@@ -143,6 +146,9 @@ impl Case<'_> {
                 effect.note(self.now(), kind, "is not a member of the group: there is no role to change");
                 return Ok(());
             };
+            if effect.moved.is_some_and(|moved| moved.times >= MAX_TIMES && !moved.shows(&member.roles)) {
+                break;
+            }
             if effect.is_behind(&member.roles, self.now()) {
                 return Err(Stop::Trouble(Illness::passing(
                     "Roblox took a change of the roles that it does not show yet",
@@ -217,7 +223,7 @@ impl Case<'_> {
         };
         self.ask_and_judge(Area::Roles, call, judge).await?;
         effect.note(self.now(), kind, name);
-        effect.moved = Some(Moved { at: self.now(), role, given: kind == StepKind::AssignRole });
+        effect.note_move(self.now(), role, kind == StepKind::AssignRole);
         Ok(())
     }
 
@@ -258,18 +264,30 @@ impl Case<'_> {
         }
     }
 
-    /// Makes the restriction as it is asked for, and reads whether it holds.
-    pub async fn settle_restriction(&self, effect: &mut Effect, asked: &Restrict) -> Result<(), Stop> {
+    /// The experience to keep out of: the one where that was begun.
+    fn universe(&self, effect: &Effect) -> Result<u64, Stop> {
         let Some(universe) = self.access.universe else {
             let why =
                 "policy.punishments.json bans from the experience (experienceBan), but ROBLOX_UNIVERSE_ID is not set";
             return Err(Stop::Never(why.to_owned()));
         };
+        if let Some(begun) = effect.restricted_in.filter(|begun| *begun != universe) {
+            return Err(Stop::Never(format!(
+                "this was begun in the experience {begun}, but ROBLOX_UNIVERSE_ID is {universe} by now; set it to {begun} until this is \
+                 carried out, restart, and retry the decision"
+            )));
+        }
+        Ok(universe)
+    }
+
+    /// Makes the restriction as it is asked for, and reads whether it holds.
+    pub async fn settle_restriction(&self, effect: &mut Effect, asked: &Restrict) -> Result<(), Stop> {
+        let universe = self.universe(effect)?;
         let (roblox, user) = (&self.access.roblox, self.user.get());
         let held = self.ask(Area::Experience, roblox.restriction(universe, user)).await?;
-        self.notice(effect, &held);
+        self.notice(effect, &held, universe);
         if is_served(effect, asked, self.now()) {
-            effect.note(self.now(), StepKind::VerifyRestriction, "was kept out for the whole time, which is over");
+            effect.note(self.now(), StepKind::VerifyRestriction, "was banned for the whole time, which is over");
             return Ok(());
         }
         let wanted = match next_restriction(asked, &held, self.now()) {
@@ -283,7 +301,7 @@ impl Case<'_> {
             Some(at) => at,
             None => {
                 let now = self.now();
-                effect.restricted_at = Some(now);
+                (effect.restricted_at, effect.restricted_in) = (Some(now), Some(universe));
                 effect.replaced = Theirs::of(&held, now).filter(|_| matches!(asked, Restrict::Keep(_)));
                 self.remember(effect).await?;
                 now
@@ -303,7 +321,7 @@ impl Case<'_> {
         match next_restriction(asked, &held, self.now()) {
             Err(text) => {
                 effect.note(self.now(), StepKind::VerifyRestriction, text);
-                self.notice(effect, &held);
+                self.notice(effect, &held, universe);
                 Ok(())
             }
             Ok(_) => {
@@ -316,11 +334,12 @@ impl Case<'_> {
         }
     }
 
-    /// Since when this decision's own restriction holds.
-    fn notice(&self, effect: &mut Effect, held: &Restriction) {
+    /// Since when this decision's own restriction holds, and where.
+    fn notice(&self, effect: &mut Effect, held: &Restriction, universe: u64) {
         if held.active && held.private_reason.starts_with(&signature(self.id)) {
             let now = self.now();
             effect.kept_since.get_or_insert(held.start.map_or(now, |start| start.min(now)));
+            effect.restricted_in.get_or_insert(universe);
         }
     }
 

@@ -49,20 +49,20 @@ impl Record for Punished {
 }
 
 impl Punished {
-    /// What holds after `decision` took effect at `now` in the experience `here`, if it punishes or lifts. A ban that gives no role leaves
-    /// that of the suspension before it.
+    /// What holds after `decision` took effect at `now`, if it punishes or lifts. A ban that gives no role leaves that of the suspension
+    /// before it.
     pub fn after(
         before: Option<Self>,
         (id, decision): (Id, &Decision),
         effect: &Effect,
         punishments: &PunishmentsFile,
-        (here, now): (Option<u64>, Time),
+        now: Time,
     ) -> Option<Self> {
         if decision.lifts {
             return None;
         }
         let status = decision.standing.as_deref().and_then(|name| punishments.statuses.get(name));
-        let restricts = effect.restricted_at.is_some();
+        let restricts = effect.restricts();
         let kept = before.as_ref().filter(|before| effect.gave.is_none() && before.role.is_some());
         let restores = status.is_some_and(|status| status.restore_rank_after);
         Some(Self {
@@ -79,7 +79,7 @@ impl Punished {
             reason: decision.reason.clone(),
             display_reason: punishments.display_reason.clone(),
             exclude_alts: punishments.exclude_alt_accounts,
-            universe: if restricts { here } else { before.as_ref().and_then(|before| before.universe) },
+            universe: if restricts { effect.restricted_in } else { before.as_ref().and_then(|before| before.universe) },
             theirs: effect.replaced.clone().or_else(|| before.and_then(|before| before.theirs)),
         })
     }

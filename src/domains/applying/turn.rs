@@ -206,7 +206,6 @@ impl Applying {
     async fn end(&self, id: Id, effect: &Effect, end: &End, policy: &Policy) -> Result<Option<Turn>> {
         let now = self.clock.now();
         let ended = Effect { ended_at: Some(now), waiting: None, hint: None, failures: 0, ..effect.clone() };
-        let universe = self.group.access().and_then(|access| access.universe);
         // One that failed may be retried and end again: that is another event.
         let event = self.events.prepare(&format!("decision:{id}:{}", now.0), &event(id, effect.user, end))?;
         let sender = Sender { actor: Actor::of(ACTOR), request_id: id.to_string() };
@@ -218,7 +217,7 @@ impl Applying {
                 let Ended::Done(decision) = self.ranks.end(&tx, *key, end, stamp).await? else { return Ok(false) };
                 effects::keep(&tx, id, ended);
                 if decision.status == Status::Applied {
-                    punish(&tx, *key, &decision, ended, (policy, universe)).await?;
+                    punish(&tx, *key, &decision, ended, policy).await?;
                     self.mirrors.note(&tx, key.0, policy.integrations().features.mirror_datastore, now);
                 }
                 self.events.add(&tx, shared).await?;
@@ -280,7 +279,7 @@ async fn punish(
     (user, id): (RobloxId, Id),
     decision: &Decision,
     effect: &Effect,
-    (policy, universe): (&Policy, Option<u64>),
+    policy: &Policy,
 ) -> Result<()> {
     if !matches!(decision.action, Action::Suspend | Action::Ban) {
         return Ok(());
@@ -288,7 +287,7 @@ async fn punish(
     let before = tx.get(&PUNISHED, &user).await?;
     let gone = decision.lifts && before.as_ref().is_some_and(|held| held.role.is_some() && !held.restores);
     let now = effect.ended_at.unwrap_or(decision.at);
-    match Punished::after(before, (id, decision), effect, policy.punishments(), (universe, now)) {
+    match Punished::after(before, (id, decision), effect, policy.punishments(), now) {
         Some(held) => tx.put(&PUNISHED, &user, &held),
         None => tx.delete(&PUNISHED, &user),
     }

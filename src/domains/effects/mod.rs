@@ -14,5 +14,5 @@ mod wire;
 pub use goal::{Goal, Kind, Names, Subject, goal};
 pub use moves::{Move, next_move};
 pub use restriction::{Restrict, Theirs, next_restriction, signature};
-pub use tables::{EFFECTS, EFFECTS_OPEN, Effect, MAX_STEPS, Moved, Step, StepKind, forget, keep};
+pub use tables::{EFFECTS, EFFECTS_OPEN, Effect, MAX_STEPS, Step, StepKind, forget, keep};
 pub use wire::{EffectView, StepView};

@@ -56,6 +56,9 @@ pub struct Effect {
     /// Since when the punishment's own restriction holds.
     #[serde(default)]
     pub kept_since: Option<Time>,
+    /// The experience that the restriction is of.
+    #[serde(default)]
+    pub restricted_in: Option<u64>,
 }
 
 /// A change of a role that Roblox took.
@@ -65,6 +68,8 @@ pub struct Moved {
     pub role: u64,
     /// Given, not taken.
     pub given: bool,
+    /// How often it was, in a row.
+    pub times: u8,
 }
 
 /// One thing that was done.
@@ -93,6 +98,13 @@ pub enum StepKind {
     TakeBack,
 }
 
+impl Moved {
+    /// Whether a read with these roles is from after it.
+    pub fn shows(&self, held: &[u64]) -> bool {
+        held.contains(&self.role) == self.given
+    }
+}
+
 impl Record for Effect {
     const VERSION: u8 = 1;
 }
@@ -117,13 +129,26 @@ impl Effect {
             sent: Vec::new(),
             moved: None,
             kept_since: None,
+            restricted_in: None,
         }
     }
 
     /// Whether `held` is from before the newest change, which Roblox took less than [`SHOWS_WITHIN`] ago.
     pub fn is_behind(&self, held: &[u64], now: Time) -> bool {
         let recent = |moved: &Moved| moved.at <= now && now.since(moved.at) < SHOWS_WITHIN;
-        self.moved.filter(recent).is_some_and(|moved| held.contains(&moved.role) != moved.given)
+        self.moved.filter(recent).is_some_and(|moved| !moved.shows(held))
+    }
+
+    /// Whether a restriction of its own was sent, or is about to be.
+    pub fn restricts(&self) -> bool {
+        self.restricted_at.is_some() || self.kept_since.is_some()
+    }
+
+    /// Notes a change of a role that Roblox took.
+    pub fn note_move(&mut self, at: Time, role: u64, given: bool) {
+        let again = self.moved.filter(|moved| (moved.role, moved.given) == (role, given));
+        let times = again.map_or(1, |moved| moved.times.saturating_add(1));
+        self.moved = Some(Moved { at, role, given, times });
     }
 
     /// Notes a step. The same again and again is noted once, with the newest time.
