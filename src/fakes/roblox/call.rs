@@ -135,7 +135,7 @@ impl Call {
     }
 
     /// Fails on any query parameter that is not one of `names`.
-    pub fn only(&self, names: &[&str]) -> Read<()> {
+    pub fn takes(&self, names: &[&str]) -> Read<()> {
         match self.params.keys().find(|name| !names.contains(&name.as_str())) {
             Some(name) => wrong(format!("there is no query parameter {name}")),
             None => Ok(()),

@@ -121,7 +121,7 @@ fn shown(universe: u64, user: u64, restriction: &Restriction) -> Value {
 }
 
 fn read(call: &Call, universe: u64, user: u64) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     Ok(Plan::new(Class::Restriction, Pool::Universe(universe), move |world, _| {
         let held = world.restrictions.of.get(&(universe, user)).cloned().unwrap_or_default();
         Reply::ok(&shown(universe, user, &held.at(world.now())))
@@ -129,7 +129,7 @@ fn read(call: &Call, universe: u64, user: u64) -> Read<Plan> {
 }
 
 fn list(call: &Call, universe: u64) -> Read<Plan> {
-    call.only(&["maxPageSize", "pageToken"])?;
+    call.takes(&["maxPageSize", "pageToken"])?;
     let page: Page<u64> = Page::of(call, PAGE)?;
     Ok(Plan::new(Class::RestrictionList, Pool::Universe(universe), move |world, _| {
         let (most, empty, now) = (world.most, world.by_turns(), world.now());
@@ -141,7 +141,7 @@ fn list(call: &Call, universe: u64) -> Read<Plan> {
 }
 
 fn logs(call: &Call, universe: u64) -> Read<Plan> {
-    call.only(&["maxPageSize", "pageToken", "filter"])?;
+    call.takes(&["maxPageSize", "pageToken", "filter"])?;
     let page: Page<u64> = Page::of(call, PAGE)?;
     let only = match call.param("filter").map(|filter| filter.strip_prefix("user == '")?.strip_suffix('\'')) {
         None => None,
@@ -161,7 +161,7 @@ fn logs(call: &Call, universe: u64) -> Read<Plan> {
 }
 
 fn restrict(call: &Call, universe: u64, user: u64) -> Read<Plan> {
-    call.only(&["updateMask", "idempotencyKey.key", "idempotencyKey.firstSent"])?;
+    call.takes(&["updateMask", "idempotencyKey.key", "idempotencyKey.firstSent"])?;
     if let Some(mask) =
         call.param("updateMask").filter(|mask| !["game_join_restriction", "gameJoinRestriction"].contains(mask))
     {

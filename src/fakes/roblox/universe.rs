@@ -31,7 +31,7 @@ pub struct Message {
 }
 
 pub(super) fn publish(call: &Call, universe: &str) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     let universe = id(universe)?;
     let body = call.object(&["topic", "message"])?;
     let (topic, message) = (text(&body, "topic", MAX_TOPIC)?, text(&body, "message", MAX_MESSAGE)?);
@@ -51,7 +51,7 @@ pub(super) fn publish(call: &Call, universe: &str) -> Read<Plan> {
 }
 
 pub(super) fn user(call: &Call, user: &str) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     let user = id(user)?;
     Ok(Plan::new(Class::User, Pool::Owner, move |world, _| {
         let Some((name, display)) = world.users.get(&user) else { return Err(Reply::v2(404, "No such user.")) };
@@ -61,7 +61,7 @@ pub(super) fn user(call: &Call, user: &str) -> Read<Plan> {
 }
 
 pub(super) fn introspect(call: &Call) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     let body = call.object(&["apiKey"])?;
     let secret = text(&body, "apiKey", 4096)?;
     let own = call.header(keys::HEADER);

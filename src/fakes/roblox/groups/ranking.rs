@@ -19,7 +19,7 @@ struct Ask {
 
 impl Ask {
     fn read(call: &Call, group: u64, user: &str, fields: &[&str]) -> Read<Self> {
-        call.only(&[])?;
+        call.takes(&[])?;
         let body = call.object(fields)?;
         let role = id_after(&format!("groups/{group}/roles/"), &text(&body, "role", 100)?)?;
         Ok(Self { group, user: member_id(user)?, role })
@@ -128,7 +128,7 @@ pub(super) fn set_role(call: &Call, group: u64, user: &str) -> Read<Plan> {
 }
 
 pub(super) fn join(call: &Call, group: u64, user: &str, accept: bool) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     call.object(&[])?;
     let user = member_id(user)?;
     let class = if accept { Class::AcceptJoin } else { Class::DeclineJoin };

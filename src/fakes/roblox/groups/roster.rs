@@ -27,7 +27,7 @@ const PERMISSIONS: &[&str] =
     &["viewWallPosts", "createWallPosts", "changeRank", "acceptRequests", "exileMembers", "viewAuditLog", "banMembers"];
 
 pub(super) fn group(call: &Call, group: u64) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     Ok(Plan::new(Class::Group, Pool::Owner, move |world, _| Reply::ok(&world.group(group)?.json())))
 }
 
@@ -39,7 +39,7 @@ fn sees_permissions(call: &Call, group: u64) -> impl Fn(&World) -> bool + Send +
 }
 
 pub(super) fn roles(call: &Call, group: u64) -> Read<Plan> {
-    call.only(&["maxPageSize", "pageToken"])?;
+    call.takes(&["maxPageSize", "pageToken"])?;
     let page: Page<(u8, u64)> = Page::of(call, ROLES_PAGE)?;
     let sees = sees_permissions(call, group);
     Ok(Plan::new(Class::Roles, Pool::Owner, move |world, _| {
@@ -54,7 +54,7 @@ pub(super) fn roles(call: &Call, group: u64) -> Read<Plan> {
 }
 
 pub(super) fn role(call: &Call, group: u64, role: &str) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     let role = id(role)?;
     let sees = sees_permissions(call, group);
     Ok(Plan::new(Class::Role, Pool::Owner, move |world, _| {
@@ -112,7 +112,7 @@ fn quoted(text: &str) -> Read<&str> {
 }
 
 pub(super) fn memberships(call: &Call, group: Option<u64>) -> Read<Plan> {
-    call.only(&["maxPageSize", "pageToken", "filter"])?;
+    call.takes(&["maxPageSize", "pageToken", "filter"])?;
     let page: Page<(u64, u64)> = Page::of(call, MEMBERS_PAGE)?;
     let whose = whose(call.param("filter"), group)?;
     Ok(Plan::new(Class::Memberships, Pool::Owner, move |world, _| {
@@ -156,7 +156,7 @@ pub(super) fn membership(group: &Group, user: u64, single_role: bool, now: Time)
 }
 
 pub(super) fn join_requests(call: &Call, group: u64) -> Read<Plan> {
-    call.only(&["maxPageSize", "pageToken", "filter"])?;
+    call.takes(&["maxPageSize", "pageToken", "filter"])?;
     let page: Page<u64> = Page::of(call, JOINS_PAGE)?;
     let only = match call.param("filter").map(|filter| filter.split_once(" == ")) {
         None => None,
@@ -187,7 +187,7 @@ pub(super) fn may(group: &Group, actor: u64, permission: &str) -> Outcome<()> {
 
 /// The older service's log.
 pub(in super::super) fn audit_log(call: &Call, group: &str) -> Read<Plan> {
-    call.only(&["actionType", "userId", "limit", "cursor", "sortOrder"])?;
+    call.takes(&["actionType", "userId", "limit", "cursor", "sortOrder"])?;
     let group = id(group)?;
     if let Some(limit) = call.param("limit").filter(|limit| !LOG_PAGES.contains(limit)) {
         return wrong(format!("limit is {limit}, none of {LOG_PAGES:?}"));

@@ -123,7 +123,7 @@ fn bounds(filter: Option<&str>) -> Read<(i64, i64)> {
 }
 
 fn list(call: &Call, place: Place) -> Read<Plan> {
-    call.only(&["maxPageSize", "pageToken", "orderBy", "filter"])?;
+    call.takes(&["maxPageSize", "pageToken", "orderBy", "filter"])?;
     let page: Page<(i64, String)> = Page::of(call, PAGE)?;
     let descending = match call.param("orderBy") {
         None | Some("" | "value" | "value asc") => false,
@@ -154,7 +154,7 @@ fn shown((universe, store, scope): &Place, key: &str, value: i64) -> Value {
 }
 
 fn read(call: &Call, place: Place, text: &str) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     let key = key(text)?;
     Ok(plan(Class::OrderedRead, "read", place, move |world, place| match world.boards.of(place).get(&key) {
         Some(value) => Reply::ok(&shown(place, &key, value)),
@@ -163,7 +163,7 @@ fn read(call: &Call, place: Place, text: &str) -> Read<Plan> {
 }
 
 fn create(call: &Call, place: Place) -> Read<Plan> {
-    call.only(&["id"])?;
+    call.takes(&["id"])?;
     let (key, value) = (key(call.required("id")?)?, value(call)?);
     Ok(plan(Class::OrderedWrite, "write", place, move |world, place| {
         if world.boards.of(place).get(&key).is_some() {
@@ -174,7 +174,7 @@ fn create(call: &Call, place: Place) -> Read<Plan> {
 }
 
 fn update(call: &Call, place: Place, text: &str) -> Read<Plan> {
-    call.only(&["allowMissing"])?;
+    call.takes(&["allowMissing"])?;
     let (key, value, allow_missing) = (key(text)?, value(call)?, call.flag("allowMissing")?);
     Ok(plan(Class::OrderedWrite, "write", place, move |world, place| {
         if world.boards.of(place).get(&key).is_none() && !allow_missing {
@@ -185,7 +185,7 @@ fn update(call: &Call, place: Place, text: &str) -> Read<Plan> {
 }
 
 fn delete(call: &Call, place: Place, text: &str) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     let key = key(text)?;
     Ok(plan(Class::OrderedRemove, "write", place, move |world, place| {
         if world.boards.of(place).delete(&key) { Reply::done() } else { gone() }

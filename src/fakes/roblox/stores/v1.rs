@@ -44,7 +44,7 @@ fn plan(
 }
 
 fn list(call: &Call, universe: u64) -> Read<Plan> {
-    call.only(&["datastoreName", "scope", "allScopes", "prefix", "cursor", "limit"])?;
+    call.takes(&["datastoreName", "scope", "allScopes", "prefix", "cursor", "limit"])?;
     let page: Page<Spot> = Page::named(call, ("limit", "cursor"), DEFAULT_PAGE, PAGE)?;
     let store = name("datastoreName", call.required("datastoreName")?)?;
     let all = call.flag("allScopes")?;
@@ -67,7 +67,7 @@ fn list(call: &Call, universe: u64) -> Read<Plan> {
 }
 
 fn read(call: &Call, universe: u64) -> Read<Plan> {
-    call.only(&["datastoreName", "entryKey", "scope"])?;
+    call.takes(&["datastoreName", "entryKey", "scope"])?;
     let spot = spot(call, universe)?;
     Ok(plan(Class::StoreRead, "read", universe, move |world| {
         // A deleted entry is answered in two ways, depending on whom one believes.
@@ -116,7 +116,7 @@ fn put(call: &Call) -> Read<Put> {
 }
 
 fn write(call: &Call, universe: u64) -> Read<Plan> {
-    call.only(&["datastoreName", "entryKey", "scope", "matchVersion", "exclusiveCreate"])?;
+    call.takes(&["datastoreName", "entryKey", "scope", "matchVersion", "exclusiveCreate"])?;
     let (spot, put) = (spot(call, universe)?, put(call)?);
     let (version, new) = (call.param("matchVersion").map(str::to_owned), call.flag("exclusiveCreate")?);
     if version.is_some() && new {
@@ -152,7 +152,7 @@ fn write(call: &Call, universe: u64) -> Read<Plan> {
 }
 
 fn delete(call: &Call, universe: u64) -> Read<Plan> {
-    call.only(&["datastoreName", "entryKey", "scope"])?;
+    call.takes(&["datastoreName", "entryKey", "scope"])?;
     let spot = spot(call, universe)?;
     Ok(plan(Class::StoreRemove, "delete", universe, move |world| {
         let now = world.now();

@@ -59,7 +59,7 @@ pub(in super::super) fn route(call: &Call, method: &str, (universe, store): (&st
 }
 
 fn list(call: &Call, place: Place) -> Read<Plan> {
-    call.only(&["maxPageSize", "pageToken", "filter", "showDeleted"])?;
+    call.takes(&["maxPageSize", "pageToken", "filter", "showDeleted"])?;
     let page: Page<Spot> = Page::of(call, PAGE)?;
     let (universe, deleted) = (place.universe, call.flag("showDeleted")?);
     let prefix = match call.param("filter").filter(|filter| !filter.is_empty()) {
@@ -96,7 +96,7 @@ fn list(call: &Call, place: Place) -> Read<Plan> {
 
 /// A key without `@`, or one with what it is asked at: `key@latest`, `key@<revision>`.
 fn read(call: &Call, place: &Place, key: &str) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     let (key, revision) = match key.rsplit_once('@') {
         Some((key, "latest")) => (key, None),
         Some((key, revision)) => (key, Some(revision.to_owned())),
@@ -137,7 +137,7 @@ fn put(body: &Map<String, Value>) -> Read<Put> {
 }
 
 fn create(call: &Call, place: &Place) -> Read<Plan> {
-    call.only(&["id"])?;
+    call.takes(&["id"])?;
     let (spot, named) = (place.spot(call.required("id")?)?, place.scope.clone());
     let put = put(&call.object(&["value", "users", "attributes"])?)?;
     Ok(place.plan(Class::StoreWrite, "create", move |world| {
@@ -151,7 +151,7 @@ fn create(call: &Call, place: &Place) -> Read<Plan> {
 }
 
 fn update(call: &Call, place: &Place, key: &str) -> Read<Plan> {
-    call.only(&["allowMissing"])?;
+    call.takes(&["allowMissing"])?;
     let allow_missing = call.flag("allowMissing")?;
     let (spot, named) = (place.spot(key)?, place.scope.clone());
     let body = call.object(&["value", "users", "attributes", "etag"])?;
@@ -172,7 +172,7 @@ fn update(call: &Call, place: &Place, key: &str) -> Read<Plan> {
 }
 
 fn delete(call: &Call, place: &Place, key: &str) -> Read<Plan> {
-    call.only(&[])?;
+    call.takes(&[])?;
     let spot = place.spot(key)?;
     Ok(place.plan(Class::StoreRemove, "delete", move |world| {
         let now = world.now();
