@@ -139,7 +139,7 @@ impl Effect {
         self.moved.filter(recent).is_some_and(|moved| !moved.shows(held))
     }
 
-    /// Whether a restriction of its own was sent, or is about to be.
+    /// Whether a change of the restriction was sent, is about to be, or was found there as its own.
     pub fn restricts(&self) -> bool {
         self.restricted_at.is_some() || self.kept_since.is_some()
     }

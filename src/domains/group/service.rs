@@ -166,9 +166,9 @@ impl Group {
             return;
         }
         self.size.set(members);
-        let counted = &Counted { members, at: self.clock.now() };
+        let counted = &Counted { members };
         let write = self.store.transact(|tx| async move {
-            if tx.get(&GROUP_SIZES, &group).await?.is_none_or(|before| before.members != members) {
+            if tx.get(&GROUP_SIZES, &group).await?.as_ref() != Some(counted) {
                 tx.put(&GROUP_SIZES, &group, counted);
             }
             Ok(())

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::Time;
 use crate::store::{Record, Table};
 
 /// How many members each group had when it was last read, by the group's id: one row, and one for each group looked after before.
@@ -12,7 +11,6 @@ pub static GROUP_SIZES: Table<u64, Counted> = Table::new("group_sizes", *b"gs");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     pub members: u64,
-    pub at: Time,
 }
 
 impl Record for Counted {
